@@ -1,0 +1,272 @@
+//! Failure: why a command or a session ended, who is at fault, and what each protocol says of it.
+//!
+//! This file alone turns a failure into replies, so that the same trouble always gets the same words. Our own trouble and
+//! the provider's refusal *of us* are transient towards the CRM: mail is never bounced, and an account never disabled in
+//! the CRM, for what is not the CRM's fault. A failure holds no mail content, no secret and no RemoteName.
+//!
+//! A command that the provider refuses is no Failure: its reply is passed on by the relay.
+//!
+//! Codes: RFC 5530 (IMAP), RFC 3463 and 4954 (SMTP), RFC 2449 and 3206 (POP3).
+
+/// Why a command or a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A cap of ours is reached. Transient.
+    #[error("too busy: {0}")]
+    Busy(Cap),
+    /// The client broke its protocol. The command or the session ends; nothing went to the provider.
+    #[error("the client misbehaved: {0}")]
+    ClientMisbehaved(Misbehaviour),
+    /// The provider wants a person to consent again. Transient towards the CRM, until someone acts.
+    #[error("the provider wants its owner to sign in again")]
+    ConsentNeeded,
+    /// A rule of the house says no. Permanent.
+    #[error("not allowed: {0}")]
+    Denied(Rule),
+    /// A fault in the bridge; the log says where. Transient.
+    #[error("internal fault: {0}")]
+    Internal(&'static str),
+    /// The CRM's login or password is wrong. The one failure that a CRM may take for a wrong password.
+    #[error("login or password is wrong")]
+    LoginRefused,
+    /// The disk of the bridge is full. Transient.
+    #[error("the disk of the bridge is full")]
+    OurDiskFull,
+    /// The provider broke its protocol. Transient.
+    #[error("the provider misbehaved: {0}")]
+    ProviderMisbehaved(Misbehaviour),
+    /// No usable connection to the provider. Transient.
+    #[error("the provider cannot be reached: {0}")]
+    ProviderUnreachable(Unreachable),
+    /// The provider refuses the bridge's sign-in. Transient towards the CRM: its own password is right.
+    #[error("the provider refused the bridge's sign-in")]
+    SignInRefused,
+}
+
+/// The cap that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cap {
+    #[error("connections to the bridge")]
+    Connections,
+    #[error("connections to the provider for this account")]
+    Lanes,
+    #[error("refused logins on one connection")]
+    Logins,
+}
+
+/// How a peer broke its protocol: what, never the octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misbehaviour {
+    #[error("a bare CR or LF")]
+    BareLineEnd,
+    #[error("HTTP on a mail port")]
+    Http,
+    #[error("a line is too long")]
+    LineTooLong,
+    #[error("a literal is too large")]
+    LiteralTooLarge,
+    #[error("a literal announced without a usable size")]
+    LiteralSize,
+    #[error("octets in clear behind STARTTLS")]
+    StarttlsInjection,
+    #[error("a command or answer of an unknown form")]
+    Syntax,
+    #[error("too many bad commands")]
+    TooManyBadCommands,
+    #[error("too many lines in one answer")]
+    TooManyLines,
+    #[error("too slow")]
+    TooSlow,
+    #[error("an answer that nobody asked for")]
+    Unasked,
+    #[error("a command out of order")]
+    WrongState,
+}
+
+/// The rule that says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rule {
+    #[error("the rights on this mailbox")]
+    Rights,
+    #[error("the sender address is not one of this account")]
+    Sender,
+}
+
+/// Why there is no usable connection to the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// The certificate is for another name.
+    #[error("its certificate is for another name")]
+    CertificateName,
+    /// The certificate is expired or not valid yet.
+    #[error("its certificate is out of date")]
+    CertificateTime,
+    /// The certificate's issuer is not trusted.
+    #[error("its certificate comes from an unknown authority")]
+    CertificateUnknown,
+    /// The connection ended or broke.
+    #[error("the connection was lost")]
+    Lost,
+    /// The host name has no address.
+    #[error("its host name is not known")]
+    NameUnknown,
+    /// TLS is wanted and STARTTLS is not offered, or the session is signed in before it (PREAUTH).
+    #[error("it does not offer STARTTLS")]
+    NoStarttls,
+    /// The endpoint is one of the bridge's own listeners.
+    #[error("the endpoint is the bridge itself")]
+    Ourselves,
+    /// Nobody listens there.
+    #[error("the connection was refused")]
+    Refused,
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The TLS handshake failed for another reason than the certificate.
+    #[error("the TLS handshake failed")]
+    Tls,
+    /// The provider said that it is not available now (`* BYE`, 421, 4xx at the greeting).
+    #[error("it is not available now")]
+    Unavailable,
+}
+
+/// What IMAP says: `NO [CODE] text` under the command's tag, or `* BYE [CODE] text` when the session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImapReply {
+    /// `NO` or `BAD`.
+    pub condition: &'static str,
+    /// A response code of RFC 5530 without brackets.
+    pub code: Option<&'static str>,
+    pub text: &'static str,
+}
+
+/// Where in an SMTP session a failure is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpMoment {
+    /// In answer to AUTH (RFC 4954 section 6).
+    Auth,
+    /// In answer to another command or to the end of data.
+    Command,
+    /// Unasked, before the connection closes.
+    Closing,
+}
+
+/// What SMTP says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmtpReply {
+    pub code: u16,
+    /// RFC 3463; its class is that of the code.
+    pub enhanced: &'static str,
+    pub text: &'static str,
+}
+
+impl Failure {
+    /// The IMAP column of the table.
+    #[must_use]
+    pub fn imap(&self) -> ImapReply {
+        let (condition, code) = match self {
+            Self::Busy(_) => ("NO", Some("LIMIT")),
+            Self::ClientMisbehaved(_) => ("BAD", None),
+            Self::ConsentNeeded | Self::SignInRefused => ("NO", Some("CONTACTADMIN")),
+            Self::Denied(_) => ("NO", Some("NOPERM")),
+            Self::Internal(_) => ("NO", Some("SERVERBUG")),
+            Self::LoginRefused => ("NO", Some("AUTHENTICATIONFAILED")),
+            Self::OurDiskFull | Self::ProviderMisbehaved(_) | Self::ProviderUnreachable(_) => {
+                ("NO", Some("UNAVAILABLE"))
+            }
+        };
+        ImapReply { condition, code, text: self.words() }
+    }
+
+    /// The SMTP column of the table.
+    #[must_use]
+    pub fn smtp(&self, moment: SmtpMoment) -> SmtpReply {
+        use SmtpMoment::{Auth, Closing, Command};
+        let (code, enhanced) = match (self, moment) {
+            (Self::Busy(_), _) => (421, "4.3.2"),
+            (Self::ClientMisbehaved(Misbehaviour::WrongState), _) => (503, "5.5.1"),
+            (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => (550, "5.6.11"),
+            (Self::ClientMisbehaved(_), Auth | Command) => (500, "5.5.2"),
+            (Self::ClientMisbehaved(_), Closing) => (421, "4.7.0"),
+            (Self::Denied(_), _) => (550, "5.7.1"),
+            (Self::LoginRefused, _) => (535, "5.7.8"),
+            (Self::Internal(_), Closing) => (421, "4.3.0"),
+            (Self::Internal(_), Command) => (451, "4.3.0"),
+            (Self::OurDiskFull, _) => (452, "4.3.1"),
+            (Self::ProviderUnreachable(_) | Self::ProviderMisbehaved(_), Command) => (451, "4.4.1"),
+            (Self::ProviderUnreachable(_) | Self::ProviderMisbehaved(_), Closing) => (421, "4.4.2"),
+            (
+                Self::ConsentNeeded
+                | Self::SignInRefused
+                | Self::Internal(_)
+                | Self::ProviderUnreachable(_)
+                | Self::ProviderMisbehaved(_),
+                _,
+            ) => (454, "4.7.0"),
+        };
+        SmtpReply { code, enhanced, text: self.words() }
+    }
+
+    /// One sentence for whoever reads the CRM's error: why, and what to do.
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Busy(_) => "The mail bridge is busy, try again in a moment",
+            Self::ClientMisbehaved(Misbehaviour::BareLineEnd) => "Lines must end with CR LF, nothing was done",
+            Self::ClientMisbehaved(Misbehaviour::Http) => "This port speaks mail, not HTTP",
+            Self::ClientMisbehaved(Misbehaviour::LineTooLong) => "The line is too long",
+            Self::ClientMisbehaved(Misbehaviour::LiteralTooLarge) => "The literal is too large",
+            Self::ClientMisbehaved(Misbehaviour::TooManyBadCommands) => "Too many bad commands",
+            Self::ClientMisbehaved(Misbehaviour::TooSlow) => "No command in time, closing",
+            Self::ClientMisbehaved(Misbehaviour::WrongState) => "The command is not possible now",
+            Self::ClientMisbehaved(_) => "The command is not understood",
+            Self::ConsentNeeded => {
+                "The provider wants the owner of this mailbox to sign in again, ask the administrator of the mail bridge for the link"
+            }
+            Self::Denied(Rule::Rights) => "The rights on this folder do not allow it",
+            Self::Denied(Rule::Sender) => "This account may not send from this address",
+            Self::Internal(_) => "The mail bridge has a fault, its log says more, try again later",
+            Self::LoginRefused => "Login or password of the mail bridge is wrong",
+            Self::OurDiskFull => "The disk of the mail bridge is full, tell its administrator",
+            Self::ProviderMisbehaved(_) => "The mail provider answered in a way that cannot be used, try again later",
+            Self::ProviderUnreachable(_) => "The mail provider cannot be reached now, try again later",
+            Self::SignInRefused => {
+                "The mail provider refuses the stored password, ask the administrator of the mail bridge to renew it"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wrong_login_looks_like_a_wrong_password() {
+        let ours = [
+            Failure::Busy(Cap::Lanes),
+            Failure::ConsentNeeded,
+            Failure::Internal("x"),
+            Failure::OurDiskFull,
+            Failure::ProviderMisbehaved(Misbehaviour::Syntax),
+            Failure::ProviderUnreachable(Unreachable::Refused),
+            Failure::SignInRefused,
+        ];
+        for failure in ours {
+            for moment in [SmtpMoment::Auth, SmtpMoment::Command, SmtpMoment::Closing] {
+                assert_eq!(failure.smtp(moment).code / 100, 4, "{failure} at {moment:?}");
+            }
+            assert_ne!(failure.imap().code, Some("AUTHENTICATIONFAILED"), "{failure}");
+        }
+        assert_eq!(Failure::LoginRefused.smtp(SmtpMoment::Auth).code, 535);
+        assert_eq!(Failure::LoginRefused.imap().code, Some("AUTHENTICATIONFAILED"));
+    }
+
+    #[test]
+    fn words_fit_every_protocol() {
+        let failures = [Failure::LoginRefused, Failure::SignInRefused, Failure::ConsentNeeded, Failure::OurDiskFull];
+        for failure in failures {
+            let text = failure.imap().text;
+            assert!(text.is_ascii() && !text.contains("  ") && text.len() < 200, "{text}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The protocol machines: bytes and events in, bytes and requests out.
+//!
+//! No I/O, no clock, no randomness: what a relay may know of them comes in [`SessionFacts`], answers and events. So one
+//! dialogue file can be run whole, octet by octet, and over real sockets, and any of it can be fuzzed and replayed.
+//!
+//! A [`Relay`] stands between one client and its lanes. It owns what the protocol needs remembering; the driver in
+//! `session` owns buffers, sockets and time.
+
+use crate::{
+    failure::Failure,
+    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Secret},
+    rules::namespace::Namespace,
+    wire,
+};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+pub mod imap;
+pub mod opening;
+pub mod smtp;
+
+/// Outboxes above this take no more input from the other side until the slow reader has read (back-pressure). Four
+/// times the read buffer: a relay never has to stop in the middle of what one read brought.
+pub const HIGH_WATER: usize = 64 * 1024;
+
+/// A lane of this session. Given out by the driver, never used again within the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub u32);
+
+/// Where octets come from or go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    Client,
+    Lane(LaneId),
+}
+
+/// A protocol between a client and its upstreams.
+///
+/// `Err` ends the session: the driver then calls [`Relay::farewell`], flushes and closes. A refused command is no error
+/// but a reply that the relay writes itself.
+pub trait Relay: Send {
+    /// Takes octets off the front of `input`, which is never empty. Returning [`Flow::More`] promises that at least one
+    /// was taken; the driver calls again while some are left. What [`Flow::Pause`] leaves is offered again, unchanged,
+    /// after anything else happened in the session.
+    ///
+    /// # Errors
+    /// The failure that ends the session.
+    fn input(&mut self, from: Side, input: &mut &[u8], out: &mut Outbox) -> Result<Flow, Failure>;
+
+    /// # Errors
+    /// The failure that ends the session.
+    fn event(&mut self, event: Event, out: &mut Outbox) -> Result<Flow, Failure>;
+
+    /// The last words to the client when `failure` ends the session: nothing where the client is in the middle of a
+    /// line or literal, so that half an answer is never completed by words of ours (rule R42).
+    fn farewell(&mut self, failure: &Failure, out: &mut Outbox);
+
+    /// Whether the client has signed in: the driver's limits of time differ before and after.
+    fn signed_in(&self) -> bool;
+}
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    More,
+    /// Leave this side's input until something else happened.
+    Pause(Side),
+    /// Flush what is in the outbox, then end the session.
+    Done,
+}
+
+/// What happened outside the octets.
+#[derive(Debug)]
+pub enum Event {
+    /// The greeting is due: always the first event, before any input.
+    Connected,
+    Answer(RequestId, Answer),
+    /// A lane was closed by its provider. A closed client ends the session without an event.
+    Closed(LaneId),
+    /// The timer of this request ran out.
+    Elapsed(RequestId),
+    /// The bridge stops: end at the next boundary.
+    Drain,
+}
+
+/// What a relay is told at birth of the world that it cannot see.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    /// The name that greets and identifies the bridge.
+    pub hostname: Box<str>,
+    /// Whether the client's connection is TLS. On plain ports no `AUTH=` is listed (PHP's library reports a security
+    /// problem otherwise; crm.md fact 1).
+    pub secured: bool,
+    /// The largest message that a client may send, in octets, before encoding for transport.
+    pub message_max: u64,
+}
+
+/// Ties an answer to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a relay wants done for it. Each gets exactly one answer but those marked otherwise.
+pub enum Request {
+    /// Is this login good? Answered by [`Answer::Verdict`].
+    Verdict(Credentials),
+    /// A signed-in connection. Answered by [`Answer::Lane`].
+    Lane(AccountId, LaneUse),
+    /// Gives a lane back. No answer.
+    Release(LaneId, LaneState),
+    /// The namespace, if it was read less than five seconds ago. Answered by [`Answer::Folders`].
+    Folders(AccountId),
+    /// A folder table just read. Answered by [`Answer::Folders`] with the namespace made of it.
+    Publish(AccountId, FolderTable),
+    /// The tree was changed: the folder table is stale. No answer.
+    Stale(AccountId),
+    /// What UIDVALIDITY to tell for this mailbox when the provider says `upstream`. Answered by [`Answer::Validity`].
+    Validity { account: AccountId, local: LocalName, remote: RemoteName, upstream: u32 },
+    /// An [`Event::Elapsed`] with this request's id after that time. No answer.
+    Timer(Duration),
+}
+
+/// The driver's answers.
+#[derive(Debug)]
+pub enum Answer {
+    Verdict(Result<Admission, Failure>),
+    Lane(Result<Lease, Failure>),
+    /// None: what is known is older than five seconds.
+    Folders(Option<Arc<Namespace>>),
+    Validity(Result<u32, Failure>),
+}
+
+/// How a client proves itself.
+pub enum Credentials {
+    Plain { login: Login, password: Secret<Vec<u8>> },
+}
+
+/// Whom a verdict let in, and to what.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub account: AccountId,
+    /// The account's own address.
+    pub address: Address,
+}
+
+/// A lane that the session now holds.
+#[derive(Debug)]
+pub struct Lease {
+    pub lane: LaneId,
+    pub facts: LaneFacts,
+}
+
+/// What is known of a lane when it is leased.
+#[derive(Clone, Debug)]
+pub enum LaneFacts {
+    Imap { capabilities: wire::imap::Capabilities, namespace: Arc<Namespace> },
+    Smtp { extensions: wire::smtp::Extensions },
+}
+
+/// What a lane is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LaneUse {
+    Imap,
+    Submission,
+}
+
+/// In what state a lane is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneState {
+    /// Nothing pending, no mailbox selected, no transaction open.
+    Clean,
+    /// Anything else: it is closed.
+    Unknown,
+}
+
+/// What a relay has to say and to ask, until the driver takes it.
+#[derive(Default)]
+pub struct Outbox {
+    client: Vec<u8>,
+    /// In the order in which lanes were first written to; a handful at most.
+    lanes: Vec<(LaneId, Vec<u8>)>,
+    requests: VecDeque<(RequestId, Request)>,
+    asked: u64,
+}
+
+impl Outbox {
+    /// Octets towards the client.
+    pub fn client(&mut self) -> &mut Vec<u8> {
+        &mut self.client
+    }
+
+    /// Octets towards a lane.
+    pub fn lane(&mut self, lane: LaneId) -> &mut Vec<u8> {
+        let found = self.lanes.iter().position(|(id, _)| *id == lane);
+        let at = found.unwrap_or_else(|| {
+            self.lanes.push((lane, Vec::new()));
+            self.lanes.len() - 1
+        });
+        &mut self.lanes[at].1
+    }
+
+    /// Puts a request and says by which id its answer will be known.
+    pub fn ask(&mut self, request: Request) -> RequestId {
+        self.asked += 1;
+        let id = RequestId(self.asked);
+        self.requests.push_back((id, request));
+        id
+    }
+
+    /// The next request to see to.
+    pub fn next_request(&mut self) -> Option<(RequestId, Request)> {
+        self.requests.pop_front()
+    }
+
+    /// Forgets what was to be said to a lane that is gone.
+    pub fn close_lane(&mut self, lane: LaneId) {
+        self.lanes.retain(|(id, _)| *id != lane);
+    }
+
+    /// Octets waiting for this side.
+    #[must_use]
+    pub fn waiting(&self, side: Side) -> usize {
+        match side {
+            Side::Client => self.client.len(),
+            Side::Lane(lane) => self.lanes.iter().find(|(id, _)| *id == lane).map_or(0, |(_, octets)| octets.len()),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The house's rules, pure: names, capabilities, what may pass.
+
+pub mod namespace;

@@ -1,0 +1,5 @@
+//! (to come)
+
+/// All that a login sees.
+#[derive(Clone, Debug, Default)]
+pub struct Namespace;
