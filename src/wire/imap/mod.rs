@@ -1,5 +1,7 @@
 //! IMAP's octets (RFC 3501, RFC 9051): framing, tokens, responses, names.
 
+pub mod framer;
+
 /// Words of a CAPABILITY list, upper case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub std::collections::BTreeSet<Box<str>>);
