@@ -29,15 +29,14 @@ impl Role {
     }
 }
 
-/// What LIST said of a mailbox beside its name.
+/// What LIST said of a mailbox beside its name. Whether it has children is worked out from the LocalNames: mapping moves
+/// mailboxes in the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// `\Noselect` or `\NonExistent`: a node of the tree that holds no messages.
     pub no_select: bool,
     /// `\Noinferiors`.
     pub no_inferiors: bool,
-    /// `\HasChildren` as told; where a provider tells nothing it is worked out from the names.
-    pub has_children: bool,
 }
 
 /// One mailbox at the provider.

@@ -150,7 +150,11 @@ impl Framer {
         }
     }
 
-    fn client_line<'a, 'i: 'a>(&'a mut self, cap: usize, input: &mut &'i [u8]) -> Result<Option<Piece<'a>>, Misbehaviour> {
+    fn client_line<'a, 'i: 'a>(
+        &'a mut self,
+        cap: usize,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Piece<'a>>, Misbehaviour> {
         let found = memchr(b'\n', input);
         let taken = found.map_or(input.len(), |lf| lf + 1);
         // CR LF do not count.
@@ -181,7 +185,11 @@ impl Framer {
         Ok(Some(Piece::Line { text, end }))
     }
 
-    fn provider_line<'a, 'i: 'a>(&'a mut self, first: bool, input: &mut &'i [u8]) -> Result<Option<Piece<'a>>, Misbehaviour> {
+    fn provider_line<'a, 'i: 'a>(
+        &'a mut self,
+        first: bool,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Piece<'a>>, Misbehaviour> {
         let room = IMAP_LINE_FIRST - self.line.len();
         let found = memchr(b'\n', &input[..input.len().min(room + 1)]);
         let Some(lf) = found else {

@@ -1,0 +1,133 @@
+//! Which mailbox is Sent, Drafts, Trash or Junk: by special-use attribute first (RFC 6154; Microsoft and Zoho send them
+//! in plain LIST without announcing them), by the names that providers and mail programs use second.
+
+use crate::{
+    model::{FolderTable, RemoteName, Role},
+    wire::imap::utf7,
+};
+
+/// Finds a role's mailbox: at most one, which messages can be stored in.
+#[must_use]
+pub fn find(table: &FolderTable, role: Role) -> Option<&RemoteName> {
+    let usable = || table.folders.iter().filter(|folder| !folder.attributes.no_select && !folder.name.is_inbox());
+    let flagged = usable().find(|folder| folder.role == Some(role));
+    flagged
+        .or_else(|| {
+            let named = |name: &&str| {
+                usable().find(|folder| {
+                    folder.role.is_none() && top_level(table, &folder.name).is_some_and(|top| same(&top, name))
+                })
+            };
+            known_names(role).iter().find_map(named.clone())
+        })
+        .map(|folder| &folder.name)
+}
+
+/// The decoded name of a mailbox that stands directly in the personal namespace.
+fn top_level(table: &FolderTable, name: &RemoteName) -> Option<String> {
+    let rest = name.as_bytes().strip_prefix(&*table.prefix)?;
+    let nested = table.delimiter.is_some_and(|delimiter| rest.contains(&delimiter));
+    if nested { None } else { utf7::decode(rest) }
+}
+
+fn same(name: &str, known: &str) -> bool {
+    name.chars().flat_map(char::to_lowercase).eq(known.chars())
+}
+
+/// Lower case, the likeliest first. Sources: providers.md sections 3-6 (Microsoft in French and English, OVH, Yahoo),
+/// and the defaults of Thunderbird, Apple Mail and Roundcube.
+fn known_names(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Sent => &[
+            "sent",
+            "sent items",
+            "sent mail",
+            "sent messages",
+            "éléments envoyés",
+            "messages envoyés",
+            "envoyés",
+            "objets envoyés",
+            "gesendet",
+            "gesendete elemente",
+            "gesendete objekte",
+            "elementos enviados",
+            "enviados",
+            "posta inviata",
+            "inviati",
+        ],
+        Role::Drafts => &["drafts", "draft", "brouillons", "entwürfe", "borradores", "bozze"],
+        Role::Trash => &[
+            "trash",
+            "deleted items",
+            "deleted",
+            "deleted messages",
+            "bin",
+            "corbeille",
+            "éléments supprimés",
+            "messages supprimés",
+            "papierkorb",
+            "gelöschte elemente",
+            "gelöschte objekte",
+            "papelera",
+            "elementos eliminados",
+            "cestino",
+        ],
+        Role::Junk => &[
+            "junk",
+            "spam",
+            "junk email",
+            "junk e-mail",
+            "junk mail",
+            "bulk",
+            "bulk mail",
+            "courrier indésirable",
+            "indésirables",
+            "pourriel",
+            "unerwünscht",
+            "junk-e-mail",
+            "correo no deseado",
+            "posta indesiderata",
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Attributes, Folder};
+
+    fn table(prefix: &str, delimiter: u8, folders: &[(&str, Option<Role>)]) -> FolderTable {
+        let folders = folders.iter().map(|(name, role)| Folder {
+            name: RemoteName::parse(&utf7::encode(name)).expect("a name"),
+            attributes: Attributes::default(),
+            role: *role,
+            subscribed: true,
+        });
+        FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders: folders.collect() }
+    }
+
+    fn found(table: &FolderTable, role: Role) -> Option<String> {
+        find(table, role).and_then(|name| utf7::decode(name.as_bytes()))
+    }
+
+    #[test]
+    fn an_attribute_wins_over_a_name() {
+        let gmail = table("", b'/', &[("Sent", None), ("[Gmail]/Messages envoyés", Some(Role::Sent))]);
+        assert_eq!(found(&gmail, Role::Sent).as_deref(), Some("[Gmail]/Messages envoyés"));
+    }
+
+    #[test]
+    fn names_are_known_below_the_prefix_only() {
+        let ovh = table("INBOX.", b'.', &[("INBOX.Clients.Sent", None), ("INBOX.Sent", None), ("Trash", None)]);
+        assert_eq!(found(&ovh, Role::Sent).as_deref(), Some("INBOX.Sent"));
+        assert_eq!(found(&ovh, Role::Trash), None);
+        let microsoft = table("", b'/', &[("Inbox", None), ("ÉLÉMENTS SUPPRIMÉS", None)]);
+        assert_eq!(found(&microsoft, Role::Trash).as_deref(), Some("ÉLÉMENTS SUPPRIMÉS"));
+    }
+
+    #[test]
+    fn a_mailbox_has_one_role() {
+        let odd = table("", b'/', &[("Deleted", Some(Role::Junk)), ("Trash", None)]);
+        assert_eq!(found(&odd, Role::Trash).as_deref(), Some("Trash"));
+    }
+}
