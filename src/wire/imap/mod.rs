@@ -1,10 +1,42 @@
-//! IMAP's octets (RFC 3501, RFC 9051): framing, tokens, responses, names.
+//! IMAP's octets (RFC 3501, RFC 9051): framing, tokens, commands, responses, names.
 
+use std::collections::BTreeSet;
+
+pub mod command;
 pub mod framer;
 pub mod pattern;
+pub mod response;
 pub mod token;
 pub mod utf7;
 
+/// Words that a CAPABILITY list may have; Gmail and Dovecot send some forty.
+const CAPABILITIES_MAX: usize = 256;
+
 /// Words of a CAPABILITY list, upper case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities(pub std::collections::BTreeSet<Box<str>>);
+pub struct Capabilities(BTreeSet<Box<str>>);
+
+impl Capabilities {
+    /// Whether a word, given in upper case, is in the list.
+    #[must_use]
+    pub fn has(&self, word: &str) -> bool {
+        self.0.contains(word)
+    }
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The words, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|word| &**word)
+    }
+
+    /// Whether a literal of this size may be sent without waiting (RFC 7888: LITERAL- up to 4,096 octets).
+    #[must_use]
+    pub fn takes_non_synchronising(&self, octets: u64) -> bool {
+        self.has("LITERAL+") || (self.has("LITERAL-") && octets <= 4096)
+    }
+}
