@@ -14,6 +14,7 @@ use crate::{
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+pub mod folders;
 pub mod imap;
 pub mod opening;
 pub mod smtp;

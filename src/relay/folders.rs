@@ -1,0 +1,221 @@
+//! Reads a provider's folder table over a signed-in connection: NAMESPACE, LIST and, where it is needed, LSUB.
+//!
+//! It speaks when nothing else is pending on that connection, under tags of its own, and holds at most the caps of
+//! `wire`. RFC 3501 6.3.8, RFC 2342, RFC 5258, RFC 6154.
+
+use crate::{
+    failure::Misbehaviour,
+    model::{Folder, FolderTable, RemoteName},
+    wire::{
+        FOLDER_NAMES_MAX, FOLDERS_MAX,
+        imap::{
+            Capabilities,
+            response::{self, Condition, Kind, Namespaces, Response},
+        },
+    },
+};
+use std::collections::{HashMap, HashSet};
+
+/// A reading under way.
+#[derive(Debug, Default)]
+pub struct FolderReading {
+    namespaces: Namespaces,
+    delimiter: Option<u8>,
+    folders: Vec<Folder>,
+    index: HashMap<RemoteName, usize>,
+    subscribed: HashSet<RemoteName>,
+    octets: usize,
+    /// Whether `\Subscribed` comes with LIST.
+    extended: bool,
+    lsub_failed: bool,
+}
+
+/// The tags of the reading; the last ends it.
+const NAMESPACE: &[u8] = b"PSRLn";
+const LIST: &[u8] = b"PSRLl";
+const LSUB: &[u8] = b"PSRLs";
+
+/// Where a reading stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// This response was the reading's; more come.
+    Taken,
+    /// This response is none of the reading's.
+    Foreign,
+    /// Nothing more comes.
+    Done,
+}
+
+impl FolderReading {
+    /// Begins, and says what to send. All at once: no answer decides what is asked next.
+    #[must_use]
+    pub fn begin(capabilities: &Capabilities) -> (Self, Vec<u8>) {
+        let extended = capabilities.has("LIST-EXTENDED");
+        let mut lines = Vec::new();
+        if capabilities.has("NAMESPACE") {
+            lines.extend_from_slice(&[NAMESPACE, b" NAMESPACE\r\n"].concat());
+        }
+        let returns: &[u8] = match (extended, capabilities.has("SPECIAL-USE")) {
+            (true, true) => b" RETURN (SPECIAL-USE SUBSCRIBED)",
+            (true, false) => b" RETURN (SUBSCRIBED)",
+            (false, _) => b"",
+        };
+        lines.extend_from_slice(&[LIST, b" LIST \"\" \"*\"", returns, b"\r\n"].concat());
+        if !extended {
+            lines.extend_from_slice(&[LSUB, b" LSUB \"\" \"*\"\r\n"].concat());
+        }
+        (Self { extended, ..Self::default() }, lines)
+    }
+
+    /// Takes one whole response, its literals included.
+    ///
+    /// # Errors
+    /// A response that cannot be read, a table above the caps, or a provider that refuses LIST.
+    pub fn response(&mut self, octets: &[u8]) -> Result<Progress, Misbehaviour> {
+        match response::read(octets)? {
+            Response::Data { kind: Kind::Namespace, rest, .. } => {
+                // A provider whose NAMESPACE cannot be read still has mailboxes.
+                self.namespaces = response::namespaces(octets, rest).unwrap_or_default();
+                Ok(Progress::Taken)
+            }
+            Response::Data { kind: Kind::List, rest, .. } => self.listed(octets, rest),
+            Response::Data { kind: Kind::Lsub, rest, .. } => self.lsub(octets, rest),
+            Response::Status { tag: Some(tag), status } => self.ended(tag, status.condition),
+            _ => Ok(Progress::Foreign),
+        }
+    }
+
+    fn ended(&mut self, tag: &[u8], condition: Condition) -> Result<Progress, Misbehaviour> {
+        match tag {
+            LIST if condition != Condition::Ok => Err(Misbehaviour::Syntax),
+            LIST if self.extended => Ok(Progress::Done),
+            LSUB => {
+                self.lsub_failed = condition != Condition::Ok;
+                Ok(Progress::Done)
+            }
+            LIST | NAMESPACE => Ok(Progress::Taken),
+            _ => Ok(Progress::Foreign),
+        }
+    }
+
+    fn listed(&mut self, octets: &[u8], rest: usize) -> Result<Progress, Misbehaviour> {
+        let listed = response::listed(octets, rest)?;
+        let name = listed.name.value(octets);
+        // A name that could end a line is hidden, not passed (rule R10); so is the empty name, the root.
+        let Ok(name) = RemoteName::parse(&name) else { return Ok(Progress::Taken) };
+        self.delimiter = self.delimiter.or(listed.delimiter);
+        if listed.subscribed {
+            self.subscribed.insert(name.clone());
+        }
+        if listed.nonexistent || self.index.contains_key(&name) {
+            return Ok(Progress::Taken);
+        }
+        self.octets += name.as_bytes().len();
+        if self.folders.len() == FOLDERS_MAX || self.octets > FOLDER_NAMES_MAX {
+            return Err(Misbehaviour::TooManyLines);
+        }
+        self.index.insert(name.clone(), self.folders.len());
+        self.folders.push(Folder { name, attributes: listed.attributes, role: listed.role, subscribed: false });
+        Ok(Progress::Taken)
+    }
+
+    fn lsub(&mut self, octets: &[u8], rest: usize) -> Result<Progress, Misbehaviour> {
+        let listed = response::listed(octets, rest)?;
+        // `\Noselect` in LSUB: only a child is subscribed (RFC 3501 6.3.9).
+        if let (Ok(name), false) = (RemoteName::parse(&listed.name.value(octets)), listed.attributes.no_select)
+            && self.subscribed.len() < FOLDERS_MAX
+        {
+            self.subscribed.insert(name);
+        }
+        Ok(Progress::Taken)
+    }
+
+    /// The table, once the reading is done.
+    #[must_use]
+    pub fn finish(mut self) -> FolderTable {
+        let (prefix, delimiter) = self.namespaces.personal.first().cloned().unwrap_or((Vec::new(), self.delimiter));
+        let foreign: Vec<_> = self.namespaces.foreign.iter().filter(|prefix| !prefix.is_empty()).collect();
+        self.folders.retain(|folder| !foreign.iter().any(|prefix| folder.name.as_bytes().starts_with(prefix)));
+        for folder in &mut self.folders {
+            folder.subscribed = self.lsub_failed || self.subscribed.contains(&folder.name);
+        }
+        FolderTable { prefix, delimiter: delimiter.or(self.delimiter), folders: self.folders }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::imap::response::capabilities;
+
+    fn read(offered: &[u8], responses: &[&[u8]]) -> Result<FolderTable, Misbehaviour> {
+        let (mut reading, _) = FolderReading::begin(&capabilities(offered));
+        for response in responses {
+            if reading.response(response)? == Progress::Done {
+                return Ok(reading.finish());
+            }
+        }
+        panic!("the reading did not end");
+    }
+
+    fn names(table: &FolderTable) -> Vec<String> {
+        let name = |folder: &Folder| String::from_utf8_lossy(folder.name.as_bytes()).into_owned();
+        table
+            .folders
+            .iter()
+            .map(|folder| format!("{}{}", name(folder), if folder.subscribed { "+" } else { "" }))
+            .collect()
+    }
+
+    #[test]
+    fn an_old_provider_is_asked_for_subscriptions() {
+        let table = read(
+            b"IMAP4rev1 NAMESPACE",
+            &[
+                b"* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"shared.\" \".\"))",
+                b"PSRLn OK",
+                b"* LIST () \".\" INBOX",
+                b"* LIST () \".\" {7}\r\nINBOX.a",
+                b"* LIST () \".\" shared.b",
+                b"* 3 EXISTS",
+                b"PSRLl OK",
+                b"* LSUB () \".\" INBOX.a",
+                b"* LSUB (\\Noselect) \".\" INBOX",
+                b"PSRLs OK",
+            ],
+        );
+        let table = table.expect("read");
+        assert_eq!(
+            (names(&table), &*table.prefix, table.delimiter),
+            (vec!["INBOX".into(), "INBOX.a+".into()], &b"INBOX."[..], Some(b'.'))
+        );
+    }
+
+    #[test]
+    fn an_extended_list_says_all_at_once() {
+        let table = read(
+            b"NAMESPACE LIST-EXTENDED SPECIAL-USE",
+            &[b"* LIST (\\Subscribed \\Sent) \"/\" \"[Gmail]/x\"", b"* LIST (\\NonExistent) \"/\" gone", b"PSRLl OK"],
+        );
+        assert_eq!(names(&table.expect("read")), ["[Gmail]/x+"]);
+    }
+
+    #[test]
+    fn names_that_could_end_a_line_are_hidden() {
+        let table = read(b"LIST-EXTENDED", &[b"* LIST () \"/\" {4}\r\na\r\nb", b"* LIST () \"/\" \"\"", b"PSRLl OK"]);
+        assert!(table.expect("read").folders.is_empty());
+    }
+
+    #[test]
+    fn a_provider_cannot_fill_the_memory() {
+        let (mut reading, _) = FolderReading::begin(&capabilities(b""));
+        let fault = (0..=FOLDERS_MAX).find_map(|n| reading.response(format!("* LIST () \"/\" f{n}").as_bytes()).err());
+        assert_eq!(fault, Some(Misbehaviour::TooManyLines));
+    }
+
+    #[test]
+    fn where_subscriptions_are_refused_all_are_subscribed() {
+        let table = read(b"", &[b"* LIST () \"/\" a", b"PSRLl OK", b"PSRLs BAD no"]);
+        assert_eq!(names(&table.expect("read")), ["a+"]);
+    }
+}

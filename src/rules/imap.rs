@@ -1,0 +1,185 @@
+//! What of a provider's answers reaches a client, and how one line is changed on the way. Closed lists: what stands in
+//! none is dropped or cut.
+
+use crate::wire::imap::{
+    response::Kind,
+    token::{Form, Token, write_astring, write_string},
+};
+
+/// What becomes of an untagged response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataFate {
+    Drop,
+    /// As it is; `trim` where a trailing blank is cut, which some providers send and laminas hangs on.
+    Pass {
+        trim: bool,
+    },
+    /// Its name and its UIDVALIDITY are rewritten.
+    Status,
+}
+
+/// What becomes of an untagged response of this kind.
+#[must_use]
+pub fn data_fate(kind: Kind) -> DataFate {
+    match kind {
+        Kind::Exists | Kind::Expunge | Kind::Fetch | Kind::Recent | Kind::Esearch | Kind::Thread => {
+            DataFate::Pass { trim: false }
+        }
+        Kind::Flags | Kind::Search | Kind::Sort => DataFate::Pass { trim: true },
+        Kind::Status => DataFate::Status,
+        // The tree and the capabilities are the bridge's own to tell.
+        Kind::Capability | Kind::List | Kind::Lsub | Kind::Namespace | Kind::Unknown => DataFate::Drop,
+    }
+}
+
+/// What becomes of a response code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeFate {
+    AppendUid,
+    CopyUid,
+    /// The code goes, the status line stays.
+    Cut,
+    Pass,
+    UidValidity,
+}
+
+/// What becomes of the response code of this name.
+#[must_use]
+pub fn code_fate(name: &[u8]) -> CodeFate {
+    // The second half is RFC 5530.
+    const PASSED: [&str; 27] = [
+        "ALERT",
+        "READ-ONLY",
+        "READ-WRITE",
+        "PERMANENTFLAGS",
+        "UIDNEXT",
+        "UNSEEN",
+        "UIDNOTSTICKY",
+        "TRYCREATE",
+        "PARSE",
+        "BADCHARSET",
+        "UNKNOWN-CTE",
+        "UNAVAILABLE",
+        "AUTHENTICATIONFAILED",
+        "AUTHORIZATIONFAILED",
+        "EXPIRED",
+        "PRIVACYREQUIRED",
+        "CONTACTADMIN",
+        "NOPERM",
+        "INUSE",
+        "EXPUNGEISSUED",
+        "CORRUPTION",
+        "SERVERBUG",
+        "CLIENTBUG",
+        "CANNOT",
+        "LIMIT",
+        "OVERQUOTA",
+        "ALREADYEXISTS",
+    ];
+    let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
+    match () {
+        () if is("UIDVALIDITY") => CodeFate::UidValidity,
+        () if is("APPENDUID") => CodeFate::AppendUid,
+        () if is("COPYUID") => CodeFate::CopyUid,
+        () if is("NONEXISTENT") || PASSED.into_iter().any(is) => CodeFate::Pass,
+        () => CodeFate::Cut,
+    }
+}
+
+/// Puts `name` in the place of a string, in the string's own form where it can; all other octets stay. A name that the
+/// string already says leaves the line as it was. `plus`: whether a literal may go without waiting.
+#[must_use]
+pub fn splice(octets: &[u8], token: &Token, name: &[u8], plus: bool) -> Vec<u8> {
+    let mut line = Vec::with_capacity(octets.len() + name.len());
+    line.extend_from_slice(octets.get(..token.span.start).unwrap_or_default());
+    if *token.value(octets) == *name {
+        line.extend_from_slice(octets.get(token.span.clone()).unwrap_or_default());
+    } else if token.form == Form::Atom {
+        write_astring(name, plus, &mut line);
+    } else {
+        write_string(name, plus, &mut line);
+    }
+    line.extend_from_slice(octets.get(token.span.end..).unwrap_or_default());
+    line
+}
+
+/// Puts `told` in the place of the number behind the item UIDVALIDITY of a STATUS answer, if it has one. Returns what
+/// stood there and where, for the caller to find out what to tell.
+#[must_use]
+pub fn status_uid_validity(items: &[u8]) -> Option<(u32, std::ops::Range<usize>)> {
+    let mut at = 0;
+    let mut words = items.split(|octet| matches!(octet, b' ' | b'(' | b')')).map(|word| {
+        let span = at..at + word.len();
+        at = span.end + 1;
+        (word, span)
+    });
+    while let Some((word, _)) = words.next() {
+        if word.eq_ignore_ascii_case(b"UIDVALIDITY") {
+            let (digits, span) = words.find(|(word, _)| !word.is_empty())?;
+            return Some((std::str::from_utf8(digits).ok()?.parse().ok()?, span));
+        }
+    }
+    None
+}
+
+/// Words for people with one blank between them and none at the ends (laminas hangs on two), control octets as `?`.
+#[must_use]
+pub fn respell(words: &[u8]) -> Vec<u8> {
+    let words = words.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+    let mut text = words.collect::<Vec<_>>().join(&b' ');
+    for octet in &mut text {
+        if octet.is_ascii_control() {
+            *octet = b'?';
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::imap::token::Cursor;
+
+    fn spliced(line: &[u8], at: usize, name: &[u8]) -> Vec<u8> {
+        let token = Cursor::starting(line, at).astring().expect("a string");
+        splice(line, &token, name, true)
+    }
+
+    #[test]
+    fn names_are_spliced_in_the_form_that_stood_there() {
+        assert_eq!(spliced(b"a SELECT Sent", 9, b"INBOX.Sent"), b"a SELECT INBOX.Sent");
+        assert_eq!(spliced(b"a SELECT \"Sent\" x", 9, b"INBOX.Sent"), b"a SELECT \"INBOX.Sent\" x");
+        assert_eq!(spliced(b"a SELECT Sent", 9, b"Sent Items"), b"a SELECT \"Sent Items\"");
+        assert_eq!(spliced(b"a SELECT {4}\r\nSent", 9, b"a\"b"), b"a SELECT \"a\\\"b\"");
+        assert_eq!(spliced(b"a SELECT Sent", 9, b"\xe9"), b"a SELECT {1+}\r\n\xe9");
+    }
+
+    #[test]
+    fn a_name_that_is_already_said_leaves_the_line_alone() {
+        for line in [&b"a SELECT \"Sent\""[..], b"a SELECT {4+}\r\nSent", b"a SELECT Sent"] {
+            assert_eq!(spliced(line, 9, b"Sent"), line);
+        }
+    }
+
+    #[test]
+    fn uid_validity_is_found_among_status_items() {
+        assert_eq!(status_uid_validity(b" (MESSAGES 1 UIDVALIDITY 77 UNSEEN 0)"), Some((77, 25..27)));
+        assert_eq!(status_uid_validity(b" (uidvalidity 1)"), Some((1, 14..15)));
+        assert_eq!(status_uid_validity(b" (MESSAGES 1)"), None);
+        assert_eq!(status_uid_validity(b" (UIDVALIDITY x)"), None);
+    }
+
+    #[test]
+    fn words_have_single_blanks() {
+        assert_eq!(respell(b" two  words\t "), b"two words?");
+        assert_eq!(respell(b""), b"");
+    }
+
+    #[test]
+    fn codes_that_would_mislead_are_cut() {
+        assert_eq!(code_fate(b"HIGHESTMODSEQ"), CodeFate::Cut);
+        assert_eq!(code_fate(b"referral"), CodeFate::Cut);
+        assert_eq!(code_fate(b"nonexistent"), CodeFate::Pass);
+        assert_eq!(code_fate(b"UidValidity"), CodeFate::UidValidity);
+    }
+}
