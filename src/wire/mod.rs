@@ -38,3 +38,29 @@ pub const FOLDERS_MAX: usize = 10_000;
 
 /// Octets of all mailbox names of one account together.
 pub const FOLDER_NAMES_MAX: usize = 2 * 1024 * 1024;
+/// A command line of an SMTP or POP3 client, its end not counted. RFC 5321 4.5.3.1.4 asks for 512 and what extensions
+/// add; this leaves room for every extension and stays below what one read brings (rule R14).
+pub const COMMAND_LINE_MAX: usize = 8 * 1024;
+
+/// A line that holds a SASL response: RFC 4954 section 4 names 12,288 octets, which Kerberos tickets and OAuth tokens
+/// need.
+pub const SASL_LINE_MAX: usize = 12_288;
+
+/// Lines of one reply of a provider. Real EHLO replies have some twenty; without a cap a reply never ends (Dovecot's
+/// submission proxy has the same number).
+pub const REPLY_LINES_MAX: usize = 128;
+
+/// One line of a reply of a provider. RFC 5321 4.5.3.1.5 allows 512; providers put links and queue names behind it.
+pub const REPLY_LINE_MAX: usize = 8 * 1024;
+
+/// All text of one reply of a provider: a quarter of what an outbox takes before it stops its reader.
+pub const REPLY_TEXT_MAX: usize = 16 * 1024;
+
+/// `octets` cut at these offsets, for tests and fuzz targets that show that cuts do not matter.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn pieces<'a>(octets: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(octets.len())).collect();
+    cuts.extend([0, octets.len()]);
+    cuts.sort_unstable();
+    cuts.windows(2).map(|pair| &octets[pair[0]..pair[1]]).collect()
+}
