@@ -1,1 +1,243 @@
-//! (to come)
+//! SASL PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), read and written, for every protocol that carries them.
+//!
+//! It judges no password and knows no protocol: the relay frames the lines and says what a step means there. A user
+//! name that cannot be a login ends like a wrong password, so that nobody learns which names could exist. Base64 is
+//! RFC 4648 section 4, strict: with padding, without blanks.
+
+use crate::model::{Login, Secret};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
+
+/// The mechanisms that the bridge offers to clients and uses towards providers with a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    Login,
+    Plain,
+}
+
+impl Mechanism {
+    /// Reads a mechanism's name, in any case.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"PLAIN") {
+            Some(Self::Plain)
+        } else if name.eq_ignore_ascii_case(b"LOGIN") {
+            Some(Self::Login)
+        } else {
+            None
+        }
+    }
+}
+
+/// What the server side does next.
+pub enum SaslStep {
+    /// The client said `*`.
+    Cancelled,
+    /// Send this challenge, which is base64 already, and give the next line to the exchange.
+    Challenge(SaslExchange, &'static str),
+    /// The client has said who it is; whether that is true is another's to judge.
+    Finished { login: Login, password: Secret<Vec<u8>> },
+    /// Not base64, or not the mechanism's form.
+    Malformed,
+    /// Well formed, but no login can be like that: to be told like a wrong password.
+    Refused,
+}
+
+/// The server side of one exchange, named by what it awaits.
+pub struct SaslExchange(Awaiting);
+
+enum Awaiting {
+    Plain,
+    LoginPassword { user: Zeroizing<Vec<u8>> },
+    LoginUser,
+}
+
+impl SaslExchange {
+    /// Begins with the initial response as it stood on the line. An empty one, and `=`, are as none at all: both
+    /// mechanisms have something to say (Dovecot reads them so too).
+    #[must_use]
+    pub fn start(mechanism: Mechanism, initial: Option<&[u8]>) -> SaslStep {
+        let exchange = match mechanism {
+            Mechanism::Login => Self(Awaiting::LoginUser),
+            Mechanism::Plain => Self(Awaiting::Plain),
+        };
+        match initial {
+            None | Some(b"" | b"=") => {
+                let challenge = exchange.challenge();
+                SaslStep::Challenge(exchange, challenge)
+            }
+            Some(response) => exchange.answer(response),
+        }
+    }
+
+    /// Goes on with a line of the client, without its end.
+    #[must_use]
+    pub fn answer(self, line: &[u8]) -> SaslStep {
+        if line == b"*" {
+            return SaslStep::Cancelled;
+        }
+        let Ok(octets) = STANDARD.decode(line).map(Zeroizing::new) else { return SaslStep::Malformed };
+        match self.0 {
+            Awaiting::Plain => read_plain(&octets),
+            Awaiting::LoginUser => {
+                let exchange = Self(Awaiting::LoginPassword { user: octets });
+                let challenge = exchange.challenge();
+                SaslStep::Challenge(exchange, challenge)
+            }
+            Awaiting::LoginPassword { user } => finish(&user, &octets),
+        }
+    }
+
+    fn challenge(&self) -> &'static str {
+        match self.0 {
+            Awaiting::Plain => "",
+            // `Username:` and `Password:`, which some clients compare.
+            Awaiting::LoginUser => "VXNlcm5hbWU6",
+            Awaiting::LoginPassword { .. } => "UGFzc3dvcmQ6",
+        }
+    }
+}
+
+/// `[authzid] NUL authcid NUL password`. Jakarta Mail, neomutt and Net::SMTP send the login as authzid too; to act as
+/// someone else is a matter of shares, not of SASL.
+fn read_plain(octets: &[u8]) -> SaslStep {
+    let mut parts = octets.split(|octet| *octet == 0);
+    let (Some(authzid), Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return SaslStep::Malformed;
+    };
+    if authzid.is_empty() || authzid.eq_ignore_ascii_case(user) { finish(user, password) } else { SaslStep::Refused }
+}
+
+fn finish(user: &[u8], password: &[u8]) -> SaslStep {
+    let login = std::str::from_utf8(user).ok().and_then(|user| Login::parse(user).ok());
+    match login {
+        Some(login) if !password.is_empty() && is_sendable(password) => {
+            SaslStep::Finished { login, password: Secret::new(password.to_vec()) }
+        }
+        _ => SaslStep::Refused,
+    }
+}
+
+/// CR, LF and NUL are in no password of ours, and no protocol of ours can carry them everywhere (rule R9).
+fn is_sendable(octets: &[u8]) -> bool {
+    !octets.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n'))
+}
+
+/// A user name or password towards a provider with CR, LF or NUL, or empty: it could end a line or shift the parts of
+/// PLAIN, so it is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a user name or password is empty, or holds CR, LF or NUL")]
+pub struct Unsendable;
+
+/// The one response of PLAIN, in base64, without authzid.
+///
+/// # Errors
+/// [`Unsendable`].
+pub fn write_plain(user: &[u8], password: &[u8]) -> Result<Secret<String>, Unsendable> {
+    if user.is_empty() || password.is_empty() || !is_sendable(user) || !is_sendable(password) {
+        return Err(Unsendable);
+    }
+    let mut message = Zeroizing::new(Vec::with_capacity(user.len() + password.len() + 2));
+    for part in [&[0], user, &[0], password] {
+        message.extend_from_slice(part);
+    }
+    Ok(Secret::new(STANDARD.encode(&*message)))
+}
+
+/// One response of LOGIN, in base64: the user name, then the password.
+///
+/// # Errors
+/// [`Unsendable`].
+pub fn write_login(part: &[u8]) -> Result<Secret<String>, Unsendable> {
+    if part.is_empty() || !is_sendable(part) {
+        return Err(Unsendable);
+    }
+    Ok(Secret::new(STANDARD.encode(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The whole exchange in one string: challenges, then how it ended.
+    fn run(mechanism: Mechanism, initial: Option<&str>, lines: &[&str]) -> String {
+        let mut step = SaslExchange::start(mechanism, initial.map(str::as_bytes));
+        let mut story = String::new();
+        let mut lines = lines.iter();
+        loop {
+            match step {
+                SaslStep::Cancelled => return story + "cancelled",
+                SaslStep::Malformed => return story + "malformed",
+                SaslStep::Refused => return story + "refused",
+                SaslStep::Finished { login, password } => {
+                    return format!("{story}{login}/{}", String::from_utf8_lossy(password.expose()));
+                }
+                SaslStep::Challenge(exchange, challenge) => {
+                    story = format!("{story}[{challenge}] ");
+                    let Some(line) = lines.next() else { return story };
+                    step = exchange.answer(line.as_bytes());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_form_of_plain_is_understood() {
+        let (plain, authzid) = ("AGFsaWNlAHNlY3JldA==", "YWxpY2UAYWxpY2UAc2VjcmV0");
+        assert_eq!(run(Mechanism::Plain, Some(plain), &[]), "alice/secret");
+        assert_eq!(run(Mechanism::Plain, Some(authzid), &[]), "alice/secret");
+        for empty in [None, Some("="), Some("")] {
+            assert_eq!(run(Mechanism::Plain, empty, &[plain]), "[] alice/secret");
+        }
+        assert_eq!(run(Mechanism::Plain, None, &["*"]), "[] cancelled");
+    }
+
+    #[test]
+    fn every_form_of_login_is_understood() {
+        let story = "[VXNlcm5hbWU6] [UGFzc3dvcmQ6] alice/secret";
+        assert_eq!(run(Mechanism::Login, None, &["YWxpY2U=", "c2VjcmV0"]), story);
+        assert_eq!(run(Mechanism::Login, Some("="), &["YWxpY2U=", "c2VjcmV0"]), story);
+        assert_eq!(run(Mechanism::Login, Some("YWxpY2U="), &["c2VjcmV0"]), "[UGFzc3dvcmQ6] alice/secret");
+        assert_eq!(run(Mechanism::Login, Some("YWxpY2U="), &["*"]), "[UGFzc3dvcmQ6] cancelled");
+    }
+
+    #[test]
+    fn what_cannot_be_a_login_ends_like_a_wrong_password() {
+        // Another authzid, a blank in the name, no name, no password, a line end in the password.
+        for response in ["Ym9iAGFsaWNlAHg=", "AGEgYgB4", "AAB4", "AGFsaWNlAA==", "AGFsaWNlAHgKeQ=="] {
+            assert_eq!(run(Mechanism::Plain, Some(response), &[]), "refused", "{response}");
+        }
+        // It is not told at the name already.
+        assert_eq!(run(Mechanism::Login, None, &["", "c2VjcmV0"]), "[VXNlcm5hbWU6] [UGFzc3dvcmQ6] refused");
+    }
+
+    #[test]
+    fn other_forms_are_malformed() {
+        for response in ["AGFsaWNlAHNlY3JldA", "AGFs aWNl", "%%%%", "YWxpY2U=", "AGEAYgBj"] {
+            assert_eq!(run(Mechanism::Plain, Some(response), &[]), "malformed", "{response}");
+        }
+    }
+
+    #[test]
+    fn what_could_end_a_line_is_not_written() {
+        for part in [&b""[..], b"a\0b", b"a\rb", b"a\nb"] {
+            assert!(write_login(part).is_err() && write_plain(part, b"x").is_err() && write_plain(b"x", part).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(user in "[!#-\\[\\]-~]{1,254}", password in "[^\\x00\\r\\n]{1,100}") {
+            let story = format!("{user}/{password}");
+            let Ok(plain) = write_plain(user.as_bytes(), password.as_bytes()) else { panic!("sendable") };
+            prop_assert_eq!(run(Mechanism::Plain, Some(plain.expose()), &[]), &story[..]);
+            let (Ok(first), Ok(second)) = (write_login(user.as_bytes()), write_login(password.as_bytes())) else {
+                panic!("sendable")
+            };
+            let ended = run(Mechanism::Login, Some(first.expose()), &[second.expose()]);
+            prop_assert_eq!(ended, format!("[UGFzc3dvcmQ6] {story}"));
+        }
+    }
+}
