@@ -18,7 +18,7 @@ pub fn find(table: &FolderTable, role: Role) -> Option<&RemoteName> {
                     folder.role.is_none() && top_level(table, &folder.name).is_some_and(|top| same(&top, name))
                 })
             };
-            known_names(role).iter().find_map(named.clone())
+            known_names(role).iter().find_map(named)
         })
         .map(|folder| &folder.name)
 }

@@ -1,1 +1,354 @@
-//! (to come)
+//! The IMAP relay: a client's commands to its lane under RemoteNames, the answers back under LocalNames.
+//!
+//! Three kinds of command. *Forwarded* ones go to the lane as the client pipelines them. *Local* ones are answered by the
+//! bridge when nothing is pending. *Exclusive* ones (SELECT, CLOSE, whatever changes the tree) wait until nothing is
+//! pending, and what follows waits for them. Client to provider is an allow-list, provider to client a closed list of
+//! what passes. Messages stream both ways; nothing here holds one. RFC 3501, RFC 9051.
+//!
+//! | file | what |
+//! |---|---|
+//! | `client` | octets of the client into whole commands; before login; the message of an APPEND |
+//! | `dispatch` | a whole command: forwarded, local or exclusive |
+//! | `answers` | what the bridge says of its own: LIST, status lines |
+//! | `lane` | the provider's responses towards the client |
+//! | `writer` | commands towards the provider, cut where it must say `+` first |
+
+mod answers;
+mod client;
+mod dispatch;
+mod lane;
+mod writer;
+
+use super::{Admission, Answer, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
+use super::{SessionFacts, Side, folders::FolderReading};
+use crate::{
+    failure::{Failure, Misbehaviour, Unreachable},
+    model::LocalName,
+    rules::namespace::{Namespace, Route},
+    wire::{
+        IMAP_LINE_BEFORE_LOGIN,
+        imap::{Capabilities, command::Verb, framer::Framer},
+    },
+};
+use client::ClientReading;
+use dispatch::Ready;
+use lane::LaneReading;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+use writer::Writer;
+
+/// The machine of one client connection.
+pub struct ImapRelay {
+    /// The framers stand beside the session, because their pieces borrow from them while the session takes a piece.
+    client: Framer,
+    provider: Framer,
+    session: Session,
+}
+
+/// All that a session remembers.
+struct Session {
+    facts: SessionFacts,
+    signed: Option<Signed>,
+    /// The one request that the session waits for; the client's input rests meanwhile.
+    asked: Option<(RequestId, Asked)>,
+
+    reading: ClientReading,
+    /// What is gathered of the client's command, as on the wire, without the last CR LF. Bounded by
+    /// `IMAP_COMMAND_MAX`.
+    gathered: Vec<u8>,
+    /// A whole command that waits for its turn.
+    ready: Option<Ready>,
+    /// Commands and logins refused on this connection.
+    misbehaved: u8,
+    refused_logins: u8,
+
+    /// Commands at the provider, oldest first.
+    pending: VecDeque<Pending>,
+    writer: Writer,
+    lane_reading: LaneReading,
+    /// A reading of the folder table under way; it runs only with nothing pending.
+    folders: Option<FolderReading>,
+    selected: Option<Route>,
+    /// The provider has a mailbox selected, whatever the client believes.
+    provider_selected: bool,
+    /// What UIDVALIDITY is told for a mailbox, with the upstream value that it stands for.
+    told: HashMap<LocalName, (u32, u32)>,
+    /// Untagged lines that would reach a client which waits for `+`: laminas and Webklex read exactly one line there.
+    withheld: Vec<u8>,
+    /// The client waits for our `+` to a literal that is held.
+    owes_go_ahead: bool,
+    /// The client was refused a literal that it waits to send: what it says next is a new command.
+    literal_refused: bool,
+    draining: bool,
+    ended: bool,
+}
+
+/// What is known once the client has signed in.
+struct Signed {
+    lane: LaneId,
+    capabilities: Capabilities,
+    namespace: Arc<Namespace>,
+}
+
+/// What the session waits for.
+enum Asked {
+    Verdict {
+        tag: Vec<u8>,
+    },
+    Lane {
+        tag: Vec<u8>,
+    },
+    Folders,
+    Published,
+    /// With the response that cannot go on before the value is known.
+    Validity {
+        local: LocalName,
+        upstream: u32,
+        response: Vec<u8>,
+    },
+}
+
+/// A command at the provider.
+struct Pending {
+    tag: Vec<u8>,
+    verb: Verb,
+    /// The mailbox that it names.
+    route: Option<Route>,
+    /// The name as the command spelt it: answers echo it.
+    spelled: Vec<u8>,
+    /// Ours, not the client's: its answers are swallowed.
+    own: bool,
+}
+
+/// Refused logins on one connection before it closes: c-client tries a wrong password three times, and a person types
+/// it wrong a few times more (R22: at most 10).
+const REFUSED_LOGINS_MAX: u8 = 10;
+/// Bad commands before login before the connection closes (design section 7).
+const MISBEHAVED_BEFORE_LOGIN_MAX: u8 = 3;
+/// Commands at the provider at once. A client that pipelines more waits; real ones pipeline a handful.
+const PENDING_MAX: usize = 256;
+/// Untagged lines withheld before they go out all the same.
+const WITHHELD_MAX: usize = 16 * 1024;
+
+impl ImapRelay {
+    #[must_use]
+    pub fn new(facts: SessionFacts) -> Self {
+        let session = Session {
+            facts,
+            signed: None,
+            asked: None,
+            reading: ClientReading::Command,
+            gathered: Vec::new(),
+            ready: None,
+            misbehaved: 0,
+            refused_logins: 0,
+            pending: VecDeque::new(),
+            writer: Writer::default(),
+            lane_reading: LaneReading::Boundary,
+            folders: None,
+            selected: None,
+            provider_selected: false,
+            told: HashMap::new(),
+            withheld: Vec::new(),
+            owes_go_ahead: false,
+            literal_refused: false,
+            draining: false,
+            ended: false,
+        };
+        Self { client: Framer::client(IMAP_LINE_BEFORE_LOGIN), provider: Framer::provider(), session }
+    }
+}
+
+impl Relay for ImapRelay {
+    fn input(&mut self, from: Side, input: &mut &[u8], out: &mut Outbox) -> Result<Flow, Failure> {
+        match from {
+            Side::Client => self.client_input(input, out),
+            Side::Lane(_) => self.lane_input(input, out),
+        }?;
+        self.forget_refused_literal();
+        let blocked = match from {
+            Side::Client => self.session.client_rests(),
+            Side::Lane(_) => self.session.lane_rests(),
+        };
+        self.session.flow(blocked.then_some(from))
+    }
+
+    fn event(&mut self, event: Event, out: &mut Outbox) -> Result<Flow, Failure> {
+        let session = &mut self.session;
+        match event {
+            Event::Connected => session.greet(out),
+            Event::Answer(id, answer) => {
+                let asked = session.asked.take().filter(|(asked, _)| *asked == id);
+                let (_, asked) = asked.ok_or(Failure::Internal("an answer that was not asked for"))?;
+                session.answered(asked, answer, out)?;
+                if session.signed.is_some() {
+                    self.client.set_cap(crate::wire::IMAP_COMMAND_MAX);
+                }
+            }
+            Event::Closed(_) if session.ended => {}
+            Event::Closed(_) => return Err(Failure::ProviderUnreachable(Unreachable::Lost)),
+            Event::Elapsed(_) => {}
+            Event::Drain => session.draining = true,
+        }
+        session.go_on(out)?;
+        self.forget_refused_literal();
+        self.session.flow(None)
+    }
+
+    fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
+        self.session.farewell(failure, out);
+    }
+
+    fn signed_in(&self) -> bool {
+        self.session.signed.is_some()
+    }
+}
+
+impl ImapRelay {
+    fn forget_refused_literal(&mut self) {
+        if std::mem::take(&mut self.session.literal_refused) {
+            self.client.forget_literal();
+        }
+    }
+
+    fn client_input(&mut self, input: &mut &[u8], out: &mut Outbox) -> Result<(), Failure> {
+        self.session.go_on(out)?;
+        if self.session.client_rests() {
+            return Ok(());
+        }
+        let piece = self.client.next(input).map_err(Failure::ClientMisbehaved)?;
+        let Some(piece) = piece else { return Ok(()) };
+        self.session.client_piece(piece, out)?;
+        self.session.go_on(out)
+    }
+
+    fn lane_input(&mut self, input: &mut &[u8], out: &mut Outbox) -> Result<(), Failure> {
+        if self.session.lane_rests() {
+            return Ok(());
+        }
+        let piece = self.provider.next(input).map_err(Failure::ProviderMisbehaved)?;
+        let Some(piece) = piece else { return Ok(()) };
+        self.session.lane_piece(piece, out)?;
+        self.session.go_on(out)
+    }
+}
+
+impl Session {
+    /// Gives the command that waits its turn, if it has come, and ends a draining session where nothing is under way.
+    fn go_on(&mut self, out: &mut Outbox) -> Result<(), Failure> {
+        if self.owes_go_ahead && self.lane_reading.is_boundary_for_client() {
+            self.owes_go_ahead = false;
+            out.client().extend_from_slice(b"+ Ready\r\n");
+        }
+        if self.asked.is_none()
+            && self.folders.is_none()
+            && let Some(ready) = self.ready.take()
+        {
+            self.dispatch(ready, out)?;
+        }
+        if self.draining && !self.ended && self.is_idle() && self.reading.is_between_commands(&self.gathered) {
+            self.release(out);
+            out.client().extend_from_slice(b"* BYE [UNAVAILABLE] The mail bridge is stopping, connect again\r\n");
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    fn flow(&self, rests: Option<Side>) -> Result<Flow, Failure> {
+        Ok(match rests {
+            _ if self.ended => Flow::Done,
+            Some(side) => Flow::Pause(side),
+            None => Flow::More,
+        })
+    }
+
+    /// Whether the client's input waits for something else.
+    fn client_rests(&self) -> bool {
+        self.asked.is_some() || self.ready.is_some() || self.folders.is_some() || self.reading.rests()
+    }
+
+    /// Whether the lane's input waits for an answer.
+    fn lane_rests(&self) -> bool {
+        matches!(&self.asked, Some((_, Asked::Validity { .. })))
+    }
+
+    /// Whether nothing is under way at the provider, and the client stands between two responses: only then may the
+    /// bridge speak on its own.
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+            && self.folders.is_none()
+            && self.asked.is_none()
+            && matches!(self.lane_reading, LaneReading::Boundary)
+    }
+
+    fn ask(&mut self, request: Request, asked: Asked, out: &mut Outbox) {
+        self.asked = Some((out.ask(request), asked));
+    }
+
+    fn answered(&mut self, asked: Asked, answer: Answer, out: &mut Outbox) -> Result<(), Failure> {
+        match (asked, answer) {
+            (Asked::Verdict { tag }, Answer::Verdict(verdict)) => self.verdict(tag, verdict, out),
+            (Asked::Lane { tag }, Answer::Lane(Ok(lease))) => {
+                let LaneFacts::Imap { capabilities, namespace } = lease.facts else {
+                    return Err(Failure::Internal("a lane of another protocol"));
+                };
+                self.say_signed_in(&tag, &capabilities, out);
+                self.signed = Some(Signed { lane: lease.lane, capabilities, namespace });
+                Ok(())
+            }
+            (Asked::Lane { tag }, Answer::Lane(Err(failure))) => {
+                self.say_failure(&tag, &failure, out);
+                Ok(())
+            }
+            (Asked::Folders, Answer::Folders(None)) => self.read_folders(out),
+            (Asked::Folders | Asked::Published, Answer::Folders(Some(namespace))) => {
+                if let Some(signed) = &mut self.signed {
+                    signed.namespace = namespace;
+                }
+                Ok(())
+            }
+            (Asked::Validity { local, upstream, response }, Answer::Validity(told)) => {
+                self.told.insert(local, (upstream, told?));
+                self.whole_response(&response, out)
+            }
+            _ => Err(Failure::Internal("an answer of another kind")),
+        }
+    }
+
+    fn verdict(&mut self, tag: Vec<u8>, verdict: Result<Admission, Failure>, out: &mut Outbox) -> Result<(), Failure> {
+        match verdict {
+            Ok(admission) => {
+                let request = Request::Lane(admission.account, super::LaneUse::Imap);
+                self.ask(request, Asked::Lane { tag }, out);
+                Ok(())
+            }
+            Err(failure) => {
+                self.say_failure(&tag, &failure, out);
+                self.login_refused()
+            }
+        }
+    }
+
+    fn login_refused(&mut self) -> Result<(), Failure> {
+        self.refused_logins += 1;
+        if self.refused_logins < REFUSED_LOGINS_MAX { Ok(()) } else { Err(Failure::Busy(crate::failure::Cap::Logins)) }
+    }
+
+    /// Counts a command that was answered BAD; before login only a few are borne.
+    fn misbehaved(&mut self) -> Result<(), Failure> {
+        self.misbehaved = self.misbehaved.saturating_add(1);
+        if self.signed.is_none() && self.misbehaved >= MISBEHAVED_BEFORE_LOGIN_MAX {
+            return Err(Failure::ClientMisbehaved(Misbehaviour::TooManyBadCommands));
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, out: &mut Outbox) {
+        if let Some(signed) = &self.signed {
+            let clean = self.is_idle() && !self.provider_selected && self.writer.is_empty();
+            out.ask(Request::Release(signed.lane, if clean { LaneState::Clean } else { LaneState::Unknown }));
+        }
+    }
+}

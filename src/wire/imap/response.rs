@@ -208,10 +208,13 @@ pub fn listed(octets: &[u8], rest: usize) -> Result<Listed, Misbehaviour> {
     })
 }
 
+/// What stands before the names of one namespace, and its delimiter.
+pub type Prefix = (Vec<u8>, Option<u8>);
+
 /// The three parts of a NAMESPACE response (RFC 2342): prefixes with their delimiters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
-    pub personal: Vec<(Vec<u8>, Option<u8>)>,
+    pub personal: Vec<Prefix>,
     /// Of other users, and shared: their prefixes.
     pub foreign: Vec<Vec<u8>>,
 }
@@ -243,7 +246,7 @@ pub fn namespaces(octets: &[u8], rest: usize) -> Result<Namespaces, Misbehaviour
     Ok(found)
 }
 
-fn prefixes(octets: &[u8], span: Range<usize>) -> Result<Vec<(Vec<u8>, Option<u8>)>, Misbehaviour> {
+fn prefixes(octets: &[u8], span: Range<usize>) -> Result<Vec<Prefix>, Misbehaviour> {
     let inner = octets.get(span.start + 1..span.end - 1).unwrap_or_default();
     let mut cursor = Cursor::new(inner);
     let mut found = Vec::new();

@@ -335,8 +335,7 @@ pub fn check_arguments(octets: &[u8], nesting: usize, mut word: impl FnMut(&[u8]
                 cursor.at += 1;
             }
             b' ' | b'[' | b']' | b'<' | b'>' => cursor.at += 1,
-            b'"' => drop(cursor.quoted()?),
-            b'{' => drop(cursor.literal()?),
+            b'"' | b'{' => cursor.part()?,
             0..=0x1f | 0x7f => return Err(Misbehaviour::Syntax),
             _ => {
                 let found = cursor.run(|octet| {

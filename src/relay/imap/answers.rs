@@ -1,0 +1,123 @@
+//! What the bridge says of its own: greeting, status lines, the tree.
+
+use super::Session;
+use crate::{
+    failure::Failure,
+    relay::Outbox,
+    rules::{
+        capability,
+        imap::respell,
+        namespace::{Entry, Namespace},
+    },
+    wire::imap::{Capabilities, command::Verb, token::write_string},
+};
+
+impl Session {
+    pub(super) fn greet(&self, out: &mut Outbox) {
+        let capabilities = capability::before_login(self.facts.secured);
+        out.client().extend_from_slice(format!("* OK [CAPABILITY {capabilities}] Passerelle ready\r\n").as_bytes());
+    }
+
+    /// The code spares the client a CAPABILITY of its own.
+    pub(super) fn say_signed_in(&self, tag: &[u8], provider: &Capabilities, out: &mut Outbox) {
+        let code = format!("CAPABILITY {}", capability::after_login(provider));
+        say(tag, "OK", Some(&code), b"Signed in", out.client());
+    }
+
+    pub(super) fn say_failure(&self, tag: &[u8], failure: &Failure, out: &mut Outbox) {
+        let reply = failure.imap();
+        say(tag, reply.condition, reply.code, reply.text.as_bytes(), out.client());
+    }
+
+    pub(super) fn capability(&self, out: &mut Outbox) {
+        let words = match &self.signed {
+            Some(signed) => capability::after_login(&signed.capabilities),
+            None => capability::before_login(self.facts.secured),
+        };
+        out.client().extend_from_slice(format!("* CAPABILITY {words}\r\n").as_bytes());
+    }
+
+    /// The last words. Where the client stands between two responses: a tagged NO for each pending command, then BYE;
+    /// inside one: nothing, the connection just closes.
+    pub(super) fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
+        if self.ended || !self.lane_reading.is_boundary_for_client() {
+            return;
+        }
+        let reply = failure.imap();
+        let client = out.client();
+        client.append(&mut self.withheld);
+        if !matches!(failure, Failure::ClientMisbehaved(_)) {
+            for pending in self.pending.iter().filter(|pending| !pending.own) {
+                say(&pending.tag, "NO", reply.code, reply.text.as_bytes(), client);
+            }
+            if let Some(ready) = &self.ready {
+                say(ready.tag(), "NO", reply.code, reply.text.as_bytes(), client);
+            }
+        }
+        say(b"*", "BYE", reply.code, reply.text.as_bytes(), client);
+    }
+}
+
+/// One status line: single blanks, none at the end, never without words.
+pub(super) fn say(tag: &[u8], condition: &str, code: Option<&str>, words: &[u8], client: &mut Vec<u8>) {
+    client.extend_from_slice(tag);
+    client.push(b' ');
+    client.extend_from_slice(condition.as_bytes());
+    if let Some(code) = code {
+        client.extend_from_slice(format!(" [{code}]").as_bytes());
+    }
+    let words = respell(words);
+    client.push(b' ');
+    client.extend_from_slice(if words.is_empty() { b"Done" } else { &words });
+    client.extend_from_slice(b"\r\n");
+}
+
+/// The answers to LIST, LSUB and XLIST. `pattern` is reference and pattern together.
+pub(super) fn list(verb: Verb, namespace: &Namespace, pattern: &[u8], client: &mut Vec<u8>) {
+    if pattern.is_empty() && verb != Verb::Lsub {
+        // RFC 3501 6.3.8: an empty name asks for the delimiter.
+        client.extend_from_slice(format!("* {} (\\Noselect) \"/\" \"\"\r\n", verb.name()).as_bytes());
+        return;
+    }
+    for entry in namespace.list(pattern).filter(|entry| verb != Verb::Lsub || entry.subscribed) {
+        client.extend_from_slice(format!("* {} ({}) \"/\" ", verb.name(), attributes(verb, entry)).as_bytes());
+        write_string(entry.local.as_bytes(), false, client);
+        client.extend_from_slice(b"\r\n");
+    }
+}
+
+fn attributes(verb: Verb, entry: &Entry) -> String {
+    let mut words = Vec::new();
+    if entry.attributes.no_select {
+        words.push("\\Noselect");
+    }
+    if entry.attributes.no_inferiors {
+        words.push("\\Noinferiors");
+    }
+    if verb != Verb::Lsub {
+        words.push(if entry.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
+        words.extend(entry.role.map(crate::model::Role::attribute));
+    }
+    if verb == Verb::Xlist && entry.local.is_inbox() {
+        words.push("\\Inbox");
+    }
+    words.join(" ")
+}
+
+/// The untagged part of the local commands that say something; LIST and kin apart.
+pub(super) fn untagged(verb: Verb, name: &[u8], client: &mut Vec<u8>) {
+    match verb {
+        Verb::Namespace => client.extend_from_slice(b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n"),
+        Verb::Id => {
+            let version = env!("CARGO_PKG_VERSION");
+            client
+                .extend_from_slice(format!("* ID (\"name\" \"Passerelle\" \"version\" \"{version}\")\r\n").as_bytes());
+        }
+        Verb::Myrights => {
+            client.extend_from_slice(b"* MYRIGHTS ");
+            write_string(name, false, client);
+            client.extend_from_slice(b" lrswipkxte\r\n");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,264 @@
+//! Octets of the client into whole commands; what may be said before login; the message of an APPEND, which streams.
+
+use super::{Asked, Ready, Session, answers::say, dispatch::Command};
+use crate::{
+    failure::{Failure, Misbehaviour},
+    model::Login,
+    relay::{Credentials, Outbox, Request},
+    wire::{
+        IMAP_COMMAND_MAX, IMAP_LINE_BEFORE_LOGIN, IMAP_LITERAL_HELD, IMAP_NESTING, IMAP_NESTING_BEFORE_LOGIN,
+        imap::{
+            command::{self, Arguments, Refused, Verb},
+            framer::{End, Literal, Piece},
+        },
+        sasl::{Mechanism, SaslExchange, SaslStep},
+    },
+};
+
+/// What the client's next octets are.
+pub(super) enum ClientReading {
+    /// The message of an APPEND may come when the provider says `+`.
+    AwaitingGoAhead { message: Literal },
+    /// A line of a command, or a literal in it.
+    Command,
+    /// A refused literal, thrown away; then this is said.
+    Discard { reply: Vec<u8> },
+    /// The message of an APPEND, and the line end behind it.
+    Message,
+    /// An answer to a SASL challenge.
+    Sasl { tag: Vec<u8>, exchange: SaslExchange },
+}
+
+impl ClientReading {
+    pub(super) fn rests(&self) -> bool {
+        matches!(self, Self::AwaitingGoAhead { .. })
+    }
+
+    pub(super) fn is_between_commands(&self, gathered: &[u8]) -> bool {
+        matches!(self, Self::Command) && gathered.is_empty()
+    }
+}
+
+impl Session {
+    /// Takes one piece.
+    pub(super) fn client_piece(&mut self, piece: Piece<'_>, out: &mut Outbox) -> Result<(), Failure> {
+        match (std::mem::replace(&mut self.reading, ClientReading::Command), piece) {
+            (ClientReading::Command, Piece::Octets(octets)) => {
+                self.gathered.extend_from_slice(octets);
+                Ok(())
+            }
+            (ClientReading::Command, Piece::Line { text, end } | Piece::More { text, end }) => {
+                self.command_line(text, end, out)
+            }
+            (ClientReading::Message, Piece::Octets(octets)) => {
+                self.reading = ClientReading::Message;
+                self.to_lane(octets, out);
+                Ok(())
+            }
+            // MULTIAPPEND and CATENATE would go on here. They are not offered; the message that already streamed is
+            // given up with the lane: without its line end the provider does not store it.
+            (ClientReading::Message, Piece::Line { text: b"", end: End::Line }) => {
+                self.to_lane(b"\r\n", out);
+                Ok(())
+            }
+            (ClientReading::Discard { reply }, Piece::Octets(_)) => {
+                self.reading = ClientReading::Discard { reply };
+                Ok(())
+            }
+            (ClientReading::Discard { reply }, Piece::Line { end: End::Line, .. }) => {
+                out.client().extend_from_slice(&reply);
+                Ok(())
+            }
+            (ClientReading::Sasl { tag, exchange }, Piece::Line { text, end: End::Line }) => {
+                self.sasl_step(tag, exchange.answer(text), out)
+            }
+            _ => Err(Failure::ClientMisbehaved(Misbehaviour::Syntax)),
+        }
+    }
+
+    fn command_line(&mut self, text: &[u8], end: End, out: &mut Outbox) -> Result<(), Failure> {
+        if self.signed.is_none() && self.gathered.is_empty() && is_http(text) {
+            return Err(Failure::ClientMisbehaved(Misbehaviour::Http));
+        }
+        let cap = if self.signed.is_some() { IMAP_COMMAND_MAX } else { IMAP_LINE_BEFORE_LOGIN };
+        if self.gathered.len() + text.len() > cap {
+            return Err(Failure::ClientMisbehaved(Misbehaviour::LineTooLong));
+        }
+        self.gathered.extend_from_slice(text);
+        match end {
+            End::Literal(literal) => self.literal_announced(literal, cap, out),
+            End::Line | End::Continues => self.whole_command(out),
+        }
+    }
+
+    fn literal_announced(&mut self, literal: Literal, cap: usize, out: &mut Outbox) -> Result<(), Failure> {
+        let head = match command::head(&self.gathered) {
+            Ok(head) => head,
+            Err(refused) => {
+                let tag = self.tag_of(refused);
+                self.misbehaved()?;
+                return self.refuse_literal(literal, &tag, &Failure::ClientMisbehaved(Misbehaviour::Syntax), out);
+            }
+        };
+        let tag = self.gathered.get(head.tag.clone()).unwrap_or_default().to_vec();
+        let signed = self.signed.is_some();
+        if head.verb == Verb::Append && signed {
+            match command::append(&head, &self.gathered, literal.announced_in) {
+                Ok(None) => {}
+                Ok(Some(append)) => {
+                    let octets = std::mem::take(&mut self.gathered);
+                    self.ready = Some(Ready::Command(Command::append(head, octets, append, literal)));
+                    return Ok(());
+                }
+                Err(misbehaviour) => {
+                    return self.refuse_literal(literal, &tag, &Failure::ClientMisbehaved(misbehaviour), out);
+                }
+            }
+        }
+        let room = cap.saturating_sub(self.gathered.len() + 2) as u64;
+        if literal.octets > IMAP_LITERAL_HELD.min(room) || (!signed && head.verb != Verb::Login) {
+            self.misbehaved()?;
+            return self.refuse_literal(literal, &tag, &Failure::ClientMisbehaved(Misbehaviour::LiteralTooLarge), out);
+        }
+        self.gathered.extend_from_slice(b"\r\n");
+        self.owes_go_ahead = literal.synchronising;
+        Ok(())
+    }
+
+    /// Refuses a command by the literal that it announces. A client that waits hears so at once and sends nothing; what
+    /// comes without waiting is read and thrown away up to the append limit, since it cannot be told from commands.
+    pub(super) fn refuse_literal(
+        &mut self,
+        literal: Literal,
+        tag: &[u8],
+        failure: &Failure,
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
+        self.gathered.clear();
+        if literal.synchronising {
+            self.say_failure(tag, failure, out);
+            self.literal_refused = true;
+            return Ok(());
+        }
+        let reply = failure.imap();
+        let mut line = Vec::new();
+        say(tag, reply.condition, reply.code, reply.text.as_bytes(), &mut line);
+        self.discard(literal, line)
+    }
+
+    /// Throws the literal away that a client sends without waiting, then says the line.
+    pub(super) fn discard(&mut self, literal: Literal, reply: Vec<u8>) -> Result<(), Failure> {
+        if self.signed.is_none() || literal.octets > self.facts.message_max {
+            return Err(Failure::ClientMisbehaved(Misbehaviour::LiteralTooLarge));
+        }
+        self.reading = ClientReading::Discard { reply };
+        Ok(())
+    }
+
+    fn tag_of(&self, refused: Refused) -> Vec<u8> {
+        match refused {
+            Refused::Tag => b"*".to_vec(),
+            Refused::Verb { tag } => self.gathered.get(..tag).unwrap_or_default().to_vec(),
+        }
+    }
+
+    fn whole_command(&mut self, out: &mut Outbox) -> Result<(), Failure> {
+        let head = command::head(&self.gathered);
+        let nesting = if self.signed.is_some() { IMAP_NESTING } else { IMAP_NESTING_BEFORE_LOGIN };
+        let command = match head {
+            Ok(head) => match command::arguments(&head, &self.gathered, nesting) {
+                Ok(arguments) => Ok(Command::new(head, std::mem::take(&mut self.gathered), arguments)),
+                Err(_) => Err(self.gathered.get(head.tag).unwrap_or_default().to_vec()),
+            },
+            Err(refused) => Err(self.tag_of(refused)),
+        };
+        self.gathered.clear();
+        match command {
+            Ok(command) if self.signed.is_none() => self.before_login(command, out),
+            Ok(command) => {
+                self.ready = Some(Ready::Command(command));
+                Ok(())
+            }
+            Err(tag) if self.signed.is_none() => {
+                self.say_failure(&tag, &Failure::ClientMisbehaved(Misbehaviour::Syntax), out);
+                self.misbehaved()
+            }
+            Err(tag) => {
+                self.ready = Some(Ready::Refused { tag });
+                Ok(())
+            }
+        }
+    }
+
+    fn before_login(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
+        let tag = command.tag().to_vec();
+        match (command.head.verb, &command.arguments) {
+            (Verb::Login, Arguments::Login { user, password }) => {
+                let user = user.value(&command.octets);
+                let password = password.value(&command.octets);
+                self.try_login(tag, &user, password.into_owned(), out)
+            }
+            (Verb::Authenticate, Arguments::Authenticate { mechanism, initial }) => {
+                let octets = |span: &std::ops::Range<usize>| command.octets.get(span.clone()).unwrap_or_default();
+                let Some(mechanism) = Mechanism::parse(octets(mechanism)) else {
+                    say(&tag, "NO", Some("CANNOT"), b"This mechanism is not offered, use PLAIN or LOGIN", out.client());
+                    return self.misbehaved();
+                };
+                self.sasl_step(tag, SaslExchange::start(mechanism, initial.as_ref().map(octets)), out)
+            }
+            (Verb::Capability | Verb::Noop | Verb::Id, _) => {
+                self.local(&command, out);
+                Ok(())
+            }
+            (Verb::Logout, _) => {
+                self.logout(&tag, out);
+                Ok(())
+            }
+            _ => {
+                self.say_failure(&tag, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out);
+                self.misbehaved()
+            }
+        }
+    }
+
+    fn sasl_step(&mut self, tag: Vec<u8>, step: SaslStep, out: &mut Outbox) -> Result<(), Failure> {
+        match step {
+            SaslStep::Challenge(exchange, challenge) => {
+                out.client().extend_from_slice(format!("+ {challenge}\r\n").as_bytes());
+                self.reading = ClientReading::Sasl { tag, exchange };
+                Ok(())
+            }
+            SaslStep::Finished { login, password } => {
+                self.ask(Request::Verdict(Credentials::Plain { login, password }), Asked::Verdict { tag }, out);
+                Ok(())
+            }
+            SaslStep::Refused => {
+                self.say_failure(&tag, &Failure::LoginRefused, out);
+                self.login_refused()
+            }
+            SaslStep::Cancelled | SaslStep::Malformed => {
+                say(&tag, "BAD", None, b"Authentication was given up", out.client());
+                self.misbehaved()
+            }
+        }
+    }
+
+    fn try_login(&mut self, tag: Vec<u8>, user: &[u8], password: Vec<u8>, out: &mut Outbox) -> Result<(), Failure> {
+        let password = crate::model::Secret::new(password);
+        // A name that cannot be a login is told like a wrong password: nobody learns which names could exist.
+        let login = std::str::from_utf8(user).ok().and_then(|user| Login::parse(user).ok());
+        let Some(login) = login else {
+            self.say_failure(&tag, &Failure::LoginRefused, out);
+            return self.login_refused();
+        };
+        self.ask(Request::Verdict(Credentials::Plain { login, password }), Asked::Verdict { tag }, out);
+        Ok(())
+    }
+}
+
+/// A browser, or a script that makes one send mail (ALPACA): rule R13.
+fn is_http(line: &[u8]) -> bool {
+    [&b"GET "[..], b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE /", b"PATCH "]
+        .iter()
+        .any(|verb| line.starts_with(verb))
+}

@@ -1,0 +1,382 @@
+//! What is done with a whole command of a client that has signed in.
+
+use super::{Asked, ClientReading, PENDING_MAX, Pending, Session, answers};
+use crate::{
+    failure::{Failure, Misbehaviour},
+    model::LocalName,
+    relay::{Outbox, Request, folders::FolderReading},
+    rules::{imap::splice, namespace::Route},
+    wire::imap::{
+        command::{Append, Arguments, Head, Verb},
+        framer::Literal,
+        token::{Form, Token, write_string},
+    },
+};
+
+/// A command that waits for its turn.
+pub(super) enum Ready {
+    Command(Command),
+    /// Not understood; said in its turn.
+    Refused {
+        tag: Vec<u8>,
+    },
+}
+
+impl Ready {
+    pub(super) fn tag(&self) -> &[u8] {
+        match self {
+            Self::Command(command) => command.tag(),
+            Self::Refused { tag } => tag,
+        }
+    }
+}
+
+/// A whole command; of an APPEND, its front.
+pub(super) struct Command {
+    pub(super) head: Head,
+    /// As on the wire, without the last CR LF.
+    pub(super) octets: Vec<u8>,
+    pub(super) arguments: Arguments,
+    /// The message that an APPEND announces.
+    message: Option<Literal>,
+    /// The folder table was looked at anew for it.
+    fresh: bool,
+}
+
+impl Command {
+    pub(super) fn new(head: Head, octets: Vec<u8>, arguments: Arguments) -> Self {
+        Self { head, octets, arguments, message: None, fresh: false }
+    }
+
+    pub(super) fn append(head: Head, octets: Vec<u8>, append: Append, message: Literal) -> Self {
+        Self { message: Some(message), ..Self::new(head, octets, Arguments::Mailbox(append.mailbox)) }
+    }
+
+    pub(super) fn tag(&self) -> &[u8] {
+        self.octets.get(self.head.tag.clone()).unwrap_or_default()
+    }
+
+    fn value(&self, token: &Token) -> Option<LocalName> {
+        LocalName::parse(&token.value(&self.octets)).ok()
+    }
+}
+
+/// When a command may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// When nothing is pending; what follows waits for it.
+    Exclusive,
+    /// At once.
+    Forwarded,
+    /// When nothing is pending; answered by the bridge.
+    Local,
+}
+
+fn turn(verb: Verb) -> Turn {
+    match verb {
+        Verb::Capability | Verb::Id | Verb::List | Verb::Logout | Verb::Lsub | Verb::Myrights | Verb::Namespace => {
+            Turn::Local
+        }
+        Verb::Authenticate | Verb::Login | Verb::Starttls | Verb::Xlist => Turn::Local,
+        Verb::Close | Verb::Create | Verb::Delete | Verb::Examine | Verb::Rename | Verb::Select => Turn::Exclusive,
+        Verb::Subscribe | Verb::Unselect | Verb::Unsubscribe => Turn::Exclusive,
+        Verb::Append | Verb::Check | Verb::Copy | Verb::Expunge | Verb::Fetch | Verb::Move | Verb::Noop => {
+            Turn::Forwarded
+        }
+        Verb::Search | Verb::Sort | Verb::Status | Verb::Store | Verb::Thread => Turn::Forwarded,
+    }
+}
+
+impl Session {
+    /// Runs a command if its turn has come, else keeps it.
+    pub(super) fn dispatch(&mut self, ready: Ready, out: &mut Outbox) -> Result<(), Failure> {
+        let may_run = match &ready {
+            Ready::Refused { .. } => self.is_idle(),
+            Ready::Command(command) => self.may_run(command),
+        };
+        if !may_run {
+            self.ready = Some(ready);
+            return Ok(());
+        }
+        match ready {
+            Ready::Refused { tag } => {
+                self.say_failure(&tag, &Failure::ClientMisbehaved(Misbehaviour::Syntax), out);
+                self.misbehaved()
+            }
+            Ready::Command(command) => self.run(command, out),
+        }
+    }
+
+    fn may_run(&self, command: &Command) -> bool {
+        let exclusive = self.pending.iter().any(|pending| turn(pending.verb) == Turn::Exclusive);
+        match turn(command.head.verb) {
+            Turn::Exclusive | Turn::Local => self.is_idle(),
+            Turn::Forwarded if command.head.verb == Verb::Noop && self.selected.is_none() => self.is_idle(),
+            Turn::Forwarded => !exclusive && self.pending.len() < PENDING_MAX,
+        }
+    }
+
+    fn run(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
+        let verb = command.head.verb;
+        if self.pending.iter().any(|pending| pending.tag == command.tag()) || !self.is_possible(&command) {
+            return self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out);
+        }
+        match verb {
+            Verb::List | Verb::Lsub | Verb::Xlist if !command.fresh => self.refresh(command, out),
+            Verb::Logout => {
+                self.logout(command.tag(), out);
+                Ok(())
+            }
+            Verb::Noop if self.selected.is_some() => self.forward(command, None, out),
+            Verb::Capability | Verb::Id | Verb::List | Verb::Lsub | Verb::Namespace | Verb::Noop | Verb::Xlist => {
+                self.local(&command, out);
+                Ok(())
+            }
+            Verb::Unselect => self.unselect(command, out),
+            _ => match command.arguments.clone() {
+                Arguments::Mailbox(mailbox) => self.with_mailbox(command, &mailbox, out),
+                Arguments::Rename { from, to } => self.rename(command, &from, &to, out),
+                _ => self.forward(command, None, out),
+            },
+        }
+    }
+
+    /// Whether the state and what the provider offers allow the command. What is not offered gets BAD from us.
+    fn is_possible(&self, command: &Command) -> bool {
+        let has = |word: &str| self.signed.as_ref().is_some_and(|signed| signed.capabilities.has(word));
+        let selected = self.selected.is_some();
+        match command.head.verb {
+            Verb::Authenticate | Verb::Login | Verb::Starttls => false,
+            Verb::Check | Verb::Close | Verb::Copy | Verb::Fetch | Verb::Search | Verb::Store | Verb::Unselect => {
+                selected
+            }
+            Verb::Expunge => selected && (!command.head.uid || has("UIDPLUS")),
+            Verb::Move => selected && has("MOVE"),
+            Verb::Sort => selected && has("SORT"),
+            Verb::Thread => {
+                selected && ["THREAD=REFERENCES", "THREAD=REFS", "THREAD=ORDEREDSUBJECT"].into_iter().any(has)
+            }
+            _ => true,
+        }
+    }
+
+    /// Answers a command without the provider.
+    pub(super) fn local(&mut self, command: &Command, out: &mut Outbox) {
+        let verb = command.head.verb;
+        match (&command.arguments, &self.signed) {
+            (Arguments::List { reference, pattern }, Some(signed)) => {
+                let pattern = [reference.value(&command.octets), pattern.value(&command.octets)].concat();
+                answers::list(verb, &signed.namespace, &pattern, out.client());
+            }
+            _ if verb == Verb::Capability => self.capability(out),
+            _ => answers::untagged(verb, b"", out.client()),
+        }
+        answers::say(command.tag(), "OK", None, format!("{} completed", verb.name()).as_bytes(), out.client());
+    }
+
+    pub(super) fn logout(&mut self, tag: &[u8], out: &mut Outbox) {
+        self.release(out);
+        answers::say(b"*", "BYE", None, b"Passerelle says goodbye", out.client());
+        answers::say(tag, "OK", None, b"LOGOUT completed", out.client());
+        self.ended = true;
+    }
+
+    fn with_mailbox(&mut self, command: Command, mailbox: &Token, out: &mut Outbox) -> Result<(), Failure> {
+        let verb = command.head.verb;
+        let local = command.value(mailbox);
+        let route = local.as_ref().and_then(|local| self.route(verb, local));
+        let Some(route) = route else {
+            // What the table does not have may have been made since, by another program.
+            return if command.fresh { self.refuse_name(&command, out) } else { self.refresh(command, out) };
+        };
+        if verb == Verb::Myrights {
+            let name = mailbox.value(&command.octets);
+            answers::untagged(verb, &name, out.client());
+            answers::say(command.tag(), "OK", None, b"MYRIGHTS completed", out.client());
+            return Ok(());
+        }
+        match command.message {
+            Some(message) if message.octets > self.facts.message_max => {
+                let mut line = Vec::new();
+                answers::say(command.tag(), "NO", Some("TOOBIG"), b"The message is larger than allowed", &mut line);
+                self.refuse_message(message, line, out)
+            }
+            Some(message) => self.forward_append(&command, mailbox, message, route, out),
+            None => self.forward(command, Some((mailbox, route)), out),
+        }
+    }
+
+    /// The route of a name: of an existing mailbox, or for the verbs that need none, of one that could exist.
+    fn route(&self, verb: Verb, local: &LocalName) -> Option<Route> {
+        let namespace = &self.signed.as_ref()?.namespace;
+        match verb {
+            Verb::Create | Verb::Unsubscribe => namespace.resolve(local).or_else(|| namespace.route_of_new(local)),
+            _ => namespace.resolve(local),
+        }
+    }
+
+    fn rename(&mut self, command: Command, from: &Token, to: &Token, out: &mut Outbox) -> Result<(), Failure> {
+        let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
+        let source = command.value(from).and_then(|local| signed.namespace.resolve(&local));
+        let target = command.value(to).and_then(|local| signed.namespace.route_of_new(&local));
+        match (source, target) {
+            (Some(source), Some(target)) => {
+                // The later span first: the earlier one stays where it is.
+                let octets = splice(&command.octets, to, target.remote.as_bytes(), self.plus());
+                self.forward(Command { octets, ..command }, Some((from, source)), out)
+            }
+            _ if command.fresh => self.refuse_name(&command, out),
+            _ => self.refresh(command, out),
+        }
+    }
+
+    /// Says that a name is no mailbox.
+    fn refuse_name(&mut self, command: &Command, out: &mut Outbox) -> Result<(), Failure> {
+        let (code, words): (_, &[u8]) = match command.head.verb {
+            Verb::Append | Verb::Copy | Verb::Move => ("TRYCREATE", b"There is no folder of this name"),
+            Verb::Create | Verb::Rename => ("CANNOT", b"The mail provider cannot have a folder of this name"),
+            _ => ("NONEXISTENT", b"There is no folder of this name"),
+        };
+        let mut line = Vec::new();
+        answers::say(command.tag(), "NO", Some(code), words, &mut line);
+        match command.message {
+            Some(message) => self.refuse_message(message, line, out),
+            None => {
+                // RFC 3501 6.3.1: a SELECT that fails leaves no mailbox selected. The provider still has the old one
+                // selected, but no command of the client can reach it.
+                if matches!(command.head.verb, Verb::Select | Verb::Examine) {
+                    self.selected = None;
+                }
+                out.client().extend_from_slice(&line);
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&mut self, command: &Command, failure: &Failure, out: &mut Outbox) -> Result<(), Failure> {
+        let reply = failure.imap();
+        let mut line = Vec::new();
+        answers::say(command.tag(), reply.condition, reply.code, reply.text.as_bytes(), &mut line);
+        match command.message {
+            Some(message) => self.refuse_message(message, line, out),
+            None => {
+                out.client().extend_from_slice(&line);
+                self.misbehaved()
+            }
+        }
+    }
+
+    /// The message of an APPEND is not wanted: a client that waits hears the line at once, one that does not is read to
+    /// the end of its message first.
+    pub(super) fn refuse_message(&mut self, message: Literal, line: Vec<u8>, out: &mut Outbox) -> Result<(), Failure> {
+        if message.synchronising {
+            out.client().extend_from_slice(&line);
+            self.literal_refused = true;
+            Ok(())
+        } else {
+            self.discard(message, line)
+        }
+    }
+
+    /// Looks at the folder table anew, then runs the command again.
+    fn refresh(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
+        if !self.is_idle() {
+            self.ready = Some(Ready::Command(command));
+            return Ok(());
+        }
+        let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
+        let account = signed.namespace.account();
+        self.ready = Some(Ready::Command(Command { fresh: true, ..command }));
+        self.ask(Request::Folders(account), Asked::Folders, out);
+        Ok(())
+    }
+
+    /// Nobody has read the table lately: read it over this session's lane.
+    pub(super) fn read_folders(&mut self, out: &mut Outbox) -> Result<(), Failure> {
+        let Some(signed) = &self.signed else { return Err(Failure::Internal("a reading before login")) };
+        let (reading, lines) = FolderReading::begin(&signed.capabilities);
+        out.lane(signed.lane).extend_from_slice(&lines);
+        self.folders = Some(reading);
+        Ok(())
+    }
+
+    fn plus(&self) -> bool {
+        self.signed.as_ref().is_some_and(|signed| signed.capabilities.has("LITERAL+"))
+    }
+
+    /// Sends a command to the lane, its mailbox name in the provider's words.
+    fn forward(&mut self, command: Command, named: Option<(&Token, Route)>, out: &mut Outbox) -> Result<(), Failure> {
+        let plus = self.plus();
+        let octets = match &named {
+            Some((token, route)) => splice(&command.octets, token, route.remote.as_bytes(), plus),
+            None => command.octets.clone(),
+        };
+        let spelled = named.as_ref().map(|(token, _)| spelled(&command, token)).unwrap_or_default();
+        let route = named.map(|(_, route)| route);
+        let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
+        if matches!(command.head.verb, Verb::Select | Verb::Examine) {
+            self.selected = None;
+        }
+        self.writer.command(command.tag(), &octets, &signed.capabilities);
+        self.writer.flush(out.lane(signed.lane));
+        self.pending.push_back(Pending { route, spelled, ..Pending::of(command.tag(), command.head.verb) });
+        Ok(())
+    }
+
+    fn forward_append(
+        &mut self,
+        command: &Command,
+        mailbox: &Token,
+        message: Literal,
+        route: Route,
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
+        let octets = splice(&command.octets, mailbox, route.remote.as_bytes(), self.plus());
+        let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
+        // Commands before it may still wait for a `+` of theirs: then the message waits too.
+        let behind = !self.writer.is_empty();
+        let waits = behind || message.synchronising || !signed.capabilities.takes_non_synchronising(message.octets);
+        self.writer.append(command.tag(), &octets, waits, &signed.capabilities);
+        self.writer.flush(out.lane(signed.lane));
+        self.reading = if waits { ClientReading::AwaitingGoAhead { message } } else { ClientReading::Message };
+        self.pending.push_back(Pending { route: Some(route), ..Pending::of(command.tag(), Verb::Append) });
+        Ok(())
+    }
+
+    /// UNSELECT is offered whatever the provider has: where it lacks it, INBOX is opened read-only and closed, which
+    /// expunges nothing.
+    fn unselect(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
+        let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
+        if signed.capabilities.has("UNSELECT") {
+            return self.forward(command, None, out);
+        }
+        out.lane(signed.lane).extend_from_slice(b"PSRLe EXAMINE INBOX\r\nPSRLc CLOSE\r\n");
+        self.selected = None;
+        self.pending.push_back(Pending { own: true, ..Pending::of(b"PSRLe", Verb::Examine) });
+        let spelled = command.tag().to_vec();
+        self.pending.push_back(Pending { own: true, spelled, ..Pending::of(b"PSRLc", Verb::Unselect) });
+        Ok(())
+    }
+
+    pub(super) fn to_lane(&self, octets: &[u8], out: &mut Outbox) {
+        if let Some(signed) = &self.signed {
+            out.lane(signed.lane).extend_from_slice(octets);
+        }
+    }
+}
+
+impl Pending {
+    fn of(tag: &[u8], verb: Verb) -> Self {
+        Self { tag: tag.to_vec(), verb, route: None, spelled: Vec::new(), own: false }
+    }
+}
+
+/// A name as an answer can echo it: what was sent as a literal is quoted.
+fn spelled(command: &Command, token: &Token) -> Vec<u8> {
+    if token.form != Form::Literal {
+        return command.octets.get(token.span.clone()).unwrap_or_default().to_vec();
+    }
+    let mut name = Vec::new();
+    write_string(&token.value(&command.octets), false, &mut name);
+    name
+}

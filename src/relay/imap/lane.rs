@@ -1,0 +1,396 @@
+//! The provider's responses towards the client: what passes, what is rewritten, what is swallowed. Data streams; only
+//! what carries a mailbox name is held, under a cap.
+
+use super::{Asked, ClientReading, Pending, Session, WITHHELD_MAX, answers::say, writer::Waiting};
+use crate::{
+    failure::{Failure, Misbehaviour, Unreachable},
+    model::RemoteName,
+    relay::{Outbox, Request, folders::Progress},
+    rules::{
+        imap::{CodeFate, DataFate, code_fate, data_fate, status_uid_validity},
+        namespace::Route,
+    },
+    wire::{
+        IMAP_LINE_FIRST,
+        imap::{
+            command::Verb,
+            framer::{End, Piece},
+            response::{self, Code, Condition, Kind, Response, Status},
+            token::Cursor,
+        },
+    },
+};
+use std::borrow::Cow;
+
+/// Where in the provider's stream the session stands.
+#[derive(Debug)]
+pub(super) enum LaneReading {
+    /// Between two responses.
+    Boundary,
+    /// In a response that the client does not get.
+    Dropping,
+    /// In a response that is looked at when it is whole.
+    Holding(Vec<u8>),
+    /// In a response that goes to the client.
+    Passing {
+        /// A trailing blank is cut.
+        trim: bool,
+        /// A blank that may be the trailing one.
+        blank: bool,
+        /// It goes to what is withheld.
+        aside: bool,
+    },
+}
+
+/// A response that is held: a STATUS or LIST line with the longest name, escaped, as a literal.
+const HELD_MAX: usize = 2 * IMAP_LINE_FIRST;
+
+impl LaneReading {
+    /// Whether the client stands between two responses.
+    pub(super) fn is_boundary_for_client(&self) -> bool {
+        !matches!(self, Self::Passing { aside: false, .. })
+    }
+}
+
+impl Session {
+    /// Takes one piece.
+    pub(super) fn lane_piece(&mut self, piece: Piece<'_>, out: &mut Outbox) -> Result<(), Failure> {
+        let (text, end) = match piece {
+            Piece::Line { text, end } | Piece::More { text, end } => (text, Some(end)),
+            Piece::Octets(octets) => (octets, None),
+        };
+        match &mut self.lane_reading {
+            LaneReading::Boundary => self.first_piece(text, end.unwrap_or(End::Line), out),
+            LaneReading::Dropping => {
+                if end == Some(End::Line) {
+                    self.lane_reading = LaneReading::Boundary;
+                }
+                Ok(())
+            }
+            LaneReading::Holding(held) => {
+                held.extend_from_slice(text);
+                if matches!(end, Some(End::Literal(_))) {
+                    held.extend_from_slice(b"\r\n");
+                }
+                if held.len() > HELD_MAX {
+                    return Err(Failure::ProviderMisbehaved(Misbehaviour::LineTooLong));
+                }
+                if end != Some(End::Line) {
+                    return Ok(());
+                }
+                let held = std::mem::take(held);
+                self.lane_reading = LaneReading::Boundary;
+                self.whole_response(&held, out)
+            }
+            LaneReading::Passing { .. } => {
+                self.pass(text, end, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Decides by its first octets what becomes of a response.
+    fn first_piece(&mut self, text: &[u8], end: End, out: &mut Outbox) -> Result<(), Failure> {
+        let whole = end == End::Line;
+        match response::read(text).map_err(Failure::ProviderMisbehaved)? {
+            Response::Continuation(_) | Response::Status { .. } => {
+                if !whole {
+                    self.lane_reading = LaneReading::Dropping;
+                }
+                self.whole_response(text, out)
+            }
+            Response::Data { kind, .. } => match self.fate(kind) {
+                DataFate::Drop => {
+                    if !whole {
+                        self.lane_reading = LaneReading::Dropping;
+                    }
+                    Ok(())
+                }
+                DataFate::Status if whole => self.whole_response(text, out),
+                DataFate::Status => {
+                    let mut held = text.to_vec();
+                    if matches!(end, End::Literal(_)) {
+                        held.extend_from_slice(b"\r\n");
+                    }
+                    self.lane_reading = LaneReading::Holding(held);
+                    Ok(())
+                }
+                DataFate::Pass { trim } => {
+                    let aside = self.withholds();
+                    self.lane_reading = LaneReading::Passing { trim, blank: false, aside };
+                    self.pass(text, Some(end), out);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn fate(&self, kind: Kind) -> DataFate {
+        let own = self.pending.front().is_some_and(|pending| pending.own);
+        let opening = self.pending.iter().any(|pending| matches!(pending.verb, Verb::Select | Verb::Examine));
+        match (kind, data_fate(kind)) {
+            (Kind::List | Kind::Lsub | Kind::Namespace, _) if self.folders.is_some() => DataFate::Status,
+            _ if own => DataFate::Drop,
+            // Of a mailbox that the client no longer has open.
+            (_, DataFate::Pass { .. }) if self.selected.is_none() && !opening => DataFate::Drop,
+            (_, fate) => fate,
+        }
+    }
+
+    /// Whether untagged lines are withheld: the client waits for `+`, and no earlier command of it is pending.
+    fn withholds(&self) -> bool {
+        let waits = matches!(&self.reading, ClientReading::AwaitingGoAhead { message } if message.synchronising);
+        waits && self.pending.len() == 1 && self.withheld.len() < WITHHELD_MAX
+    }
+
+    fn pass(&mut self, text: &[u8], end: Option<End>, out: &mut Outbox) {
+        let LaneReading::Passing { trim, mut blank, mut aside } = self.lane_reading else { return };
+        if aside && self.withheld.len() + text.len() > WITHHELD_MAX {
+            // More than can be kept: the client gets it as it comes, as every client but the strict ones can bear.
+            out.client().append(&mut self.withheld);
+            aside = false;
+        }
+        let sink = if aside { &mut self.withheld } else { out.client() };
+        let (text, trailing) = match text.strip_suffix(b" ") {
+            Some(shorter) if trim && end.is_some() => (shorter, true),
+            _ => (text, false),
+        };
+        if blank && !(text.is_empty() && end == Some(End::Line)) {
+            sink.push(b' ');
+        }
+        blank = trailing || (blank && text.is_empty() && end == Some(End::Continues));
+        sink.extend_from_slice(text);
+        match end {
+            Some(End::Line) => {
+                sink.extend_from_slice(b"\r\n");
+                self.lane_reading = LaneReading::Boundary;
+            }
+            Some(End::Literal(_)) => {
+                sink.extend_from_slice(b"\r\n");
+                self.lane_reading = LaneReading::Passing { trim, blank: false, aside };
+            }
+            Some(End::Continues) | None => self.lane_reading = LaneReading::Passing { trim, blank, aside },
+        }
+    }
+
+    /// A response that is whole: a status line, a continuation, or one that was held for its name. Also called again
+    /// when the value that it needed is known.
+    pub(super) fn whole_response(&mut self, octets: &[u8], out: &mut Outbox) -> Result<(), Failure> {
+        if let Some(folders) = &mut self.folders {
+            match folders.response(octets).map_err(Failure::ProviderMisbehaved)? {
+                Progress::Taken => return Ok(()),
+                Progress::Done => return self.folders_read(out),
+                Progress::Foreign => {}
+            }
+        }
+        match response::read(octets).map_err(Failure::ProviderMisbehaved)? {
+            Response::Continuation(_) => self.go_ahead(out),
+            Response::Status { tag: None, status } => self.untagged(octets, &status, out),
+            Response::Status { tag: Some(tag), status } => self.tagged(octets, tag, &status, out),
+            Response::Data { rest, .. } => self.status_data(octets, rest, out),
+        }
+    }
+
+    fn folders_read(&mut self, out: &mut Outbox) -> Result<(), Failure> {
+        if let (Some(folders), Some(signed)) = (self.folders.take(), &self.signed) {
+            let request = Request::Publish(signed.namespace.account(), folders.finish());
+            self.ask(request, Asked::Published, out);
+        }
+        Ok(())
+    }
+
+    fn go_ahead(&mut self, out: &mut Outbox) -> Result<(), Failure> {
+        match self.writer.go_ahead() {
+            Some(Waiting::Segment(_)) => {
+                self.flush_writer(out);
+                Ok(())
+            }
+            Some(Waiting::Message(_)) => {
+                if let ClientReading::AwaitingGoAhead { message } = &self.reading {
+                    if message.synchronising {
+                        // Never a bare `+`: laminas and Webklex look for the blank.
+                        out.client().extend_from_slice(b"+ Ready\r\n");
+                    }
+                    self.reading = ClientReading::Message;
+                }
+                out.client().append(&mut self.withheld);
+                Ok(())
+            }
+            None => Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
+        }
+    }
+
+    fn flush_writer(&mut self, out: &mut Outbox) {
+        if let Some(signed) = &self.signed {
+            self.writer.flush(out.lane(signed.lane));
+        }
+    }
+
+    fn untagged(&mut self, octets: &[u8], status: &Status<'_>, out: &mut Outbox) -> Result<(), Failure> {
+        match status.condition {
+            // The provider ends the session; what the client hears is the same as when it just closes.
+            Condition::Bye => return Err(Failure::ProviderUnreachable(Unreachable::Lost)),
+            Condition::Preauth => return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
+            Condition::Ok | Condition::No | Condition::Bad => {}
+        }
+        if self.pending.front().is_some_and(|pending| pending.own) {
+            return Ok(());
+        }
+        let oldest = |verbs: &[Verb]| self.pending.iter().find(|pending| verbs.contains(&pending.verb));
+        let route = match status.code.map(|code| code_fate(code.name)) {
+            Some(CodeFate::UidValidity) => {
+                oldest(&[Verb::Select, Verb::Examine]).and_then(|pending| pending.route.clone())
+            }
+            // RFC 6851 section 4.3: a MOVE tells its UIDs before it ends.
+            Some(CodeFate::CopyUid) => oldest(&[Verb::Move]).and_then(|pending| pending.route.clone()),
+            _ => None,
+        };
+        let Some(code) = self.code(octets, status.code, route.as_ref(), out) else { return Ok(()) };
+        let words = self.words(status).into_owned();
+        let aside = self.withholds();
+        let sink = if aside { &mut self.withheld } else { out.client() };
+        say(b"*", status.condition.name(), code.as_deref(), &words, sink);
+        Ok(())
+    }
+
+    fn tagged(&mut self, octets: &[u8], tag: &[u8], status: &Status<'_>, out: &mut Outbox) -> Result<(), Failure> {
+        let unasked = Failure::ProviderMisbehaved(Misbehaviour::Unasked);
+        let at = self.pending.iter().position(|pending| pending.tag == tag).ok_or(unasked.clone())?;
+        let ok = status.condition == Condition::Ok;
+        let early = !self.writer.has_written(tag) || self.writer.waits_for(tag);
+        if (ok && early) || matches!(status.condition, Condition::Bye | Condition::Preauth) {
+            return Err(unasked);
+        }
+        let route = self.pending.get(at).and_then(|pending| pending.route.clone());
+        let Some(code) = self.code(octets, status.code, route.as_ref(), out) else { return Ok(()) };
+        let words = if ok { Cow::Borrowed(&b""[..]) } else { self.words(status) }.into_owned();
+        let Some(pending) = self.pending.remove(at) else { return Err(unasked) };
+        let mut line = Vec::new();
+        let words = if ok { format!("{} completed", pending.verb.name()).into_bytes() } else { words };
+        match (pending.own, pending.verb) {
+            (true, Verb::Unselect) => say(&pending.spelled, "OK", None, b"UNSELECT completed", &mut line),
+            (true, _) => {}
+            (false, _) => say(tag, status.condition.name(), code.as_deref(), &words, &mut line),
+        }
+        self.completed(&pending, ok, out);
+        out.client().append(&mut self.withheld);
+        match (self.writer.ended(tag), &self.reading) {
+            (Some(Waiting::Message(_)), ClientReading::AwaitingGoAhead { message }) => {
+                let message = *message;
+                self.reading = ClientReading::Command;
+                self.refuse_message(message, line, out)?;
+            }
+            _ => out.client().extend_from_slice(&line),
+        }
+        self.flush_writer(out);
+        Ok(())
+    }
+
+    /// What the end of a command means for the session.
+    fn completed(&mut self, pending: &Pending, ok: bool, out: &mut Outbox) {
+        match pending.verb {
+            Verb::Select | Verb::Examine => {
+                self.selected = pending.route.clone().filter(|_| ok);
+                self.provider_selected = ok;
+            }
+            Verb::Close | Verb::Unselect if ok => {
+                self.selected = None;
+                self.provider_selected = false;
+            }
+            Verb::Create | Verb::Delete | Verb::Rename | Verb::Subscribe | Verb::Unsubscribe if ok => {
+                if let Some(signed) = &self.signed {
+                    out.ask(Request::Stale(signed.namespace.account()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The code as the client gets it. Outer None: the response waits for the UIDVALIDITY to tell, and comes again.
+    fn code(
+        &mut self,
+        octets: &[u8],
+        code: Option<Code<'_>>,
+        route: Option<&Route>,
+        out: &mut Outbox,
+    ) -> Option<Option<String>> {
+        let Some(code) = code else { return Some(None) };
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        match (code_fate(code.name), route) {
+            (CodeFate::Pass, _) if code.arguments.is_empty() => Some(Some(text(code.name))),
+            (CodeFate::Pass, _) => Some(Some(format!("{} {}", text(code.name), text(code.arguments)))),
+            (CodeFate::AppendUid | CodeFate::CopyUid | CodeFate::UidValidity, Some(route)) => {
+                let mut cursor = Cursor::new(code.arguments);
+                let Ok(upstream) = cursor.number() else { return Some(None) };
+                let told = self.uid_validity(route, upstream, octets, out)?;
+                Some(Some(format!("{} {told}{}", text(code.name), text(cursor.rest()))))
+            }
+            _ => Some(None),
+        }
+    }
+
+    /// What UIDVALIDITY to tell; None while it is asked for, with the response that waits.
+    fn uid_validity(&mut self, route: &Route, upstream: u32, response: &[u8], out: &mut Outbox) -> Option<u32> {
+        if let Some((known, told)) = self.told.get(&route.local)
+            && *known == upstream
+        {
+            return Some(*told);
+        }
+        let request = Request::Validity {
+            account: route.account,
+            local: route.local.clone(),
+            remote: route.remote.clone(),
+            upstream,
+        };
+        let local = route.local.clone();
+        self.ask(request, Asked::Validity { local, upstream, response: response.to_vec() }, out);
+        None
+    }
+
+    /// The answer to a STATUS: the name as its command spelt it, UIDVALIDITY as the house tells it.
+    fn status_data(&mut self, octets: &[u8], rest: usize, out: &mut Outbox) -> Result<(), Failure> {
+        let mut cursor = Cursor::starting(octets, rest);
+        let name = cursor.space().and_then(|()| cursor.astring()).map_err(Failure::ProviderMisbehaved)?;
+        let items = cursor.rest();
+        let named = name.value(octets);
+        let asked = self.pending.iter().find(|pending| {
+            pending.verb == Verb::Status && pending.route.as_ref().is_some_and(|route| is_same(&route.remote, &named))
+        });
+        // Nobody asked: the name would be one that the client does not know.
+        let Some(pending) = asked else { return Ok(()) };
+        let (spelled, route) = (pending.spelled.clone(), pending.route.clone());
+        let items = match (status_uid_validity(items), route) {
+            (Some((upstream, span)), Some(route)) => {
+                let Some(told) = self.uid_validity(&route, upstream, octets, out) else { return Ok(()) };
+                let (before, behind) = (items.get(..span.start), items.get(span.end..));
+                [before.unwrap_or_default(), told.to_string().as_bytes(), behind.unwrap_or_default()].concat()
+            }
+            _ => items.to_vec(),
+        };
+        let sink = if self.withholds() { &mut self.withheld } else { out.client() };
+        sink.extend_from_slice(b"* STATUS ");
+        sink.extend_from_slice(&spelled);
+        sink.extend_from_slice(items.trim_ascii_end());
+        sink.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// The provider's words, unless they hold the name of a mailbox that the client knows under another.
+    fn words<'a>(&self, status: &Status<'a>) -> Cow<'a, [u8]> {
+        let routes = self.pending.iter().filter_map(|pending| pending.route.as_ref()).chain(&self.selected);
+        let mut hidden = routes.filter(|route| route.remote.as_bytes() != route.local.as_bytes());
+        let told = hidden.any(|route| memchr::memmem::find(status.words, route.remote.as_bytes()).is_some());
+        if told || status.words.is_empty() {
+            let words: &[u8] = match status.condition {
+                Condition::Ok => b"Done",
+                _ => b"The mail provider refuses this",
+            };
+            return Cow::Borrowed(words);
+        }
+        Cow::Borrowed(status.words)
+    }
+}
+
+fn is_same(remote: &RemoteName, named: &[u8]) -> bool {
+    remote.as_bytes() == named || (remote.is_inbox() && named.eq_ignore_ascii_case(b"INBOX"))
+}
