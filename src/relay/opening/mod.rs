@@ -1,1 +1,66 @@
-//! (to come)
+//! Openings: the machines from a provider's greeting to a signed-in lane, driven by `upstream`.
+//!
+//! They do no I/O and read no clock, and no credential leaves them before TLS where TLS is wanted (rules R2 to R5). The
+//! driver dials, does implicit TLS before the first octet, and keeps the time.
+
+pub mod smtp;
+
+use crate::{
+    failure::Failure,
+    model::{FolderTable, Secret},
+    wire,
+};
+
+/// A protocol from the greeting to signed in.
+pub trait Opening: Send {
+    /// Takes octets of the provider off the front of `input` and puts steps. All is taken unless the opening has ended
+    /// with [`OpeningStep::Opened`]: what is left then belongs to the lane.
+    ///
+    /// # Errors
+    /// Why there will be no lane; the opening is of no use afterwards.
+    fn input(&mut self, input: &mut &[u8], out: &mut Vec<OpeningStep>) -> Result<(), Failure>;
+
+    /// The handshake that [`OpeningStep::StartTls`] asked for is done.
+    ///
+    /// # Errors
+    /// As for [`Opening::input`].
+    fn tls_established(&mut self, out: &mut Vec<OpeningStep>) -> Result<(), Failure>;
+
+    /// The provider's own words when it refused, capped and in one line: for the console and the command line, which
+    /// belong to the account's owner, never for the CRM.
+    fn provider_words(&self) -> Option<&str>;
+}
+
+/// What the driver does next, in this order.
+pub enum OpeningStep {
+    /// Send these octets, which may hold a credential: never log them.
+    Write(Secret<Vec<u8>>),
+    /// Shake hands. Octets that were read and not taken yet end the opening as
+    /// [`crate::failure::Misbehaviour::StarttlsInjection`]; handing them to [`Opening::input`] does that.
+    StartTls,
+    /// For the log and for whoever waits.
+    Progress(Milestone),
+    /// The lane is signed in; the last step.
+    Opened(Opened),
+}
+
+/// How far an opening has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Milestone {
+    Greeted,
+    TlsUpgraded,
+    SignedIn,
+    FoldersRead,
+}
+
+/// What an opening has learnt of the lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    Imap { capabilities: wire::imap::Capabilities, folders: FolderTable },
+    Smtp { extensions: wire::smtp::Extensions },
+}
+
+/// How the bridge signs in at the provider.
+pub enum SignIn {
+    Password { user: Box<str>, password: Secret<String> },
+}
