@@ -3,6 +3,7 @@
 //! They do no I/O and read no clock, and no credential leaves them before TLS where TLS is wanted (rules R2 to R5). The
 //! driver dials, does implicit TLS before the first octet, and keeps the time.
 
+pub mod imap;
 pub mod smtp;
 
 use crate::{
@@ -56,8 +57,14 @@ pub enum Milestone {
 /// What an opening has learnt of the lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
-    Imap { capabilities: wire::imap::Capabilities, folders: FolderTable },
-    Smtp { extensions: wire::smtp::Extensions },
+    /// `folders` where they were asked for.
+    Imap {
+        capabilities: wire::imap::Capabilities,
+        folders: Option<FolderTable>,
+    },
+    Smtp {
+        extensions: wire::smtp::Extensions,
+    },
 }
 
 /// How the bridge signs in at the provider.

@@ -1,0 +1,482 @@
+//! The IMAP opening: greeting, CAPABILITY, STARTTLS where wanted, AUTHENTICATE PLAIN or LOGIN, and the folder table where
+//! nobody has read it yet.
+//!
+//! Where TLS is wanted nothing but CAPABILITY and STARTTLS goes out before it, and what was said before it is forgotten
+//! (rules R3, R5). RFC 3501 6.1 and 6.2, RFC 4959 (SASL-IR).
+
+use super::{Milestone, Opened, Opening, OpeningStep, SignIn};
+use crate::{
+    failure::{Failure, Misbehaviour, Unreachable},
+    model::{Secret, Security},
+    relay::folders::{FolderReading, Progress},
+    wire::{
+        IMAP_LINE_FIRST,
+        imap::{
+            Capabilities,
+            framer::{End, Framer, Piece},
+            response::{self, Condition, Kind, Response, Status},
+            token::write_string,
+        },
+        sasl::write_plain,
+    },
+};
+use std::collections::VecDeque;
+
+/// One opening. Implicit TLS is the driver's: here [`Security::Tls`] and [`Security::None`] are the same.
+pub struct ImapOpening {
+    sign_in: SignIn,
+    /// STARTTLS is wanted and not done.
+    must_upgrade: bool,
+    /// Whether the folder table is wanted.
+    reads_folders: bool,
+    framer: Framer,
+    /// A response that is not whole yet.
+    held: Vec<u8>,
+    capabilities: Capabilities,
+    state: State,
+    words: Option<String>,
+}
+
+enum State {
+    AwaitingGreeting,
+    AwaitingCapabilities,
+    AwaitingStarttls,
+    AwaitingHandshake,
+    /// The rest of the credentials goes out at each `+`.
+    AwaitingVerdict(VecDeque<Secret<Vec<u8>>>),
+    AwaitingCapabilitiesOfUser,
+    AwaitingFolders(Box<FolderReading>),
+    Opened,
+    Closed,
+}
+
+/// One response of an opening, in octets: the longest LIST line with its name as a literal.
+const RESPONSE_MAX: usize = 2 * IMAP_LINE_FIRST;
+
+/// The tag of our commands but those that read folders. One is at the provider at a time.
+const TAG: &str = "PSRL";
+
+impl ImapOpening {
+    /// Begins before the greeting.
+    #[must_use]
+    pub fn new(security: Security, sign_in: SignIn, reads_folders: bool) -> Self {
+        Self {
+            sign_in,
+            must_upgrade: security == Security::Starttls,
+            reads_folders,
+            framer: Framer::provider(),
+            held: Vec::new(),
+            capabilities: Capabilities::default(),
+            state: State::AwaitingGreeting,
+            words: None,
+        }
+    }
+
+    /// Takes the next piece. True: a response is whole in `held`.
+    fn gather(&mut self, input: &mut &[u8]) -> Result<bool, Misbehaviour> {
+        let (octets, end) = match self.framer.next(input)? {
+            None => return Ok(false),
+            Some(Piece::Line { text, end } | Piece::More { text, end }) => (text, Some(end)),
+            Some(Piece::Octets(octets)) => (octets, None),
+        };
+        if self.held.len() + octets.len() > RESPONSE_MAX {
+            return Err(Misbehaviour::LineTooLong);
+        }
+        self.held.extend_from_slice(octets);
+        if matches!(end, Some(End::Literal(_))) {
+            self.held.extend_from_slice(b"\r\n");
+        }
+        Ok(end == Some(End::Line))
+    }
+
+    fn step(&mut self, octets: &[u8], out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+        let misbehaved = Failure::ProviderMisbehaved;
+        if let State::AwaitingFolders(reading) = &mut self.state {
+            let done = reading.response(octets).map_err(misbehaved)? == Progress::Done;
+            return match std::mem::replace(&mut self.state, State::Closed) {
+                State::AwaitingFolders(reading) if done => Ok(self.opened(Some(*reading), out)),
+                state => Ok(state),
+            };
+        }
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        match response::read(octets).map_err(misbehaved)? {
+            Response::Data { kind: Kind::Capability, rest, .. } => {
+                self.capabilities = response::capabilities(octets.get(rest..).unwrap_or_default());
+                Ok(state)
+            }
+            // Courier alerts before it answers a LOGIN; others count mailboxes.
+            Response::Data { .. } => Ok(state),
+            Response::Continuation(_) => self.go_ahead(state, out),
+            Response::Status { tag: None, status } => self.untagged(state, &status, out),
+            Response::Status { tag: Some(tag), status } if tag == TAG.as_bytes() => self.tagged(state, &status, out),
+            Response::Status { .. } => Err(misbehaved(Misbehaviour::Unasked)),
+        }
+    }
+
+    fn untagged(&mut self, state: State, status: &Status<'_>, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+        match (state, status.condition) {
+            (_, Condition::Bye) => Err(self.refused(status, Failure::ProviderUnreachable(Unreachable::Unavailable))),
+            (State::AwaitingGreeting, Condition::Ok) => {
+                self.take_capabilities(status);
+                out.push(OpeningStep::Progress(Milestone::Greeted));
+                if self.capabilities.is_empty() {
+                    return Ok(ask(State::AwaitingCapabilities, "CAPABILITY", out));
+                }
+                self.with_capabilities(out)
+            }
+            // Signed in as nobody knows whom, before TLS perhaps (CVE-2020-14093).
+            (State::AwaitingGreeting, Condition::Preauth) if self.must_upgrade => {
+                Err(Failure::ProviderUnreachable(Unreachable::NoStarttls))
+            }
+            (State::AwaitingGreeting, Condition::No | Condition::Bad) => {
+                Err(self.refused(status, Failure::ProviderUnreachable(Unreachable::Unavailable)))
+            }
+            (_, Condition::Preauth) => Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
+            (state, _) => {
+                self.take_capabilities(status);
+                Ok(state)
+            }
+        }
+    }
+
+    fn tagged(&mut self, state: State, status: &Status<'_>, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+        let ok = status.condition == Condition::Ok;
+        match state {
+            State::AwaitingCapabilities if ok => {
+                self.take_capabilities(status);
+                self.with_capabilities(out)
+            }
+            State::AwaitingStarttls if ok => {
+                out.push(OpeningStep::StartTls);
+                Ok(State::AwaitingHandshake)
+            }
+            State::AwaitingStarttls => Err(self.refused(status, Failure::ProviderUnreachable(Unreachable::NoStarttls))),
+            State::AwaitingVerdict(rest) if ok && rest.is_empty() => {
+                self.take_capabilities(status);
+                out.push(OpeningStep::Progress(Milestone::SignedIn));
+                if self.capabilities.is_empty() {
+                    return Ok(ask(State::AwaitingCapabilitiesOfUser, "CAPABILITY", out));
+                }
+                Ok(self.signed_in(out))
+            }
+            State::AwaitingVerdict(_) if !ok => {
+                let failure = if is_passing(status) {
+                    Failure::ProviderUnreachable(Unreachable::Unavailable)
+                } else {
+                    Failure::SignInRefused
+                };
+                Err(self.refused(status, failure))
+            }
+            State::AwaitingCapabilitiesOfUser if ok => Ok(self.signed_in(out)),
+            State::AwaitingCapabilities | State::AwaitingCapabilitiesOfUser => {
+                Err(self.refused(status, Failure::ProviderMisbehaved(Misbehaviour::Syntax)))
+            }
+            _ => Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
+        }
+    }
+
+    fn go_ahead(&mut self, state: State, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+        match state {
+            State::AwaitingVerdict(mut rest) => match rest.pop_front() {
+                Some(octets) => {
+                    out.push(OpeningStep::Write(octets));
+                    Ok(State::AwaitingVerdict(rest))
+                }
+                // More is wanted than the mechanism has.
+                None => Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
+            },
+            _ => Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
+        }
+    }
+
+    fn with_capabilities(&mut self, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+        if !self.must_upgrade {
+            return self.authenticate(out);
+        }
+        if !self.capabilities.has("STARTTLS") {
+            return Err(Failure::ProviderUnreachable(Unreachable::NoStarttls));
+        }
+        Ok(ask(State::AwaitingStarttls, "STARTTLS", out))
+    }
+
+    /// AUTHENTICATE PLAIN first: no quoting, and passwords beyond ASCII.
+    fn authenticate(&mut self, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+        let SignIn::Password { user, password } = &self.sign_in;
+        let (user, password) = (user.as_bytes(), password.expose().as_bytes());
+        let mut parts = if self.capabilities.has("AUTH=PLAIN") {
+            let response = write_plain(user, password).map_err(|_| UNSENDABLE)?;
+            let response = response.expose().as_bytes();
+            if self.capabilities.has("SASL-IR") {
+                VecDeque::from([line(&[b"AUTHENTICATE PLAIN ", response])])
+            } else {
+                VecDeque::from([line(&[b"AUTHENTICATE PLAIN"]), Secret::new([response, b"\r\n"].concat())])
+            }
+        } else if self.capabilities.has("LOGINDISABLED") {
+            // Not the provider's words, but what its owner needs to know.
+            self.words = Some("it offers no sign-in by password (AUTH=PLAIN or LOGIN)".to_owned());
+            return Err(Failure::SignInRefused);
+        } else {
+            login(user, password)?
+        };
+        // What was offered before sign-in is not what the user has.
+        self.capabilities = Capabilities::default();
+        out.extend(parts.pop_front().map(OpeningStep::Write));
+        Ok(State::AwaitingVerdict(parts))
+    }
+
+    fn signed_in(&mut self, out: &mut Vec<OpeningStep>) -> State {
+        if !self.reads_folders {
+            return self.opened(None, out);
+        }
+        let (reading, lines) = FolderReading::begin(&self.capabilities);
+        out.push(OpeningStep::Write(Secret::new(lines)));
+        State::AwaitingFolders(Box::new(reading))
+    }
+
+    fn opened(&mut self, reading: Option<FolderReading>, out: &mut Vec<OpeningStep>) -> State {
+        let folders = reading.map(FolderReading::finish);
+        if folders.is_some() {
+            out.push(OpeningStep::Progress(Milestone::FoldersRead));
+        }
+        out.push(OpeningStep::Opened(Opened::Imap { capabilities: std::mem::take(&mut self.capabilities), folders }));
+        State::Opened
+    }
+
+    fn take_capabilities(&mut self, status: &Status<'_>) {
+        if let Some(code) = status.code
+            && code.name.eq_ignore_ascii_case(b"CAPABILITY")
+        {
+            self.capabilities = response::capabilities(code.arguments);
+        }
+    }
+
+    fn refused(&mut self, status: &Status<'_>, failure: Failure) -> Failure {
+        let words = String::from_utf8_lossy(status.words);
+        let words: String =
+            words.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(WORDS_MAX).collect();
+        self.words = Some(words);
+        failure
+    }
+}
+
+/// A stored credential that no line can carry: only another one helps, as with a refused one.
+const UNSENDABLE: Failure = Failure::SignInRefused;
+
+/// The provider's words in letters; enough for the longest links of Google and Microsoft.
+const WORDS_MAX: usize = 500;
+
+/// Refusals that are not about the password (RFC 5530; Dovecot says UNAVAILABLE when its token check is down, LIMIT at
+/// its cap of connections).
+fn is_passing(status: &Status<'_>) -> bool {
+    const PASSING: [&str; 4] = ["UNAVAILABLE", "LIMIT", "INUSE", "SERVERBUG"];
+    status.code.is_some_and(|code| PASSING.iter().any(|name| code.name.eq_ignore_ascii_case(name.as_bytes())))
+}
+
+fn ask(state: State, command: &str, out: &mut Vec<OpeningStep>) -> State {
+    out.push(OpeningStep::Write(line(&[command.as_bytes()])));
+    state
+}
+
+fn line(parts: &[&[u8]]) -> Secret<Vec<u8>> {
+    let mut octets = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + TAG.len() + 3);
+    octets.extend_from_slice(TAG.as_bytes());
+    octets.push(b' ');
+    for part in parts {
+        octets.extend_from_slice(part);
+    }
+    octets.extend_from_slice(b"\r\n");
+    Secret::new(octets)
+}
+
+/// LOGIN, in as many parts as literals make: what is beyond ASCII goes as one, and waits for its `+`.
+fn login(user: &[u8], password: &[u8]) -> Result<VecDeque<Secret<Vec<u8>>>, Failure> {
+    let unsendable = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
+    if user.iter().chain(password).any(unsendable) {
+        return Err(UNSENDABLE);
+    }
+    let mut parts = VecDeque::new();
+    let mut octets = format!("{TAG} LOGIN ").into_bytes();
+    for (text, end) in [(user, &b" "[..]), (password, b"\r\n")] {
+        if text.is_ascii() {
+            write_string(text, false, &mut octets);
+        } else {
+            octets.extend_from_slice(format!("{{{}}}\r\n", text.len()).as_bytes());
+            parts.push_back(Secret::new(std::mem::take(&mut octets)));
+            octets.extend_from_slice(text);
+        }
+        octets.extend_from_slice(end);
+    }
+    parts.push_back(Secret::new(octets));
+    Ok(parts)
+}
+
+impl Opening for ImapOpening {
+    fn input(&mut self, input: &mut &[u8], out: &mut Vec<OpeningStep>) -> Result<(), Failure> {
+        while !input.is_empty() && !matches!(self.state, State::Opened) {
+            // Whoever is on the wire could have put these octets there, to be taken for words said inside TLS.
+            if matches!(self.state, State::AwaitingHandshake) {
+                self.state = State::Closed;
+                return Err(Failure::ProviderMisbehaved(Misbehaviour::StarttlsInjection));
+            }
+            match self.gather(input) {
+                Ok(true) => {
+                    let octets = std::mem::take(&mut self.held);
+                    self.state = self.step(&octets, out)?;
+                }
+                Ok(false) => {}
+                Err(misbehaviour) => {
+                    self.state = State::Closed;
+                    return Err(Failure::ProviderMisbehaved(misbehaviour));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tls_established(&mut self, out: &mut Vec<OpeningStep>) -> Result<(), Failure> {
+        if !matches!(self.state, State::AwaitingHandshake) {
+            return Err(Failure::Internal("a handshake that the IMAP opening did not ask for"));
+        }
+        self.must_upgrade = false;
+        self.framer = Framer::provider();
+        self.capabilities = Capabilities::default();
+        out.push(OpeningStep::Progress(Milestone::TlsUpgraded));
+        self.state = ask(State::AwaitingCapabilities, "CAPABILITY", out);
+        Ok(())
+    }
+
+    fn provider_words(&self) -> Option<&str> {
+        self.words.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs an opening against a provider that answers each write with the next of `answers`; what was written, `T` for a
+    /// handshake, `.` when it opened.
+    fn run(security: Security, password: &str, answers: &[&str]) -> (String, Result<(), Failure>, Option<String>) {
+        let sign_in = SignIn::Password { user: "alice".into(), password: Secret::new(password.to_owned()) };
+        let mut opening = ImapOpening::new(security, sign_in, true);
+        let mut said = String::new();
+        let mut result = Ok(());
+        for answer in answers {
+            let mut steps = Vec::new();
+            // One octet at a time: cuts must not matter.
+            for octet in answer.as_bytes() {
+                result = result.and_then(|()| opening.input(&mut &[*octet][..], &mut steps));
+            }
+            while let Some(step) = (!steps.is_empty()).then(|| steps.remove(0)) {
+                match step {
+                    OpeningStep::Write(octets) => said += &String::from_utf8_lossy(octets.expose()),
+                    OpeningStep::StartTls => {
+                        said += "T";
+                        result = result.and_then(|()| opening.tls_established(&mut steps));
+                    }
+                    OpeningStep::Progress(_) => {}
+                    OpeningStep::Opened(_) => said += ".",
+                }
+            }
+        }
+        let words = opening.provider_words().map(str::to_owned);
+        (said.replace("\r\n", "|"), result, words)
+    }
+
+    const LISTED: &str = "* LIST () \"/\" INBOX\r\nPSRLl OK\r\nPSRLs OK\r\n";
+
+    #[test]
+    fn a_modern_provider_takes_three_round_trips() {
+        let (said, result, _) = run(
+            Security::Tls,
+            "secret",
+            &[
+                "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=PLAIN] Hello\r\n",
+                "* CAPABILITY IMAP4rev1 LIST-EXTENDED\r\nPSRL OK alice authenticated (Success)\r\n",
+                "* LIST (\\Subscribed) \"/\" {5}\r\nINBOX\r\nPSRLl OK\r\n",
+            ],
+        );
+        assert_eq!(said, "PSRL AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==|PSRLl LIST \"\" \"*\" RETURN (SUBSCRIBED)|.");
+        assert_eq!(result, Ok(()));
+    }
+
+    #[test]
+    fn an_old_provider_is_asked_for_everything() {
+        let (said, result, _) = run(
+            Security::None,
+            "p\"w",
+            &[
+                "* OK ready. [UwBJADIA]\r\n",
+                "* CAPABILITY IMAP4rev1\r\nPSRL OK\r\n",
+                "* OK [ALERT] Filesystem notification error\r\nPSRL OK LOGIN Ok.\r\n",
+                "* CAPABILITY IMAP4rev1\r\nPSRL OK\r\n",
+                LISTED,
+            ],
+        );
+        assert_eq!(
+            said,
+            "PSRL CAPABILITY|PSRL LOGIN \"alice\" \"p\\\"w\"|PSRL CAPABILITY|PSRLl LIST \"\" \"*\"|PSRLs LSUB \"\" \"*\"|."
+        );
+        assert_eq!(result, Ok(()));
+    }
+
+    #[test]
+    fn passwords_beyond_ascii_go_as_literals() {
+        let (said, _, _) = run(Security::None, "é", &["* OK [CAPABILITY IMAP4rev1] x\r\n", "+ \r\n"]);
+        assert_eq!(said, "PSRL LOGIN \"alice\" {2}|é|");
+    }
+
+    #[test]
+    fn nothing_but_capability_and_starttls_goes_out_before_tls() {
+        let offer = "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN SASL-IR] x\r\n";
+        let (said, result, _) =
+            run(Security::Starttls, "secret", &[offer, "PSRL OK\r\n", "* CAPABILITY AUTH=PLAIN\r\nPSRL OK\r\n"]);
+        assert_eq!(said, "PSRL STARTTLS|TPSRL CAPABILITY|PSRL AUTHENTICATE PLAIN|");
+        assert_eq!(result, Ok(()));
+        let no_starttls = Err(Failure::ProviderUnreachable(Unreachable::NoStarttls));
+        for answers in [
+            &["* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] x\r\n"][..],
+            &["* PREAUTH [CAPABILITY STARTTLS AUTH=PLAIN] x\r\n"],
+            &[offer, "PSRL NO not now\r\n"],
+            &[offer, "PSRL BAD what\r\n"],
+        ] {
+            let (said, result, _) = run(Security::Starttls, "secret", answers);
+            assert!(!said.contains("AUTH") && !said.contains("LOGIN"), "{said}");
+            assert_eq!(result, no_starttls);
+        }
+    }
+
+    #[test]
+    fn octets_behind_starttls_in_clear_end_the_opening() {
+        let offer = "* OK [CAPABILITY IMAP4rev1 STARTTLS] x\r\n";
+        let (said, result, _) =
+            run(Security::Starttls, "secret", &[offer, "PSRL OK\r\n* CAPABILITY AUTH=PLAIN SASL-IR\r\n"]);
+        assert_eq!(result, Err(Failure::ProviderMisbehaved(Misbehaviour::StarttlsInjection)));
+        assert!(!said.contains("AUTH"), "{said}");
+    }
+
+    #[test]
+    fn refusals_keep_the_providers_words() {
+        let greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] x\r\n";
+        let (_, result, words) =
+            run(Security::Tls, "x", &[greeting, "PSRL NO [AUTHENTICATIONFAILED] Bad\u{7} password\r\n"]);
+        assert_eq!((result, words.as_deref()), (Err(Failure::SignInRefused), Some("Bad? password")));
+        let (_, result, _) = run(Security::Tls, "x", &[greeting, "PSRL NO [LIMIT] Too many\r\n"]);
+        assert_eq!(result, Err(Failure::ProviderUnreachable(Unreachable::Unavailable)));
+        let (_, result, words) = run(Security::Tls, "x", &["* BYE down for lunch\r\n"]);
+        let down = Err(Failure::ProviderUnreachable(Unreachable::Unavailable));
+        assert_eq!((result, words.as_deref()), (down, Some("down for lunch")));
+    }
+
+    #[test]
+    fn a_tagged_ok_that_was_never_asked_for_is_no_sign_in() {
+        for answers in [
+            &["PSRL OK\r\n"][..],
+            &["* OK [CAPABILITY AUTH=PLAIN] x\r\n", "PSRL OK signed in\r\n"],
+            &["* OK x\r\n", "other OK\r\n"],
+        ] {
+            let (said, result, _) = run(Security::Tls, "x", answers);
+            assert!(result.is_err() && !said.ends_with('.'), "{said}");
+        }
+    }
+}
