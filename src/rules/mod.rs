@@ -5,3 +5,4 @@ pub mod folder_map;
 pub mod imap;
 pub mod namespace;
 pub mod special;
+pub mod uid_validity;
