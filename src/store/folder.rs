@@ -1,0 +1,215 @@
+//! The rows of folders: the map between the two names of a mailbox, and what was told as its UIDVALIDITY.
+//!
+//! The rules are `rules::folder_map` and `rules::uid_validity`; here they meet the disk.
+
+use super::{Error, Store, on};
+use crate::{
+    model::{AccountId, Epoch, LocalName, RemoteName},
+    rules::uid_validity::Told,
+};
+use serde::{Deserialize, Serialize};
+
+/// Rounds of compare and swap before a row that others keep changing is an error. Each lost round means that another
+/// session's change went through.
+const ROUNDS: usize = 16;
+
+/// Who put two names together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A special folder, found by its flag or its known name.
+    Role,
+    /// A person, whose word is above the other.
+    User,
+}
+
+impl Origin {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::User => "user",
+        }
+    }
+}
+
+/// One row of the folder map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    pub local: LocalName,
+    pub remote: RemoteName,
+    pub origin: Origin,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    account_epoch: i64,
+    epoch: Option<i64>,
+    remote_name: Option<Vec<u8>>,
+    upstream: Option<i64>,
+    told: Option<i64>,
+    rewritten: Option<i64>,
+}
+
+impl Store {
+    /// The folder map of an account as it was stored, by LocalName.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn folder_map(&self, account: AccountId) -> Result<Vec<Mapping>, Error> {
+        const ALL: &str = "SELECT local_name, remote_name, origin FROM folder_map WHERE account_id = $1
+            ORDER BY local_name";
+        let rows: Vec<(String, Vec<u8>, String)> = on!(self, pool => {
+            sqlx::query_as(ALL).bind(account.0).fetch_all(pool).await?
+        });
+        rows.into_iter().map(mapping).collect()
+    }
+
+    /// Puts the whole folder map of an account, in one commit, and grows its generation.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the account is gone, or if the store fails; two rows of one name are refused by it.
+    pub async fn set_folder_map(&self, account: AccountId, rows: &[Mapping]) -> Result<(), Error> {
+        const GROW: &str = "UPDATE accounts SET generation = generation + 1 WHERE id = $1 AND removed_at IS NULL";
+        const INSERT: &str =
+            "INSERT INTO folder_map (account_id, local_name, remote_name, origin) VALUES ($1, $2, $3, $4)";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let grown = sqlx::query(GROW).bind(account.0).execute(&mut *transaction).await?;
+            if grown.rows_affected() == 0 {
+                return Err(Error::Missing("the account"));
+            }
+            sqlx::query("DELETE FROM folder_map WHERE account_id = $1").bind(account.0).execute(&mut *transaction).await?;
+            for Mapping { local, remote, origin } in rows {
+                sqlx::query(INSERT)
+                    .bind(account.0)
+                    .bind(local.as_str())
+                    .bind(remote.as_bytes())
+                    .bind(origin.as_str())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+
+    /// What UIDVALIDITY to tell for this mailbox when the provider says `upstream`; committed when this returns.
+    /// `now` is in Unix seconds. Sessions may ask for one mailbox at once: all are told the same.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the account is gone, or if the store fails.
+    pub async fn uid_validity(
+        &self,
+        account: AccountId,
+        local: &LocalName,
+        remote: &RemoteName,
+        upstream: u32,
+        now: i64,
+    ) -> Result<u32, Error> {
+        for _ in 0..ROUNDS {
+            let (epoch, last) = self.told(account, local).await?;
+            let (next, committed) = match &last {
+                None => {
+                    let first = Told::first(epoch, remote.clone(), upstream);
+                    let committed = self.tell_first(account, local, &first).await?;
+                    (first, committed)
+                }
+                Some(last) => match last.next(epoch, remote, upstream, now) {
+                    None => return Ok(last.told),
+                    Some(next) => {
+                        let committed = self.tell_next(account, local, last, &next).await?;
+                        (next, committed)
+                    }
+                },
+            };
+            if committed {
+                return Ok(next.told);
+            }
+        }
+        Err(Error::Contended("uid_validity"))
+    }
+
+    /// The account's epoch, and what was last told under this name.
+    async fn told(&self, account: AccountId, local: &LocalName) -> Result<(Epoch, Option<Told>), Error> {
+        const LAST: &str = "SELECT a.epoch AS account_epoch, v.epoch, v.remote_name, v.upstream, v.told, v.rewritten
+            FROM accounts a LEFT JOIN uid_validity v ON v.account_id = a.id AND v.local_name = $2
+            WHERE a.id = $1 AND a.removed_at IS NULL";
+        let row: Option<Row> = on!(self, pool => {
+            sqlx::query_as(LAST).bind(account.0).bind(local.as_str()).fetch_optional(pool).await?
+        });
+        let row = row.ok_or(Error::Missing("the account"))?;
+        Ok((Epoch(row.account_epoch), told(row)?))
+    }
+
+    /// False if another session was first.
+    async fn tell_first(&self, account: AccountId, local: &LocalName, first: &Told) -> Result<bool, Error> {
+        const INSERT: &str = "INSERT INTO uid_validity
+            (account_id, local_name, epoch, remote_name, upstream, told, rewritten) VALUES ($1, $2, $3, $4, $5, $6, 0)
+            ON CONFLICT (account_id, local_name) DO NOTHING";
+        let rows = on!(self, pool => {
+            sqlx::query(INSERT)
+                .bind(account.0)
+                .bind(local.as_str())
+                .bind(first.epoch.0)
+                .bind(first.remote.as_bytes())
+                .bind(i64::from(first.upstream))
+                .bind(i64::from(first.told))
+                .execute(pool)
+                .await?
+                .rows_affected()
+        });
+        Ok(rows == 1)
+    }
+
+    /// Compare and swap: false if the row is not `last` any more.
+    async fn tell_next(&self, account: AccountId, local: &LocalName, last: &Told, next: &Told) -> Result<bool, Error> {
+        const SWAP: &str = "UPDATE uid_validity
+            SET epoch = $3, remote_name = $4, upstream = $5, told = $6, rewritten = $7
+            WHERE account_id = $1 AND local_name = $2
+                AND epoch = $8 AND remote_name = $9 AND upstream = $10 AND told = $11";
+        let rows = on!(self, pool => {
+            sqlx::query(SWAP)
+                .bind(account.0)
+                .bind(local.as_str())
+                .bind(next.epoch.0)
+                .bind(next.remote.as_bytes())
+                .bind(i64::from(next.upstream))
+                .bind(i64::from(next.told))
+                .bind(i64::from(next.rewritten))
+                .bind(last.epoch.0)
+                .bind(last.remote.as_bytes())
+                .bind(i64::from(last.upstream))
+                .bind(i64::from(last.told))
+                .execute(pool)
+                .await?
+                .rows_affected()
+        });
+        Ok(rows == 1)
+    }
+}
+
+fn mapping((local, remote, origin): (String, Vec<u8>, String)) -> Result<Mapping, Error> {
+    Ok(Mapping {
+        local: LocalName::parse(local.as_bytes()).map_err(|_| Error::Corrupt("folder_map.local_name"))?,
+        remote: RemoteName::parse(&remote).map_err(|_| Error::Corrupt("folder_map.remote_name"))?,
+        origin: [Origin::Role, Origin::User]
+            .into_iter()
+            .find(|known| known.as_str() == origin)
+            .ok_or(Error::Corrupt("folder_map.origin"))?,
+    })
+}
+
+fn told(row: Row) -> Result<Option<Told>, Error> {
+    let (Some(epoch), Some(remote), Some(upstream), Some(told), Some(rewritten)) =
+        (row.epoch, row.remote_name, row.upstream, row.told, row.rewritten)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Told {
+        epoch: Epoch(epoch),
+        remote: RemoteName::parse(&remote).map_err(|_| Error::Corrupt("uid_validity.remote_name"))?,
+        upstream: u32::try_from(upstream).map_err(|_| Error::Corrupt("uid_validity.upstream"))?,
+        told: u32::try_from(told).map_err(|_| Error::Corrupt("uid_validity.told"))?,
+        rewritten: rewritten != 0,
+    }))
+}

@@ -1,0 +1,175 @@
+//! The rows of logins: the local names and passwords with which CRMs open accounts, and the verdict on them.
+//!
+//! No password is kept: a keyed HMAC of it, and the sealed state that checks CRAM-MD5. Why a login is refused never shows,
+//! neither in words nor in time (rule R23).
+
+use super::{Error, Store, on, password::CramState, vault::Place};
+use crate::{
+    failure::Failure,
+    model::{AccountId, Address, Login, LoginId, Secret, UserId},
+    relay::{Admission, Credentials},
+};
+
+/// A login as it is listed.
+#[derive(Clone, Debug)]
+pub struct LoginRow {
+    pub id: LoginId,
+    pub user: UserId,
+    pub account: AccountId,
+    pub name: Login,
+    pub label: String,
+    pub created_at: i64,
+    /// Since when it is refused.
+    pub revoked_at: Option<i64>,
+}
+
+/// What is needed to add a login.
+pub struct NewLogin {
+    pub user: UserId,
+    pub account: AccountId,
+    pub name: Login,
+    pub label: String,
+    pub password: Secret<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    user_id: i64,
+    account_id: i64,
+    name: String,
+    label: String,
+    created_at: i64,
+    revoked_at: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Candidate {
+    id: i64,
+    account_id: i64,
+    address: String,
+    password_hmac: Option<Vec<u8>>,
+}
+
+const INSERT: &str = "INSERT INTO logins (user_id, account_id, name, name_key, label, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id";
+
+impl Store {
+    /// Adds a login, in one commit.
+    ///
+    /// # Errors
+    /// [`Error::LoginTaken`], or if the store fails.
+    pub async fn add_login(&self, new: &NewLogin, now: i64) -> Result<LoginId, Error> {
+        let password = new.password.expose().as_bytes();
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let id: Option<i64> = sqlx::query_scalar(INSERT)
+                .bind(new.user.0)
+                .bind(new.account.0)
+                .bind(new.name.as_str())
+                .bind(new.name.key())
+                .bind(&new.label)
+                .bind(now)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let id = id.ok_or_else(|| Error::LoginTaken(new.name.clone()))?;
+            sqlx::query("UPDATE logins SET password_hmac = $2, sealed_cram_state = $3 WHERE id = $1")
+                .bind(id)
+                .bind(self.vault.password_hmac(id, password))
+                .bind(self.vault.seal(cram_place(id), &CramState::of(password).to_octets())?)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(LoginId(id))
+        })
+    }
+
+    /// All logins, the revoked too, by name.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn logins(&self) -> Result<Vec<LoginRow>, Error> {
+        const ALL: &str = "SELECT id, user_id, account_id, name, label, created_at, revoked_at FROM logins
+            ORDER BY name_key, id";
+        let rows: Vec<Row> = on!(self, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Refuses a login from now on, and ends what was opened with it by a new generation of its account.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is no such login in force, or if the store fails.
+    pub async fn revoke_login(&self, name: &Login, now: i64) -> Result<(), Error> {
+        const REVOKE: &str = "UPDATE logins SET revoked_at = $2 WHERE name_key = $1 AND revoked_at IS NULL
+            RETURNING account_id";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let account: Option<i64> =
+                sqlx::query_scalar(REVOKE).bind(name.key()).bind(now).fetch_optional(&mut *transaction).await?;
+            let account = account.ok_or(Error::Missing("the login"))?;
+            sqlx::query("UPDATE accounts SET generation = generation + 1 WHERE id = $1")
+                .bind(account)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+
+    /// Whether these credentials open an account, and which.
+    ///
+    /// # Errors
+    /// [`Failure::LoginRefused`], the same for an unknown name and a wrong password; or what became of the store.
+    pub async fn verdict(&self, credentials: &Credentials) -> Result<Admission, Failure> {
+        let verdict = match credentials {
+            Credentials::Plain { login, password } => self.verify(login, password).await,
+        };
+        match verdict {
+            Ok(admission) => admission.ok_or(Failure::LoginRefused),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a login cannot be checked");
+                Err(Failure::from(&error))
+            }
+        }
+    }
+
+    async fn verify(&self, login: &Login, password: &Secret<Vec<u8>>) -> Result<Option<Admission>, Error> {
+        const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, l.password_hmac FROM logins l
+            JOIN accounts a ON a.id = l.account_id
+            WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
+        let found: Option<Candidate> = on!(self, pool => {
+            sqlx::query_as(BY_NAME).bind(login.key()).fetch_optional(pool).await?
+        });
+        let (id, kept) = match &found {
+            Some(Candidate { id, password_hmac: Some(kept), .. }) => (*id, kept.as_slice()),
+            _ => (0, &*self.nobody),
+        };
+        let fits = self.vault.password_fits(id, password.expose(), kept);
+        match found {
+            // Row 0 does not exist: what fits there is a guess of the dummy, and opens nothing.
+            Some(candidate) if fits && id == candidate.id => admission(&candidate).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn cram_place(login: i64) -> Place {
+    Place { table: "logins", row: login, column: "sealed_cram_state" }
+}
+
+fn admission(candidate: &Candidate) -> Result<Admission, Error> {
+    let address = Address::parse(&candidate.address).map_err(|_| Error::Corrupt("accounts.address"))?;
+    Ok(Admission { account: AccountId(candidate.account_id), address })
+}
+
+fn read(row: Row) -> Result<LoginRow, Error> {
+    Ok(LoginRow {
+        id: LoginId(row.id),
+        user: UserId(row.user_id),
+        account: AccountId(row.account_id),
+        name: Login::parse(&row.name).map_err(|_| Error::Corrupt("logins.name"))?,
+        label: row.label,
+        created_at: row.created_at,
+        revoked_at: row.revoked_at,
+    })
+}

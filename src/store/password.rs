@@ -1,0 +1,129 @@
+//! The passwords that the bridge gives to CRMs, and the state by which CRAM-MD5 can be checked without keeping them.
+//!
+//! A generated password is shown once and never stored. Nothing here may log, compare or print one.
+
+use super::Error;
+use crate::model::Secret;
+use md5::block_api::compress;
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
+
+/// Lower case and digits without `i`, `l`, `o` and `u`, which people misread: 32 symbols, 5 bits each.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// 4 groups of 7 symbols are 140 bits: above the 128 that make a fast hash safe.
+const GROUPS: usize = 4;
+const GROUP_LENGTH: usize = 7;
+
+/// Draws a password: printable ASCII without blank, quote and backslash, in groups that can be read out on a telephone.
+///
+/// # Errors
+/// [`Error::Randomness`].
+pub fn generate() -> Result<Secret<String>, Error> {
+    let mut random = Zeroizing::new([0u8; GROUPS * GROUP_LENGTH]);
+    SystemRandom::new().fill(&mut *random).map_err(|_| Error::Randomness)?;
+    let mut text = String::with_capacity(GROUPS * (GROUP_LENGTH + 1));
+    for (at, octet) in random.iter().enumerate() {
+        if at > 0 && at % GROUP_LENGTH == 0 {
+            text.push('-');
+        }
+        // 256 is a multiple of 32: every symbol is as likely as any other.
+        text.push(char::from(ALPHABET[usize::from(octet % 32)]));
+    }
+    Ok(Secret::new(text))
+}
+
+/// HMAC-MD5 after its key was taken in: the inner and the outer MD5 state (RFC 2104 section 4). With it a CRAM-MD5
+/// answer (RFC 2195) can be checked, and a password not be found faster than by guessing.
+pub(crate) struct CramState {
+    inner: [u32; 4],
+    outer: [u32; 4],
+}
+
+/// RFC 1321 section 3.3.
+const MD5_START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+/// Octets in a block of MD5.
+const BLOCK: usize = 64;
+
+impl CramState {
+    pub(crate) fn of(password: &[u8]) -> Self {
+        let mut key = Zeroizing::new([0u8; BLOCK]);
+        if password.len() > BLOCK {
+            let mut state = MD5_START;
+            key[..16].copy_from_slice(&finish(&mut state, 0, password));
+        } else {
+            key[..password.len()].copy_from_slice(password);
+        }
+        Self { inner: padded(&key, 0x36), outer: padded(&key, 0x5c) }
+    }
+
+    /// 32 octets: inner state, then outer, each as MD5 writes it.
+    pub(crate) fn to_octets(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([octets(self.inner), octets(self.outer)].concat())
+    }
+}
+
+fn padded(key: &[u8; BLOCK], pad: u8) -> [u32; 4] {
+    let block = Zeroizing::new(key.map(|octet| octet ^ pad));
+    let mut state = MD5_START;
+    compress(&mut state, &[*block]);
+    state
+}
+
+/// Takes in what is left of a message after `before` octets, and its end (RFC 1321 section 3.1 and 3.2).
+fn finish(state: &mut [u32; 4], before: u64, rest: &[u8]) -> [u8; 16] {
+    let bits = (before + rest.len() as u64).wrapping_mul(8);
+    let mut tail = Zeroizing::new(rest.to_vec());
+    tail.push(0x80);
+    let zeros = (BLOCK + BLOCK - 8 - tail.len() % BLOCK) % BLOCK;
+    let padded = tail.len() + zeros;
+    tail.resize(padded, 0);
+    tail.extend_from_slice(&bits.to_le_bytes());
+    let (blocks, _) = tail.as_chunks::<BLOCK>();
+    compress(state, blocks);
+    octets(*state)
+}
+
+fn octets(state: [u32; 4]) -> [u8; 16] {
+    let mut octets = [0; 16];
+    for (word, place) in state.iter().zip(octets.as_chunks_mut::<4>().0) {
+        *place = word.to_le_bytes();
+    }
+    octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use md5::{Digest, Md5};
+
+    fn answer(state: &CramState, challenge: &[u8]) -> String {
+        let inner = finish(&mut state.inner.clone(), 64, challenge);
+        let outer = finish(&mut state.outer.clone(), 64, &inner);
+        outer.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    #[test]
+    fn the_example_of_rfc_2195_is_answered() {
+        let state = CramState::of(b"tanstaaftanstaaf");
+        let challenge = b"<1896.697170952@postoffice.reston.mci.net>";
+        assert_eq!(answer(&state, challenge), "b913a602c7eda7a495b4e6e7334d3890");
+        assert_eq!(state.to_octets().len(), 32);
+    }
+
+    #[test]
+    fn messages_of_any_length_are_padded_as_md5_pads() {
+        for length in 0..200 {
+            let message = vec![b'x'; length];
+            let mut state = MD5_START;
+            assert_eq!(finish(&mut state, 0, &message), <[u8; 16]>::from(Md5::digest(&message)), "{length}");
+        }
+    }
+
+    #[test]
+    fn generated_passwords_can_be_typed_into_any_crm() {
+        let one = generate().expect("a password");
+        assert_ne!(one.expose(), generate().expect("a password").expose());
+        assert_eq!(one.expose().len(), 31);
+        assert!(one.expose().bytes().all(|octet| octet == b'-' || ALPHABET.contains(&octet)));
+    }
+}

@@ -1,0 +1,283 @@
+//! The store from outside: what is on disk, who may read it, what one process sees of another.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use passerelle::{
+    failure::Failure,
+    model::{
+        AccountId, Address, Certificates, Endpoint, Epoch, Generation, LocalName, Login, RemoteName, Secret, Security,
+        UserId,
+    },
+    relay::Credentials,
+    store::{self, Error, Mapping, NewAccount, NewLogin, Origin, Store},
+};
+use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+use std::{path::Path, time::Duration};
+
+const PASSWORD: &str = "correct-horse-battery-staple";
+const NOW: i64 = 1_800_000_000;
+
+async fn open(state: &Path) -> Store {
+    Store::open(state, None, NOW).await.expect("a store")
+}
+
+async fn admin(store: &Store) -> UserId {
+    store.user("ADMIN").await.expect("read").expect("made at the first start").id
+}
+
+fn account(owner: UserId, address: &str) -> NewAccount {
+    let endpoint = |port| Endpoint::parse("mail.example.test", Security::Tls, port).expect("an endpoint");
+    NewAccount {
+        owner,
+        address: Address::parse(address).expect("an address"),
+        display_name: String::new(),
+        imap: endpoint(993),
+        smtp: endpoint(465),
+        certificates: Certificates::Verify,
+        sign_in_name: address.to_owned(),
+        password: Secret::new(PASSWORD.to_owned()),
+        checked_at: None,
+    }
+}
+
+async fn one_account(store: &Store) -> AccountId {
+    store.add_account(&account(admin(store).await, "alice@example.test"), NOW).await.expect("added")
+}
+
+async fn raw(state: &Path, statement: &'static str) {
+    let mut connection =
+        SqliteConnectOptions::new().filename(store::database_path(state)).connect().await.expect("a connection");
+    connection.execute(statement).await.expect("executed");
+}
+
+fn local(name: &str) -> LocalName {
+    LocalName::parse(name.as_bytes()).expect("a name")
+}
+
+fn remote(name: &str) -> RemoteName {
+    RemoteName::parse(name.as_bytes()).expect("a name")
+}
+
+#[tokio::test]
+async fn no_secret_stands_in_the_files() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let generated = store::password::generate().expect("a password");
+    let login = NewLogin {
+        user: admin(&store).await,
+        account: id,
+        name: Login::parse("alice@example.test").expect("a login"),
+        label: String::new(),
+        password: generated.clone(),
+    };
+    store.add_login(&login, NOW).await.expect("added");
+    let mut found = Vec::new();
+    for round in ["open", "closed"] {
+        for entry in std::fs::read_dir(root.path()).expect("list") {
+            let path = entry.expect("an entry").path();
+            let octets = std::fs::read(&path).expect("read");
+            for secret in [PASSWORD, generated.expose()] {
+                for needle in [secret.to_owned(), BASE64.encode(secret)] {
+                    if octets.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+                        found.push((round, path.clone()));
+                    }
+                }
+            }
+        }
+        store.close().await;
+    }
+    assert_eq!(found, Vec::new());
+    let again = open(root.path()).await;
+    assert_eq!(again.account_password(id).await.expect("opened").expose(), PASSWORD);
+}
+
+#[tokio::test]
+async fn a_sealed_secret_moved_to_another_row_does_not_open() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let alice = one_account(&store).await;
+    let bob = store.add_account(&account(admin(&store).await, "bob@example.test"), NOW).await.expect("added");
+    raw(
+        root.path(),
+        "UPDATE accounts SET sealed_password = (SELECT sealed_password FROM accounts WHERE id = 1) WHERE id = 2",
+    )
+    .await;
+    assert!(store.account_password(alice).await.is_ok());
+    assert!(matches!(store.account_password(bob).await, Err(Error::Vault(_))));
+}
+
+#[tokio::test]
+async fn another_key_is_refused_at_the_start() {
+    let root = tempfile::tempdir().expect("a directory");
+    open(root.path()).await.close().await;
+    let other = tempfile::tempdir().expect("a directory");
+    open(other.path()).await.close().await;
+    let key = other.path().join("master.key");
+    let refused = Store::open(root.path(), Some(&key), NOW).await.err().expect("refused");
+    assert!(refused.to_string().starts_with("the key does not fit this database"), "{refused}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_are_private_from_the_first_moment() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("state/passerelle");
+    let store = open(&state).await;
+    one_account(&store).await;
+    let mode = |path: &Path| std::fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    assert_eq!(mode(&state), 0o700);
+    let names: Vec<_> = std::fs::read_dir(&state).expect("list").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(names.len() >= 4, "database, log, shared memory, key: {names:?}");
+    for path in names {
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn addresses_and_names_are_unique_without_case() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let again = store.add_account(&account(admin(&store).await, "ALICE@example.test"), NOW).await;
+    assert!(matches!(again, Err(Error::AddressTaken(_))));
+    let found = store.account_by_address(&Address::parse("Alice@Example.Test").expect("an address")).await;
+    assert_eq!(found.expect("read").map(|account| account.id), Some(id));
+}
+
+#[tokio::test]
+async fn only_the_right_password_of_a_login_in_force_is_let_in() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let account = one_account(&store).await;
+    let name = Login::parse("alice@example.test").expect("a login");
+    let password = store::password::generate().expect("a password");
+    let new = |name: &Login| NewLogin {
+        user: UserId(1),
+        account,
+        name: name.clone(),
+        label: "crm".to_owned(),
+        password: password.clone(),
+    };
+    store.add_login(&new(&name), NOW).await.expect("added");
+    let twice = store.add_login(&new(&Login::parse("ALICE@example.test").expect("a login")), NOW).await;
+    assert!(matches!(twice, Err(Error::LoginTaken(_))));
+
+    let verdict = async |login: &str, password: &str| {
+        let login = Login::parse(login).expect("a login");
+        let password = Secret::new(password.as_bytes().to_vec());
+        store.verdict(&Credentials::Plain { login, password }).await.map(|admission| admission.account)
+    };
+    assert_eq!(verdict("Alice@Example.Test", password.expose()).await, Ok(account));
+    assert_eq!(verdict("alice@example.test", "wrong").await, Err(Failure::LoginRefused));
+    assert_eq!(verdict("nobody@example.test", password.expose()).await, Err(Failure::LoginRefused));
+    assert_eq!(verdict("%", password.expose()).await, Err(Failure::LoginRefused));
+
+    let before = store.account(account).await.expect("read").expect("there").generation;
+    store.revoke_login(&name, NOW).await.expect("revoked");
+    assert_eq!(verdict("alice@example.test", password.expose()).await, Err(Failure::LoginRefused));
+    let after = store.account(account).await.expect("read").expect("there").generation;
+    assert_eq!(after, Generation(before.0 + 1));
+    store.add_login(&new(&name), NOW).await.expect("a revoked name is free");
+}
+
+#[tokio::test]
+async fn a_removed_account_leaves_no_secret_and_no_login() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    store.remove_account(id, NOW).await.expect("removed");
+    assert!(matches!(store.remove_account(id, NOW).await, Err(Error::Missing(_))));
+    assert!(matches!(store.account_password(id).await, Err(Error::Missing(_))));
+    assert!(store.accounts().await.expect("read").is_empty());
+    assert!(store.generations().await.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn an_address_that_comes_back_elsewhere_tells_new_numbers() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let told = async |now| store.uid_validity(id, &local("Sent"), &remote("INBOX.Sent"), 1, now).await.expect("told");
+    assert_eq!(told(NOW).await, 1);
+
+    let mut new = account(admin(&store).await, "alice@example.test");
+    store.remove_account(id, NOW).await.expect("removed");
+    assert_eq!(store.add_account(&new, NOW).await.expect("added"), id);
+    assert_eq!(told(NOW).await, 1, "the same mailbox at the same host");
+
+    store.remove_account(id, NOW).await.expect("removed");
+    new.imap = Endpoint::parse("mail.other.test", Security::Tls, 993).expect("an endpoint");
+    store.add_account(&new, NOW).await.expect("added");
+    assert_eq!(store.account(id).await.expect("read").expect("there").epoch, Epoch(2));
+    assert_eq!(told(NOW).await, 1_800_000_000, "another mailbox with the same value");
+}
+
+#[tokio::test]
+async fn sessions_that_ask_at_once_are_told_the_same() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let account = one_account(&store).await;
+    let ask = |name: &'static str, upstream| {
+        let stores: Vec<Store> = (0..12).map(|_| store.clone()).collect();
+        let asked = stores.into_iter().map(|store| {
+            tokio::spawn(async move { store.uid_validity(account, &local("Sent"), &remote(name), upstream, NOW).await })
+        });
+        let asked: Vec<_> = asked.collect();
+        async {
+            let mut told = Vec::new();
+            for one in asked {
+                told.push(one.await.expect("no panic").expect("told"));
+            }
+            told.dedup();
+            told
+        }
+    };
+    assert_eq!(ask("INBOX.Sent", 7).await, [7]);
+    assert_eq!(ask("Sent Items", 7).await, [1_800_000_000]);
+    assert_eq!(ask("INBOX.Sent", 7).await, [1_800_000_001]);
+    assert_eq!(ask("INBOX.Sent", 3).await, [1_800_000_002]);
+}
+
+#[tokio::test]
+async fn the_folder_map_is_one_to_one() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let row = |name: &str, other: &str| Mapping { local: local(name), remote: remote(other), origin: Origin::Role };
+    let rows = [row("Drafts", "INBOX.Drafts"), row("Sent", "INBOX.Sent")];
+    store.set_folder_map(id, &rows).await.expect("stored");
+    assert!(store.set_folder_map(id, &[row("Sent", "a"), row("Trash", "a")]).await.is_err());
+    assert_eq!(store.folder_map(id).await.expect("read"), rows);
+}
+
+#[tokio::test]
+async fn a_change_by_another_process_is_seen_within_a_second() {
+    let root = tempfile::tempdir().expect("a directory");
+    let serving = open(root.path()).await;
+    let mut changes = serving.changes().await.expect("watched");
+    // The first look must be before the change.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let other = open(root.path()).await;
+    one_account(&other).await;
+    tokio::time::timeout(Duration::from_secs(1), changes.changed()).await.expect("in time").expect("watched");
+    assert_eq!(serving.generations().await.expect("read").len(), 1);
+}
+
+#[tokio::test]
+async fn two_first_starts_at_once_make_one_store() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("state");
+    let starts: Vec<_> = (0..4)
+        .map(|_| {
+            let state = state.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                runtime.block_on(async { open(&state).await.users().await.expect("read").len() })
+            })
+        })
+        .collect();
+    for start in starts {
+        assert_eq!(start.join().expect("no panic"), 1);
+    }
+}
