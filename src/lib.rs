@@ -15,6 +15,8 @@ pub mod wire;
 pub mod fuzzing;
 
 #[cfg(feature = "bridge")]
+pub mod config;
+#[cfg(feature = "bridge")]
 pub mod store;
 #[cfg(feature = "bridge")]
 pub mod upstream;

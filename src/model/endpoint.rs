@@ -21,6 +21,12 @@ impl Host {
         }
     }
 
+    /// This machine, by its usual name.
+    #[must_use]
+    pub fn localhost() -> Self {
+        Self("localhost".into())
+    }
+
     /// The name or address without brackets.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,0 +1,389 @@
+//! The configuration: `passerelle.toml` and the environment, parsed into values that cannot be wrong.
+//!
+//! Read by `app` and `cli` alone. It opens no socket and makes no file; what depends on the machine is checked only where
+//! a wrong value would show hours later (the administrator's own certificate files).
+
+mod error;
+mod place;
+mod values;
+
+pub use error::{Error, Wrong};
+pub use place::Environment;
+pub use values::{Listeners, Network, Period, Size};
+
+use crate::model::Host;
+use error::{Broken, Text};
+use serde::{Deserialize, Serialize};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// All that can be configured. The default is what a fresh checkout runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The name by which the bridge greets, and which CRMs on other machines use.
+    #[serde(deserialize_with = "values::host")]
+    pub hostname: Host,
+    pub listen: Listen,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub certificate: Certificate,
+    pub log: Log,
+}
+
+/// Where clients are awaited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Listen {
+    /// IMAP in clear.
+    pub imap: Listeners,
+    /// SMTP submission in clear.
+    pub smtp: Listeners,
+    /// IMAP over TLS.
+    pub imaps: Listeners,
+    /// SMTP submission over TLS.
+    pub smtps: Listeners,
+    /// The one exception to "in clear on loopback alone": who may connect to a clear listener on a private address.
+    pub plain_from: Vec<Network>,
+}
+
+impl Listen {
+    /// Whether a client may use a clear listener. Those on loopback are reached by this machine alone, and it may.
+    #[must_use]
+    pub fn admits_plain(&self, client: IpAddr) -> bool {
+        client.to_canonical().is_loopback() || self.plain_from.iter().any(|network| network.contains(client))
+    }
+
+    /// The clear listeners, each with its key.
+    fn plain(&self) -> [(&'static str, &Listeners); 2] {
+        [("listen.imap", &self.imap), ("listen.smtp", &self.smtp)]
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let [imap, smtp] = self.plain();
+        let kinds = [imap, smtp, ("listen.imaps", &self.imaps), ("listen.smtps", &self.smtps)];
+        kinds.into_iter().flat_map(|(key, Listeners(addresses))| addresses.iter().map(move |address| (key, *address)))
+    }
+}
+
+/// Caps, so that one client cannot starve the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Clients at once.
+    pub connections: u32,
+    /// Clients at once that have not signed in.
+    pub before_login: u32,
+    /// Connections to the provider at once for one account.
+    pub lanes_per_account: u32,
+    /// The largest message that a client may hand over.
+    pub message_size: Size,
+}
+
+/// How long is waited, from the last progress, so that slow is no fault and still is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Timeouts {
+    /// Greeting and TLS handshake.
+    pub handshake: Period,
+    /// From a client's connect to its login, in all.
+    pub before_login: Period,
+    /// A login waits for the provider.
+    pub login_wait: Period,
+    /// To the provider's next line, for a line up to 8 KiB, and for each 16 KiB of what is larger.
+    pub progress: Period,
+    /// SEARCH, SORT, THREAD, COPY, MOVE, EXPUNGE, APPEND, after the last octet sent.
+    pub long_command: Period,
+    /// The provider's answer to the end of a message.
+    pub end_of_data: Period,
+    /// A client that says nothing.
+    pub idle: Period,
+    /// Sessions at the stop of the bridge.
+    pub drain: Period,
+}
+
+/// The certificate that clients see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Certificate {
+    /// Names for the bridge's own certificate beside localhost, 127.0.0.1, ::1 and `hostname`.
+    #[serde(deserialize_with = "values::hosts")]
+    pub names: Vec<Host>,
+    /// The administrator's own certificate with its chain (PEM), in place of the bridge's; goes with `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// The key of `file` (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+/// The least weight of what is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// As `tracing` spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// Reads the file; without one, the default.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn load(file: Option<&Path>) -> Result<Self, Error> {
+        let Some(file) = file else { return Ok(Self::default()) };
+        let unreadable = |source| Error::Unreadable { path: file.to_owned(), source };
+        let text = std::fs::read_to_string(file).map_err(unreadable)?;
+        Self::parse(file, &text)
+    }
+
+    /// Reads the text of a file. Relative paths in it start at the file's directory.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
+        let place = Text { file, text };
+        let mut config: Self = toml::from_str(text).map_err(|error| place.misread(&error))?;
+        if let Some(directory) = file.parent() {
+            for path in [&mut config.certificate.file, &mut config.certificate.key].into_iter().flatten() {
+                *path = directory.join(&*path);
+            }
+        }
+        match config.broken_rule() {
+            Some(broken) => Err(place.broken(broken)),
+            None => Ok(config),
+        }
+    }
+
+    /// The rules between keys.
+    fn broken_rule(&self) -> Option<Broken> {
+        self.plain_outside_loopback()
+            .or_else(|| self.listener_twice())
+            .or_else(|| self.no_listener())
+            .or_else(|| self.impossible_limit())
+            .or_else(|| self.certificate.broken_rule())
+    }
+
+    /// Passwords in clear do not leave this machine but towards networks that were named (rule R35).
+    fn plain_outside_loopback(&self) -> Option<Broken> {
+        for (key, Listeners(addresses)) in self.listen.plain() {
+            for address in addresses {
+                let ip = address.ip().to_canonical();
+                if ip.is_loopback() {
+                    continue;
+                }
+                let broken = |what, hint| Some(Broken { key, what, found: address.to_string(), hint });
+                if self.listen.plain_from.is_empty() {
+                    return broken(
+                        "passwords would cross the network in clear, expected an address of this machine alone",
+                        "use 127.0.0.1 here, or imaps and smtps for other machines; for a container set listen.plain-from",
+                    );
+                }
+                if !is_private(ip) {
+                    return broken(
+                        "a clear listener for listen.plain-from needs one exact private address",
+                        "name the bridge's own address in that network, such as 172.17.0.1",
+                    );
+                }
+            }
+        }
+        None
+    }
+
+    fn listener_twice(&self) -> Option<Broken> {
+        let clash = |one: SocketAddr, other: SocketAddr| {
+            let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() == other.port() && one.port() != 0 && same_ip
+        };
+        let all: Vec<_> = self.listen.all().collect();
+        let second =
+            all.iter().enumerate().find(|(at, (_, address))| all[..*at].iter().any(|(_, a)| clash(*a, *address)));
+        second.map(|(_, (key, address))| Broken {
+            key,
+            what: "another listener has this port already, expected one of its own",
+            found: address.to_string(),
+            hint: "give each of imap, smtp, imaps and smtps its own port",
+        })
+    }
+
+    fn no_listener(&self) -> Option<Broken> {
+        self.listen.all().next().is_none().then(|| Broken {
+            key: "listen",
+            what: "nothing to listen on, expected at least one of imap, smtp, imaps and smtps",
+            found: "all are off".to_owned(),
+            hint: "leave a key out to have its usual address",
+        })
+    }
+
+    fn impossible_limit(&self) -> Option<Broken> {
+        let Limits { connections, before_login, lanes_per_account, .. } = self.limits;
+        let broken = |key, what, found: u32| {
+            Some(Broken { key, what, found: found.to_string(), hint: "leave the key out to have the usual limit" })
+        };
+        if connections == 0 {
+            return broken("limits.connections", "expected at least 1", connections);
+        }
+        if before_login == 0 || before_login > connections {
+            return broken("limits.before-login", "expected 1 to limits.connections", before_login);
+        }
+        if lanes_per_account == 0 {
+            return broken("limits.lanes-per-account", "expected at least 1", lanes_per_account);
+        }
+        None
+    }
+}
+
+impl Certificate {
+    /// Both files or none, and they can be read.
+    fn broken_rule(&self) -> Option<Broken> {
+        let (file, key) = match (&self.file, &self.key) {
+            (None, None) => return None,
+            (Some(file), Some(key)) => (file, key),
+            (file, key) => {
+                let (here, path) = if file.is_some() { ("certificate.file", file) } else { ("certificate.key", key) };
+                return Some(Broken {
+                    key: here,
+                    what: "stands alone, expected certificate.file and certificate.key together",
+                    found: path.as_deref().unwrap_or(Path::new("")).display().to_string(),
+                    hint: "name both files, or neither to have a certificate made",
+                });
+            }
+        };
+        let unreadable = |(key, path): (&'static str, &PathBuf)| {
+            std::fs::File::open(path).err().map(|_| Broken {
+                key,
+                what: "expected a file that can be read",
+                found: path.display().to_string(),
+                hint: "check the path, and that the user of the bridge may read the file",
+            })
+        };
+        [("certificate.file", file), ("certificate.key", key)].into_iter().find_map(unreadable)
+    }
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private(),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: Host::localhost(),
+            listen: Listen::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            certificate: Certificate::default(),
+            log: Log { level: LogLevel::Info, format: LogFormat::Text },
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let loopback = |port| Listeners(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+        Self {
+            imap: loopback(1143),
+            smtp: loopback(1587),
+            imaps: loopback(1993),
+            smtps: loopback(1465),
+            plain_from: Vec::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1000, before_login: 200, lanes_per_account: 8, message_size: Size(150 << 20) }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Period::seconds(10),
+            before_login: Period::seconds(60),
+            login_wait: Period::seconds(20),
+            progress: Period::seconds(60),
+            long_command: Period::minutes(5),
+            end_of_data: Period::minutes(10),
+            idle: Period::minutes(30),
+            drain: Period::seconds(10),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("test.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_sample_is_the_default() {
+        assert_eq!(parse(include_str!("../../config/passerelle.toml")), Ok(Config::default()));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let mut config = Config::default();
+        config.listen.smtp = Listeners(Vec::new());
+        config.listen.imaps = Listeners(vec!["0.0.0.0:993".parse().expect("x"), "[::]:994".parse().expect("x")]);
+        let shown = toml::to_string(&config).expect("shown");
+        assert_eq!(parse(&shown), Ok(config));
+    }
+
+    #[test]
+    fn a_container_may_be_let_in_by_name() {
+        let config = parse("[listen]\nimap = \"172.17.0.1:1143\"\nplain-from = [\"172.17.0.0/16\"]").expect("parsed");
+        let admits = |ip: &str| config.listen.admits_plain(ip.parse().expect("an address"));
+        assert!(admits("172.17.0.2") && admits("127.0.0.1") && admits("::1"));
+        assert!(!admits("172.18.0.2"));
+        assert!(parse("[listen]\nimap = \"0.0.0.0:1143\"\nplain-from = [\"172.17.0.0/16\"]").is_err());
+    }
+}
