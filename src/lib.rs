@@ -17,6 +17,8 @@ pub mod fuzzing;
 #[cfg(feature = "bridge")]
 pub mod config;
 #[cfg(feature = "bridge")]
+pub mod local_tls;
+#[cfg(feature = "bridge")]
 pub mod store;
 #[cfg(feature = "bridge")]
 pub mod upstream;

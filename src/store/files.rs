@@ -36,6 +36,13 @@ pub(crate) fn create_private(path: &Path, content: &[u8]) -> Result<(), Error> {
     sync_parent(path)
 }
 
+/// Puts a private file, in place of the one that may be there, whole and on disk when this returns.
+pub(crate) fn replace_private(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let draft = Draft::write(path, content)?;
+    std::fs::rename(&draft.0, path).map_err(|cause| Error::file("replace", path, cause))?;
+    sync_parent(path)
+}
+
 /// Holds off other processes of the bridge in the same directory until dropped.
 pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
     let path = directory.join(".lock");
@@ -118,6 +125,8 @@ mod tests {
         create_private(&file, b"one").expect("created");
         assert!(matches!(create_private(&file, b"two"), Err(Error::File { .. })));
         assert_eq!(std::fs::read(&file).expect("read"), b"one");
+        replace_private(&file, b"three").expect("replaced");
+        assert_eq!(std::fs::read(&file).expect("read"), b"three");
         let mode = |path: &Path| std::fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
         assert_eq!((mode(&file), mode(&directory), mode(&root.path().join("a"))), (0o600, 0o700, 0o700));
         assert_eq!(std::fs::read_dir(&directory).expect("list").count(), 1, "no draft is left behind");
