@@ -1,1 +1,29 @@
-//! (to come)
+//! The provider's side: dialling, TLS, openings, and the gates that own what the sessions of an account share.
+//!
+//! It knows no client. A [`Lane`] leaves here signed in; dropping it closes the connection.
+
+mod dial;
+mod gate;
+mod open;
+mod tls;
+
+pub use gate::{Bounds, Gates, Lane, Leased};
+pub use open::{Opened, OpenedFacts, Refusal, Step, open};
+
+use crate::model::{Certificates, Endpoint};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// One service of a provider, and how far its certificate is believed.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub endpoint: Endpoint,
+    pub certificates: Certificates,
+}
+
+/// What octets go over: TCP, TLS, or a pipe within the process.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection of any kind.
+pub type Stream = Box<dyn Duplex>;

@@ -1,0 +1,266 @@
+//! The gates: for each account, the one owner of what its sessions share: lane permits, the folder table, generations.
+//!
+//! A lane is leased; dropping it closes the connection. No lock is held over I/O, so that one account's trouble hurts no
+//! other (rule R45).
+
+use super::{
+    Stream, Target,
+    open::{OpenedFacts, Order, Refusal, carry_out},
+};
+use crate::{
+    failure::{Cap, Failure},
+    model::{AccountId, FolderTable, Generation, LocalName, RemoteName},
+    relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, opening::SignIn},
+    rules::namespace::Namespace,
+    store::{Account, Store, unix_now},
+};
+use dashmap::DashMap;
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
+
+/// A folder table this young answers LIST (design section 4).
+const FRESH: Duration = Duration::from_secs(5);
+/// A folder table this old is read again when a lane is opened: names that only another program made are found by a
+/// LIST, or by a name that is not found, sooner.
+const AGED: Duration = Duration::from_secs(600);
+
+/// What bounds the lanes of every account.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections to the provider at once for one account.
+    pub lanes_per_account: u32,
+    /// How long a login waits for the provider.
+    pub login_wait: Duration,
+}
+
+/// All gates, and what they stand on.
+pub struct Gates {
+    store: Store,
+    gates: DashMap<AccountId, Arc<Gate>>,
+    bounds: Bounds,
+    /// The bridge's own listeners.
+    own: Vec<SocketAddr>,
+}
+
+/// What the sessions of one account share.
+struct Gate {
+    permits: Arc<Semaphore>,
+    /// Grows with the account's; sessions that hold a lane of an older one end.
+    generation: watch::Sender<Generation>,
+    folders: Mutex<Folders>,
+}
+
+#[derive(Default)]
+struct Folders {
+    /// The last table as the account sees it, and when it was read. None: never, or the tree was changed since.
+    known: Option<(Arc<Namespace>, Instant)>,
+    /// The last one even if the tree was changed since: better than none for a lane that does not read it.
+    last: Option<Arc<Namespace>>,
+}
+
+/// A signed-in upstream connection in the use of one session.
+pub struct Lane {
+    pub stream: Stream,
+    /// Octets of the provider that came with its last answer of the opening.
+    pub rest: Vec<u8>,
+    /// Changes when the account's generation grows: the lane is not to be used any more.
+    pub generation: watch::Receiver<Generation>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lane {
+    /// Gives the lane back. Until there is a pool this closes it, whatever its state.
+    pub fn park(self, _state: LaneState) {
+        drop(self);
+    }
+}
+
+/// A lane with what is known of it.
+pub struct Leased {
+    pub lane: Lane,
+    pub facts: LaneFacts,
+}
+
+impl Gates {
+    #[must_use]
+    pub fn new(store: Store, bounds: Bounds, own: Vec<SocketAddr>) -> Arc<Self> {
+        Arc::new(Self { store, gates: DashMap::new(), bounds, own })
+    }
+
+    /// Whether these credentials open an account, and which.
+    ///
+    /// # Errors
+    /// [`Failure::LoginRefused`], or what became of the store.
+    pub async fn verdict(&self, credentials: &Credentials) -> Result<Admission, Failure> {
+        self.store.verdict(credentials).await
+    }
+
+    /// Opens a lane.
+    ///
+    /// # Errors
+    /// Why there is none; `login-wait` bounds the wait.
+    pub async fn lease(&self, id: AccountId, purpose: LaneUse) -> Result<Leased, Failure> {
+        let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
+        // Removed since the verdict.
+        let account = account.ok_or(Failure::LoginRefused)?;
+        let gate = self.gate(&account);
+        let generation = gate.generation.subscribe();
+        let wait = self.bounds.login_wait;
+        let permit = timeout(wait, gate.permits.clone().acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))?;
+        let opened = self.open(&account, &gate, purpose, wait).await?;
+        let facts = match opened.facts {
+            OpenedFacts::Smtp { extensions } => LaneFacts::Smtp { extensions },
+            OpenedFacts::Imap { capabilities, folders } => {
+                let namespace = match folders {
+                    Some(table) => self.publish(id, &table).await?,
+                    None => gate.folders().last.clone().ok_or(Failure::Internal("no folder table"))?,
+                };
+                LaneFacts::Imap { capabilities, namespace }
+            }
+        };
+        let lane = Lane { stream: opened.stream, rest: opened.rest, generation, _permit: permit };
+        Ok(Leased { lane, facts })
+    }
+
+    async fn open(
+        &self,
+        account: &Account,
+        gate: &Gate,
+        purpose: LaneUse,
+        wait: Duration,
+    ) -> Result<super::Opened, Failure> {
+        let password = self.store.account_password(account.id).await;
+        let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;
+        let endpoint = match purpose {
+            LaneUse::Imap => account.imap.clone(),
+            LaneUse::Submission => account.smtp.clone(),
+        };
+        let target = Target { endpoint, certificates: account.certificates.clone() };
+        let order = Order {
+            purpose,
+            sign_in: SignIn::Password { user: account.sign_in_name.as_str().into(), password },
+            reads_folders: gate.folders().known.as_ref().is_none_or(|(_, read)| read.elapsed() > AGED),
+            own: &self.own,
+        };
+        let opened = carry_out(&target, order, wait, &mut |_| {}).await;
+        opened.map_err(|Refusal { failure, words }| {
+            let words = words.unwrap_or_default();
+            tracing::warn!(account = account.id.0, ?purpose, %failure, words, "no lane");
+            failure
+        })
+    }
+
+    /// The namespace, if it was read less than five seconds ago.
+    #[must_use]
+    pub fn folders(&self, id: AccountId) -> Option<Arc<Namespace>> {
+        let gate = self.gates.get(&id)?.clone();
+        let folders = gate.folders();
+        folders.known.as_ref().filter(|(_, read)| read.elapsed() < FRESH).map(|(namespace, _)| namespace.clone())
+    }
+
+    /// Keeps a folder table that was just read, and gives the namespace made of it.
+    ///
+    /// # Errors
+    /// If the account's own folder map cannot be read.
+    pub async fn publish(&self, id: AccountId, table: &FolderTable) -> Result<Arc<Namespace>, Failure> {
+        let map = self.store.folder_map(id).await.map_err(|error| said(&error, "a folder map cannot be read"))?;
+        let choices: Vec<(LocalName, RemoteName)> = map.into_iter().map(|row| (row.local, row.remote)).collect();
+        let namespace = Arc::new(Namespace::new(id, table, &choices));
+        if let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) {
+            let mut folders = gate.folders();
+            folders.known = Some((namespace.clone(), Instant::now()));
+            folders.last = Some(namespace.clone());
+        }
+        Ok(namespace)
+    }
+
+    /// The tree of this account was changed.
+    pub fn stale(&self, id: AccountId) {
+        if let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) {
+            gate.folders().known = None;
+        }
+    }
+
+    /// What UIDVALIDITY to tell, committed.
+    ///
+    /// # Errors
+    /// If the store fails: nothing may be told then.
+    pub async fn uid_validity(
+        &self,
+        id: AccountId,
+        local: &LocalName,
+        remote: &RemoteName,
+        upstream: u32,
+    ) -> Result<u32, Failure> {
+        let told = self.store.uid_validity(id, local, remote, upstream, unix_now()).await;
+        told.map_err(|error| said(&error, "a UIDVALIDITY cannot be kept"))
+    }
+
+    /// Follows the store until it ends: what changed there is forgotten here, and lanes of old generations end.
+    ///
+    /// # Errors
+    /// If the store cannot be watched.
+    pub async fn follow(&self) -> Result<(), crate::store::Error> {
+        let mut changes = self.store.changes().await?;
+        while changes.changed().await.is_ok() {
+            match self.store.generations().await {
+                Ok(now) => self.compare(&now.into_iter().map(|(id, generation, _)| (id, generation)).collect()),
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "generations cannot be read"),
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self, now: &HashMap<AccountId, Generation>) {
+        let gates: Vec<_> = self.gates.iter().map(|entry| (*entry.key(), entry.value().clone())).collect();
+        for (id, gate) in gates {
+            // A removed account has no generation: any change ends its lanes.
+            let generation = now.get(&id).copied().unwrap_or(Generation(i64::MAX));
+            let grown = gate.generation.send_if_modified(|known| {
+                let grown = *known != generation;
+                *known = generation;
+                grown
+            });
+            if grown {
+                *gate.folders() = Folders::default();
+            }
+            if !now.contains_key(&id) {
+                self.gates.remove(&id);
+            }
+        }
+    }
+
+    fn gate(&self, account: &Account) -> Arc<Gate> {
+        let made = || {
+            let lanes = usize::try_from(self.bounds.lanes_per_account).unwrap_or(usize::MAX);
+            Arc::new(Gate {
+                permits: Arc::new(Semaphore::new(lanes.min(Semaphore::MAX_PERMITS))),
+                generation: watch::Sender::new(account.generation),
+                folders: Mutex::default(),
+            })
+        };
+        self.gates.entry(account.id).or_insert_with(made).clone()
+    }
+}
+
+impl Gate {
+    fn folders(&self) -> MutexGuard<'_, Folders> {
+        // A panic elsewhere leaves a whole value here: each write is one assignment.
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Logs a fault of the store and says what it means for the session.
+fn said(error: &crate::store::Error, what: &'static str) -> Failure {
+    tracing::error!(error = error as &dyn std::error::Error, "{what}");
+    Failure::from(error)
+}

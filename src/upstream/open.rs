@@ -1,0 +1,219 @@
+//! Drives an opening: dial, TLS, greeting to signed in, with a deadline for the whole.
+
+use super::{Stream, Target, dial::dial, tls};
+use crate::{
+    failure::{Failure, Misbehaviour, Unreachable},
+    model::{FolderTable, Secret, Security},
+    relay::{
+        LaneUse,
+        opening::{self, Milestone, Opening, OpeningStep, SignIn, imap::ImapOpening, smtp::SmtpOpening},
+    },
+    wire::{imap::Capabilities, smtp::Extensions},
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+/// Progress of an opening, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Resolved(Vec<IpAddr>),
+    Connected(SocketAddr),
+    /// `verified`: the certificate was believed for a reason, not because any is.
+    TlsEstablished {
+        version: &'static str,
+        verified: bool,
+    },
+    Greeted,
+    SignedIn,
+    /// How many mailboxes there are.
+    FoldersRead(usize),
+}
+
+/// A signed-in connection.
+pub struct Opened {
+    pub facts: OpenedFacts,
+    pub stream: Stream,
+    /// Octets of the provider that were read with the last answer and belong to the lane.
+    pub(super) rest: Vec<u8>,
+}
+
+/// What is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenedFacts {
+    /// `folders` where they were asked for.
+    Imap {
+        capabilities: Capabilities,
+        folders: Option<FolderTable>,
+    },
+    Smtp {
+        extensions: Extensions,
+    },
+}
+
+/// Why there is no lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub failure: Failure,
+    /// The provider's own words, for the account's owner; never for the CRM.
+    pub words: Option<String>,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { failure, words: None }
+    }
+}
+
+/// How a session names itself in EHLO. Providers want a domain name or address literal and hold it against nothing when
+/// the client signs in.
+const EHLO_NAME: &str = "localhost";
+/// One read of an opening.
+const CHUNK: usize = 8 * 1024;
+
+/// Dials, secures and signs in; of IMAP the folder table is read too. `deadline` is for the whole.
+///
+/// # Errors
+/// What went wrong, with the provider's words where it said some.
+pub async fn open(
+    target: &Target,
+    purpose: LaneUse,
+    user: &str,
+    password: &Secret<String>,
+    deadline: Duration,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Opened, Refusal> {
+    let sign_in = SignIn::Password { user: user.into(), password: password.clone() };
+    let order = Order { purpose, sign_in, reads_folders: true, own: &[] };
+    carry_out(target, order, deadline, steps).await
+}
+
+/// What is wanted of an opening.
+pub(super) struct Order<'a> {
+    pub(super) purpose: LaneUse,
+    pub(super) sign_in: SignIn,
+    pub(super) reads_folders: bool,
+    /// The bridge's own listeners, which are no provider.
+    pub(super) own: &'a [SocketAddr],
+}
+
+pub(super) async fn carry_out(
+    target: &Target,
+    order: Order<'_>,
+    deadline: Duration,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Opened, Refusal> {
+    match timeout(deadline, connect_and_open(target, order, steps)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::ProviderUnreachable(Unreachable::TimedOut).into()),
+    }
+}
+
+async fn connect_and_open(
+    target: &Target,
+    order: Order<'_>,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Opened, Refusal> {
+    let security = target.endpoint.security;
+    let mut stream: Stream = Box::new(dial(&target.endpoint, order.own, steps).await?);
+    if security == Security::Tls {
+        stream = secure(stream, target, steps).await?;
+    }
+    match order.purpose {
+        LaneUse::Imap => {
+            let opening = ImapOpening::new(security, order.sign_in, order.reads_folders);
+            drive(stream, opening, target, steps).await
+        }
+        LaneUse::Submission => {
+            let opening = SmtpOpening::new(security, EHLO_NAME, order.sign_in);
+            drive(stream, opening, target, steps).await
+        }
+    }
+}
+
+async fn secure(stream: Stream, target: &Target, steps: &mut (dyn FnMut(Step) + Send)) -> Result<Stream, Failure> {
+    let (stream, version) = tls::connect(stream, &target.endpoint.host, &target.certificates).await?;
+    let verified = target.certificates != crate::model::Certificates::AcceptAny;
+    steps(Step::TlsEstablished { version, verified });
+    Ok(stream)
+}
+
+async fn drive(
+    mut stream: Stream,
+    mut opening: impl Opening,
+    target: &Target,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Opened, Refusal> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let read = stream.read(&mut buffer).await.unwrap_or(0);
+        if read == 0 {
+            let words = opening.provider_words().map(str::to_owned);
+            return Err(Refusal { failure: Failure::ProviderUnreachable(Unreachable::Lost), words });
+        }
+        let mut input = buffer.get(..read).unwrap_or_default();
+        let mut todo = Vec::new();
+        let taken = opening.input(&mut input, &mut todo);
+        taken.map_err(|failure| Refusal { failure, words: opening.provider_words().map(str::to_owned) })?;
+        match steps_of(todo, stream, &mut opening, target, steps).await? {
+            Carried::On(next) => stream = next,
+            Carried::Out(opened, stream) => return Ok(Opened { facts: facts(opened), stream, rest: input.to_vec() }),
+        }
+    }
+}
+
+enum Carried {
+    On(Stream),
+    Out(opening::Opened, Stream),
+}
+
+async fn steps_of(
+    todo: Vec<OpeningStep>,
+    mut stream: Stream,
+    opening: &mut impl Opening,
+    target: &Target,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Carried, Refusal> {
+    let lost = |_| Refusal::from(Failure::ProviderUnreachable(Unreachable::Lost));
+    let mut todo = std::collections::VecDeque::from(todo);
+    while let Some(step) = todo.pop_front() {
+        match step {
+            OpeningStep::Write(octets) => {
+                stream.write_all(octets.expose()).await.map_err(lost)?;
+                stream.flush().await.map_err(lost)?;
+            }
+            // Whatever followed in clear was in the same read, and has ended the opening already.
+            OpeningStep::StartTls if todo.is_empty() => {
+                stream = secure(stream, target, steps).await?;
+                let mut next = Vec::new();
+                opening.tls_established(&mut next)?;
+                todo.extend(next);
+            }
+            OpeningStep::StartTls => {
+                return Err(Failure::ProviderMisbehaved(Misbehaviour::StarttlsInjection).into());
+            }
+            OpeningStep::Progress(Milestone::Greeted) => steps(Step::Greeted),
+            OpeningStep::Progress(Milestone::SignedIn) => steps(Step::SignedIn),
+            OpeningStep::Progress(Milestone::TlsUpgraded | Milestone::FoldersRead) => {}
+            OpeningStep::Opened(opened) => {
+                if let opening::Opened::Imap { folders: Some(table), .. } = &opened {
+                    steps(Step::FoldersRead(table.folders.len()));
+                }
+                return Ok(Carried::Out(opened, stream));
+            }
+        }
+    }
+    Ok(Carried::On(stream))
+}
+
+fn facts(opened: opening::Opened) -> OpenedFacts {
+    match opened {
+        opening::Opened::Imap { capabilities, folders } => OpenedFacts::Imap { capabilities, folders },
+        opening::Opened::Smtp { extensions } => OpenedFacts::Smtp { extensions },
+    }
+}
