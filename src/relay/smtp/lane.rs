@@ -1,0 +1,140 @@
+//! The provider's side: its replies, each to the command that it answers, and its loss.
+
+use super::{Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction};
+use crate::{
+    failure::{Failure, Misbehaviour, SmtpMoment},
+    wire::smtp::{Reply, write_reply},
+};
+
+impl SmtpRelay {
+    pub(super) fn lane_octets(&mut self, id: LaneId, input: &mut &[u8], out: &mut Outbox) -> Result<Flow, Failure> {
+        let Some(lane) = self.lane.as_mut().filter(|lane| lane.id == id) else {
+            // A lane that was dropped may still have something to say; nobody listens.
+            *input = &[];
+            return Ok(Flow::More);
+        };
+        if out.waiting(Side::Client) > HIGH_WATER {
+            return Ok(Flow::Pause(Side::Lane(id)));
+        }
+        match lane.reader.read(input) {
+            Ok(None) => Ok(Flow::More),
+            Ok(Some(reply)) => {
+                self.reply(&reply, out);
+                self.resume(out)
+            }
+            Err(misbehaviour) => {
+                *input = &[];
+                self.misbehaved(misbehaviour, out);
+                self.resume(out)
+            }
+        }
+    }
+
+    pub(super) fn lane_closed(&mut self, id: LaneId, failure: Failure, out: &mut Outbox) -> Result<Flow, Failure> {
+        if self.lane.as_ref().is_none_or(|lane| lane.id != id) {
+            return Ok(Flow::More);
+        }
+        out.close_lane(id);
+        self.lane = None;
+        self.lost(&failure, out);
+        self.resume(out)
+    }
+
+    fn reply(&mut self, reply: &Reply, out: &mut Outbox) {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::AwaitingEndMark(filter) => {
+                // In the middle of a message: nothing that we could still say would be understood as a command.
+                self.drop_lane(out);
+                let mut words = Vec::new();
+                match reply.class() {
+                    4 | 5 => reply.pass(code_for_client(reply), &mut words),
+                    _ => words = lost_reply(&Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
+                }
+                self.phase = Phase::Discarding(filter, words);
+            }
+            Phase::AwaitingDelivery if reply.class() != 3 => {
+                self.phase = Phase::AwaitingCommand;
+                self.transaction = Transaction::None;
+                reply.pass(code_for_client(reply), out.client());
+                if reply.code == 421 {
+                    self.drop_lane(out);
+                }
+            }
+            phase @ Phase::AwaitingDelivery => {
+                self.phase = phase;
+                self.misbehaved(Misbehaviour::Syntax, out);
+            }
+            phase => {
+                self.phase = phase;
+                match self.pending.pop_front() {
+                    Some(pending) => self.answered(pending, reply, out),
+                    // Most often `421`, before it closes an idle connection.
+                    None => self.misbehaved(Misbehaviour::Unasked, out),
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, pending: Pending, reply: &Reply, out: &mut Outbox) {
+        if reply.code == 421 {
+            reply.pass(code_for_client(reply), out.client());
+            if pending == Pending::Data {
+                self.phase = Phase::AwaitingCommand;
+            }
+            return self.misbehaved(Misbehaviour::Unasked, out);
+        }
+        match (pending, reply.class()) {
+            (Pending::Data, 3) if reply.code == 354 => {
+                self.phase = Phase::AwaitingEndMark(Default::default());
+            }
+            (Pending::Data, 4 | 5) => self.phase = Phase::AwaitingCommand,
+            (Pending::Mail, 4 | 5) | (Pending::Rset, 2) => self.transaction = Transaction::None,
+            (Pending::Mail | Pending::Rcpt, 2) | (Pending::Rcpt | Pending::Rset, 4 | 5) => {}
+            _ => {
+                // It does not answer what it was asked, so no later reply can be believed either.
+                self.pending.push_front(pending);
+                return self.misbehaved(Misbehaviour::Syntax, out);
+            }
+        }
+        reply.pass(reply.code, out.client());
+    }
+
+    /// The provider is there and cannot be used: its lane goes.
+    fn misbehaved(&mut self, misbehaviour: Misbehaviour, out: &mut Outbox) {
+        self.drop_lane(out);
+        self.lost(&Failure::ProviderMisbehaved(misbehaviour), out);
+    }
+
+    /// There is no lane any more: everything that waited for it is answered, for now and not for good.
+    fn lost(&mut self, failure: &Failure, out: &mut Outbox) {
+        for _ in std::mem::take(&mut self.pending) {
+            out.client().extend_from_slice(&lost_reply(failure));
+        }
+        if self.transaction == Transaction::Open {
+            self.transaction = Transaction::Lost;
+        }
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::AwaitingGoAhead => Phase::AwaitingCommand,
+            Phase::AwaitingEndMark(filter) => Phase::Discarding(filter, lost_reply(failure)),
+            Phase::AwaitingDelivery => {
+                self.unknown_outcomes += 1;
+                self.transaction = Transaction::None;
+                let text = "The mail provider was lost before it answered, the message may have been sent";
+                write_reply(out.client(), 451, "4.4.2", text);
+                Phase::AwaitingCommand
+            }
+            phase => phase,
+        };
+    }
+}
+
+/// A 421 speaks of the provider's connection, not of the client's: that one stays, and a new lane can be had.
+fn code_for_client(reply: &Reply) -> u16 {
+    if reply.code == 421 { 451 } else { reply.code }
+}
+
+fn lost_reply(failure: &Failure) -> Vec<u8> {
+    let mut reply = Vec::new();
+    write_reply(&mut reply, 451, "4.4.2", failure.smtp(SmtpMoment::Command).text);
+    reply
+}

@@ -1,0 +1,126 @@
+//! Signing in: the client's proof, the verdict, and the first lane.
+//!
+//! `235` is said only when a lane is open, so that a CRM's "test connection" tells the truth about the provider; and only
+//! a wrong login or password looks like one.
+
+use super::{Flow, Lane, Outbox, Phase, REFUSED_LOGINS_MAX, Request, RequestId, SmtpRelay, Transaction};
+use crate::{
+    failure::{Failure, SmtpMoment},
+    relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, Lease},
+    wire::{
+        sasl::{Mechanism, SaslExchange, SaslStep},
+        smtp::{ReplyReader, write_reply},
+    },
+};
+
+impl SmtpRelay {
+    pub(super) fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>, out: &mut Outbox) -> Result<Flow, Failure> {
+        if self.admission.is_some() {
+            return self.bad(503, "5.5.1", "Signed in already", out);
+        }
+        match Mechanism::parse(mechanism) {
+            Some(mechanism) => self.sasl(SaslExchange::start(mechanism, initial), out),
+            None => {
+                write_reply(out.client(), 504, "5.5.4", "Only PLAIN and LOGIN are offered");
+                Ok(Flow::More)
+            }
+        }
+    }
+
+    pub(super) fn sasl_line(&mut self, exchange: SaslExchange, out: &mut Outbox) -> Result<Flow, Failure> {
+        let step = exchange.answer(self.client.line());
+        self.client.forget();
+        self.sasl(step, out)
+    }
+
+    fn sasl(&mut self, step: SaslStep, out: &mut Outbox) -> Result<Flow, Failure> {
+        self.phase = Phase::AwaitingCommand;
+        match step {
+            SaslStep::Challenge(exchange, challenge) => {
+                write_reply(out.client(), 334, "", challenge);
+                self.phase = Phase::AwaitingSasl(exchange);
+            }
+            SaslStep::Finished { login, password } => {
+                let request = out.ask(Request::Verdict(Credentials::Plain { login, password }));
+                self.phase = Phase::AwaitingVerdict(request);
+            }
+            SaslStep::Cancelled => return self.bad(501, "5.7.0", "Sign-in cancelled", out),
+            SaslStep::Malformed => return self.bad(501, "5.5.2", "The response is not understood", out),
+            SaslStep::Refused => return Ok(self.sign_in_failed(&Failure::LoginRefused, out)),
+        }
+        Ok(Flow::More)
+    }
+
+    pub(super) fn judged(&mut self, request: RequestId, verdict: Result<Admission, Failure>, out: &mut Outbox) -> Flow {
+        if !matches!(self.phase, Phase::AwaitingVerdict(awaited) if awaited == request) {
+            return Flow::More;
+        }
+        match verdict {
+            Ok(admission) => {
+                let request = out.ask(Request::Lane(admission.account, LaneUse::Submission));
+                self.phase = Phase::AwaitingFirstLane(request, admission);
+                Flow::More
+            }
+            Err(failure) => self.sign_in_failed(&failure, out),
+        }
+    }
+
+    fn sign_in_failed(&mut self, failure: &Failure, out: &mut Outbox) -> Flow {
+        self.phase = Phase::AwaitingCommand;
+        let flow = self.refuse(failure, SmtpMoment::Auth, out);
+        if *failure == Failure::LoginRefused {
+            self.refused_logins += 1;
+        }
+        if self.refused_logins >= REFUSED_LOGINS_MAX { self.end(out) } else { flow }
+    }
+
+    pub(super) fn leased(
+        &mut self,
+        request: RequestId,
+        lease: Result<Lease, Failure>,
+        out: &mut Outbox,
+    ) -> Result<Flow, Failure> {
+        let lease = lease.and_then(|lease| self.take_lane(request, lease, out));
+        match std::mem::replace(&mut self.phase, Phase::AwaitingCommand) {
+            Phase::AwaitingFirstLane(awaited, admission) if awaited == request => match lease {
+                Ok(()) => {
+                    self.admission = Some(admission);
+                    self.bad_commands = 0;
+                    write_reply(out.client(), 235, "2.7.0", "Signed in");
+                    Ok(Flow::More)
+                }
+                Err(failure) => Ok(self.sign_in_failed(&failure, out)),
+            },
+            Phase::AwaitingLane(awaited) if awaited == request => match lease {
+                Ok(()) => self.line(out),
+                Err(failure) => {
+                    // RCPT and DATA that were pipelined behind it fail for now too.
+                    self.transaction = Transaction::Lost;
+                    Ok(self.refuse(&failure, SmtpMoment::Command, out))
+                }
+            },
+            // Nobody waits for it.
+            phase => {
+                self.phase = phase;
+                Ok(Flow::More)
+            }
+        }
+    }
+
+    /// Keeps the lane if it is one for SMTP and wanted; gives it back otherwise.
+    fn take_lane(&mut self, request: RequestId, lease: Lease, out: &mut Outbox) -> Result<(), Failure> {
+        let awaited = |phase: &Phase| matches!(phase, Phase::AwaitingFirstLane(id, _) | Phase::AwaitingLane(id) if *id == request);
+        let wanted = self.lane.is_none() && awaited(&self.phase);
+        match lease.facts {
+            LaneFacts::Smtp { extensions } if wanted => {
+                self.transaction = Transaction::None;
+                self.lane = Some(Lane { id: lease.lane, extensions, reader: ReplyReader::default() });
+                Ok(())
+            }
+            _ => {
+                out.ask(Request::Release(lease.lane, LaneState::Clean));
+                Err(Failure::Internal("a lane that the SMTP relay did not ask for"))
+            }
+        }
+    }
+}
