@@ -116,6 +116,11 @@ impl SmtpRelay {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::AwaitingGoAhead => Phase::AwaitingCommand,
             Phase::AwaitingEndMark(filter) => Phase::Discarding(filter, lost_reply(failure)),
+            Phase::AwaitingCommit => {
+                self.transaction = Transaction::None;
+                out.client().extend_from_slice(&lost_reply(failure));
+                Phase::AwaitingCommand
+            }
             Phase::AwaitingDelivery => {
                 self.unknown_outcomes += 1;
                 self.transaction = Transaction::None;
@@ -137,4 +142,65 @@ fn lost_reply(failure: &Failure) -> Vec<u8> {
     let mut reply = Vec::new();
     write_reply(&mut reply, 451, "4.4.2", failure.smtp(SmtpMoment::Command).text);
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{AccountId, Address},
+        relay::{Admission, Answer, Event, LaneFacts, Lease, Relay, Request, RequestId, SessionFacts},
+        wire::smtp::Extensions,
+    };
+
+    /// A session whose end mark is with the provider.
+    fn awaiting_delivery() -> Result<(SmtpRelay, Outbox), Failure> {
+        let facts = SessionFacts { hostname: "bridge.test".into(), secured: false, message_max: 1000 };
+        let (mut relay, mut out) = (SmtpRelay::new(facts), Outbox::default());
+        let address = Address::parse("alice@example.test").map_err(|_| Failure::Internal("the address"))?;
+        let facts = LaneFacts::Smtp { extensions: Extensions { pipelining: true, ..Extensions::default() } };
+        let answers = [
+            Answer::Verdict(Ok(Admission { account: AccountId(1), address })),
+            Answer::Lane(Ok(Lease { lane: LaneId(1), facts })),
+        ];
+        relay.input(Side::Client, &mut &b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"[..], &mut out)?;
+        for (id, answer) in (1..).zip(answers) {
+            relay.event(Event::Answer(RequestId(id), answer), &mut out)?;
+        }
+        let (client, lane) = (Side::Client, Side::Lane(LaneId(1)));
+        for (from, says) in [(client, "MAIL FROM:<a@b.test>\r\n"), (lane, "250 ok\r\n"), (client, "DATA\r\n")] {
+            relay.input(from, &mut says.as_bytes(), &mut out)?;
+        }
+        relay.input(lane, &mut &b"354 go\r\n"[..], &mut out)?;
+        relay.input(client, &mut &b".\r\n"[..], &mut out)?;
+        out.client().clear();
+        while out.next_request().is_some() {}
+        Ok((relay, out))
+    }
+
+    #[test]
+    fn what_may_have_been_sent_is_counted() -> Result<(), Failure> {
+        let (mut relay, mut out) = awaiting_delivery()?;
+        relay.event(Event::Closed(LaneId(1)), &mut out)?;
+        assert_eq!(relay.unknown_outcomes(), 1);
+
+        let (mut relay, mut out) = awaiting_delivery()?;
+        relay.farewell(&Failure::ProviderUnreachable(crate::failure::Unreachable::TimedOut), &mut out);
+        assert_eq!(relay.unknown_outcomes(), 1);
+        assert!(out.client().starts_with(b"421 4.4.2 "));
+
+        let (mut relay, mut out) = awaiting_delivery()?;
+        relay.input(Side::Lane(LaneId(1)), &mut &b"250 ok\r\n"[..], &mut out)?;
+        assert_eq!(relay.unknown_outcomes(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_lane_that_nobody_asked_for_is_given_back() -> Result<(), Failure> {
+        let (mut relay, mut out) = awaiting_delivery()?;
+        let lease = Lease { lane: LaneId(2), facts: LaneFacts::Smtp { extensions: Extensions::default() } };
+        relay.event(Event::Answer(RequestId(9), Answer::Lane(Ok(lease))), &mut out)?;
+        assert!(matches!(out.next_request(), Some((_, Request::Release(LaneId(2), _)))));
+        Ok(())
+    }
 }

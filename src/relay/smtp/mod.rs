@@ -254,6 +254,9 @@ impl Relay for SmtpRelay {
     }
 
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
+        if matches!(self.phase, Phase::AwaitingDelivery) {
+            self.unknown_outcomes += 1;
+        }
         // Replies are always written whole, so there is no half one to complete.
         let reply = failure.smtp(SmtpMoment::Closing);
         write_reply(out.client(), reply.code, reply.enhanced, reply.text);

@@ -118,14 +118,13 @@ fn path(line: &[u8], is_mail: bool) -> Result<Path<'_>, PathFault> {
         return Err(PathFault::Syntax);
     }
     let mut path = Path { octets, size: None, body: None };
+    rest = rest.trim_ascii();
     while !rest.is_empty() {
         let (parameter, behind) = split_word(rest);
-        if !parameter.is_empty() {
-            if !is_mail {
-                return Err(PathFault::Parameter);
-            }
-            mail_parameter(&mut path, parameter)?;
+        if !is_mail {
+            return Err(PathFault::Parameter);
         }
+        mail_parameter(&mut path, parameter)?;
         rest = behind;
     }
     Ok(path)
@@ -179,7 +178,6 @@ fn is_path(octets: &[u8], is_mail: bool) -> bool {
 
 /// The first word, and what stands behind the blanks after it.
 fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
-    let line = line.trim_ascii_start();
     let end = line.iter().position(|octet| *octet == b' ').unwrap_or(line.len());
     let (word, rest) = line.split_at(end);
     (word, rest.trim_ascii())
@@ -208,6 +206,7 @@ mod tests {
         assert_eq!(Command::parse(b"POST / HTTP/1.1"), Command::Http);
         assert_eq!(Command::parse(b"BDAT 5 LAST"), Command::Chunk);
         assert_eq!(Command::parse(b""), Command::Unknown);
+        assert_eq!(Command::parse(b" NOOP"), Command::Unknown);
     }
 
     #[test]

@@ -45,7 +45,9 @@ impl Reply {
                 out.extend_from_slice(enhanced.unwrap_or(&default).as_bytes());
                 out.push(b' ');
             }
-            out.extend(line.iter().map(|octet| if octet.is_ascii_control() { b'?' } else { *octet }));
+            // RFC 5321 4.2 allows the tab.
+            let sayable = |octet: u8| if octet.is_ascii_control() && octet != b'\t' { b'?' } else { octet };
+            out.extend(line.iter().map(|octet| sayable(*octet)));
             out.extend_from_slice(b"\r\n");
         }
     }
