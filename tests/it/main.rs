@@ -2,3 +2,5 @@
 
 mod store;
 mod dialogue;
+mod harness;
+mod lab;

@@ -1,0 +1,178 @@
+//! The bridge under test: the built binary, with a state and a configuration of its own.
+
+use super::{
+    dovecot::Dovecot,
+    exim::Exim,
+    lab::{Lab, free_port},
+    leash::{Leashed, PATIENCE, run, until, words},
+    wire::Wire,
+};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// Where `account add --json` says what to copy into the CRM, as JSON pointers.
+const LOGIN: &str = "/login";
+const PASSWORD: &str = "/password";
+
+/// Above this the first sign-ins at both hosts count as hung.
+const ADD_SECONDS: u32 = 60;
+
+pub(crate) struct Bridge {
+    pub(crate) imap: u16,
+    pub(crate) imaps: u16,
+    /// Submission in the clear.
+    pub(crate) smtp: u16,
+    pub(crate) smtps: u16,
+    folder: PathBuf,
+    leash: Option<Leashed>,
+}
+
+/// What `account add` is told.
+#[derive(Clone, Debug)]
+pub(crate) struct AddAccount {
+    pub(crate) address: String,
+    pub(crate) password: String,
+    /// `localhost:10993`
+    pub(crate) imap: String,
+    pub(crate) smtp: String,
+    /// `tls`, `starttls`, `none`
+    pub(crate) imap_security: &'static str,
+    pub(crate) smtp_security: &'static str,
+    /// `verify`, `ca=FILE`, `accept-any`
+    pub(crate) certificates: String,
+    /// Whatever else, such as `--unchecked`.
+    pub(crate) more: Vec<String>,
+}
+
+impl AddAccount {
+    /// A user of the lab's Dovecot and Exim, over TLS verified by the lab's authority.
+    pub(crate) fn of(lab: &Lab, dovecot: &Dovecot, exim: &Exim, address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            password: dovecot.password(address),
+            imap: format!("localhost:{}", dovecot.imaps),
+            smtp: format!("localhost:{}", exim.submissions),
+            imap_security: "tls",
+            smtp_security: "tls",
+            certificates: format!("ca={}", lab.certificates.ca.display()),
+            more: Vec::new(),
+        }
+    }
+}
+
+/// What a person copies into the CRM.
+#[derive(Clone, Debug)]
+pub(crate) struct CrmSettings {
+    pub(crate) login: String,
+    pub(crate) password: String,
+}
+
+/// What /proc says of the running bridge, in KiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    /// Without files that are mapped: code that is touched for the first time is no growth.
+    pub(crate) anonymous: u64,
+}
+
+impl Bridge {
+    /// A state folder and a configuration with free ports; nothing runs yet. Accounts that are added before
+    /// [`Bridge::serve`] are known from its first login on.
+    pub(crate) fn prepare(lab: &Lab) -> Self {
+        let folder = lab.folder("b");
+        let bridge =
+            Self { imap: free_port(), imaps: free_port(), smtp: free_port(), smtps: free_port(), folder, leash: None };
+        fs::write(bridge.folder.join("passerelle.toml"), bridge.configuration()).expect("a configuration is written");
+        bridge
+    }
+
+    fn configuration(&self) -> String {
+        format!(
+            "[listen]\nimap = \"127.0.0.1:{}\"\nimaps = \"127.0.0.1:{}\"\nsmtp = \"127.0.0.1:{}\"\nsmtps = \"127.0.0.1:{}\"\n",
+            self.imap, self.imaps, self.smtp, self.smtps
+        )
+    }
+
+    /// Starts `serve` and waits until both plain ports greet.
+    pub(crate) fn serve(&mut self) {
+        let mut command = vec![env!("CARGO_BIN_EXE_passerelle").to_owned()];
+        command.extend(self.global_flags());
+        command.push("serve".into());
+        let mut leash = Leashed::start(&command, &self.folder.join("log"));
+        for (port, greeting) in [(self.imap, "* OK"), (self.smtp, "220")] {
+            let ready = until(PATIENCE, || {
+                if let Some(status) = leash.ended() {
+                    panic!("the bridge ended ({status})\n{}", self.log());
+                }
+                let line = Wire::try_plain(port).ok()?.next_octets()?;
+                line.starts_with(greeting.as_bytes()).then_some(())
+            });
+            assert!(ready.is_some(), "the bridge does not greet at {port}\n{}", self.log());
+        }
+        self.leash = Some(leash);
+    }
+
+    /// Adds an account through the command line, as a person does.
+    pub(crate) fn add_account(&self, account: &AddAccount) -> CrmSettings {
+        let output = self.try_add_account(account);
+        assert!(output.status.success(), "account add: {}", words(&output));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("account add says no JSON: {error}\n{}", words(&output)));
+        let field = |pointer: &str| {
+            let value = answer.pointer(pointer).and_then(serde_json::Value::as_str);
+            value.unwrap_or_else(|| panic!("account add has no {pointer}: {answer}")).to_owned()
+        };
+        CrmSettings { login: field(LOGIN), password: field(PASSWORD) }
+    }
+
+    /// The same, also when it is expected to be refused.
+    pub(crate) fn try_add_account(&self, account: &AddAccount) -> Output {
+        let mut arguments = vec!["account", "add", &account.address, "--imap", &account.imap, "--smtp", &account.smtp];
+        arguments.extend(["--imap-security", account.imap_security, "--smtp-security", account.smtp_security]);
+        arguments.extend(["--certificates", &account.certificates, "--password-stdin", "--json"]);
+        arguments.extend(account.more.iter().map(String::as_str));
+        self.cli(&arguments, format!("{}\n", account.password).as_bytes())
+    }
+
+    /// Runs any subcommand on this bridge's state.
+    pub(crate) fn cli(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_passerelle"));
+        command.args(self.global_flags()).args(arguments);
+        run(ADD_SECONDS, &mut command, input)
+    }
+
+    /// A signed-in IMAP connection, in the clear as a CRM has it.
+    pub(crate) fn sign_in(&self, crm: &CrmSettings) -> Wire {
+        let mut wire = Wire::plain(self.imap);
+        wire.expect("* OK");
+        wire.imap_ok(&format!("LOGIN \"{}\" \"{}\"", crm.login, crm.password));
+        wire
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        let pid = self.leash.as_ref().expect("the bridge runs").pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of its processes");
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+            line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+        };
+        Memory { resident: kib("VmRSS:"), anonymous: kib("RssAnon:") }
+    }
+
+    /// SIGTERM; whether it ended by itself, in time, with success.
+    pub(crate) fn drain(&mut self) -> bool {
+        self.leash.take().expect("the bridge runs").terminate(PATIENCE)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn global_flags(&self) -> [String; 4] {
+        let path = |name| self.folder.join(name).to_string_lossy().into_owned();
+        ["--state".into(), path("state"), "--config".into(), path("passerelle.toml")]
+    }
+}

@@ -1,0 +1,313 @@
+//! A real Dovecot, laid out as a hoster does it.
+
+use super::{
+    certificates::Signed,
+    lab::{Lab, Unprivileged, find, free_port},
+    leash::{Leashed, PATIENCE, run, until},
+    wire::Wire,
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::Mutex,
+    time::Duration,
+};
+
+/// How the mailboxes look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// OVH as it was in 2019: everything below `INBOX.`, `.` between names, and no SPECIAL-USE flag on any mailbox.
+    Ovh,
+    /// The same names over a store in which a copy costs nothing, for mailboxes of 200,000 messages.
+    OvhDense,
+}
+
+/// The mailboxes of [`Layout::Ovh`] as the wire spells them: Sent, Trash, Drafts, Junk, and a few that a French and a
+/// German user made (`Été 2024`, below it `Devis & co`, and `Kunden-Ärger`).
+pub(crate) const OVH_MAILBOXES: [&str; 10] = [
+    "INBOX",
+    "INBOX.&AMk-t&AOk- 2024",
+    "INBOX.&AMk-t&AOk- 2024.Devis &- co",
+    "INBOX.Clients",
+    "INBOX.Clients.Dupont SARL",
+    "INBOX.Drafts",
+    "INBOX.Junk",
+    "INBOX.Kunden-&AMQ-rger",
+    "INBOX.Sent",
+    "INBOX.Trash",
+];
+
+/// The same in Dovecot's configuration, which is UTF-8 and knows no prefix.
+const CONFIGURED: [&str; 9] = [
+    "Été 2024",
+    "Été 2024.Devis & co",
+    "Clients",
+    "Clients.Dupont SARL",
+    "Drafts",
+    "Junk",
+    "Kunden-Ärger",
+    "Sent",
+    "Trash",
+];
+
+/// A message to lay into a mailbox before a test.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    pub(crate) mailbox: &'static str,
+    /// `\Seen \Flagged`
+    pub(crate) flags: &'static str,
+    /// ` 4-Mar-2024 05:06:07 +0100`
+    pub(crate) date: &'static str,
+    pub(crate) octets: Vec<u8>,
+}
+
+pub(crate) struct Dovecot {
+    /// IMAP in the clear.
+    pub(crate) imap: u16,
+    /// IMAP in TLS.
+    pub(crate) imaps: u16,
+    pub(crate) lmtp: u16,
+    folder: PathBuf,
+    ca: PathBuf,
+    name: &'static str,
+    user: Unprivileged,
+    passwords: Mutex<BTreeMap<String, String>>,
+    leash: Option<Leashed>,
+}
+
+impl Dovecot {
+    /// The OVH layout with the lab's good certificate.
+    pub(crate) fn ovh(lab: &Lab) -> Self {
+        Self::start(lab, Layout::Ovh, &lab.certificates.good, "")
+    }
+
+    /// Any layout, any certificate, and directives that come last in the configuration and so win.
+    pub(crate) fn start(lab: &Lab, layout: Layout, certificate: &Signed, more: &str) -> Self {
+        let mut dovecot = Self {
+            imap: free_port(),
+            imaps: free_port(),
+            lmtp: free_port(),
+            folder: lab.folder("d"),
+            ca: lab.certificates.ca.clone(),
+            name: "localhost",
+            user: lab.user.clone(),
+            passwords: Mutex::default(),
+            leash: None,
+        };
+        let configuration = dovecot.configuration(layout, certificate) + more;
+        fs::write(dovecot.folder.join("conf"), configuration).expect("Dovecot's configuration is written");
+        dovecot.write_users();
+        dovecot.start_again();
+        dovecot
+    }
+
+    /// Starts on the same ports, over the same mail. For tests in which the provider comes back.
+    pub(crate) fn start_again(&mut self) {
+        let program = find("dovecot").expect("Dovecot is installed");
+        let conf = self.folder.join("conf");
+        let command = self.user.command(&[&program.to_string_lossy(), "-F", "-c", &conf.to_string_lossy()]);
+        let mut leash = Leashed::start(&command, &self.folder.join("out"));
+        let ready = until(PATIENCE, || {
+            if let Some(status) = leash.ended() {
+                panic!("Dovecot ended ({status})\n{}", self.log());
+            }
+            greets(self.imap).then_some(())
+        });
+        assert!(ready.is_some(), "Dovecot does not greet\n{}", self.log());
+        self.leash = Some(leash);
+    }
+
+    /// Ends it at once, as a power cut does. Its ports are free afterwards.
+    pub(crate) fn stop(&mut self) {
+        self.leash = None;
+    }
+
+    /// Makes a mailbox owner. Known to a running Dovecot at once.
+    pub(crate) fn add_user(&self, address: &str, password: &str) {
+        self.passwords.lock().expect("no test panicked in here").insert(address.to_owned(), password.to_owned());
+        self.write_users();
+    }
+
+    /// A signed-in IMAP connection to Dovecot itself.
+    pub(crate) fn sign_in(&self, address: &str) -> Wire {
+        let password = self.password(address);
+        let mut wire = Wire::tls(self.imaps, &self.ca, self.name);
+        wire.expect("* OK");
+        wire.imap_ok(&format!("LOGIN {address} \"{password}\""));
+        wire
+    }
+
+    pub(crate) fn password(&self, address: &str) -> String {
+        self.passwords.lock().expect("no test panicked in here")[address].clone()
+    }
+
+    /// Lays messages into mailboxes. Nothing is `\Recent` afterwards, so that two users laid out alike look alike.
+    pub(crate) fn load(&self, address: &str, letters: &[Letter]) {
+        let mut wire = self.sign_in(address);
+        for letter in letters {
+            let options = format!("({}) \"{}\"", letter.flags, letter.date);
+            let answer = wire.append(letter.mailbox, &options, &letter.octets);
+            assert!(answer.is_ok(), "{}: {}", letter.mailbox, answer.tagged);
+        }
+        for mailbox in OVH_MAILBOXES {
+            wire.imap_ok(&format!("SELECT \"{mailbox}\""));
+        }
+    }
+
+    /// Makes a mailbox hold `count` small messages, in seconds: it copies what it has until it has enough. Quick only
+    /// over [`Layout::OvhDense`].
+    pub(crate) fn fill(&self, address: &str, mailbox: &str, count: u32) {
+        let mut wire = self.sign_in(address);
+        wire.set_patience(Duration::from_secs(120));
+        let message = b"From: a@lab.test\r\nTo: b@lab.test\r\nSubject: one of many\r\n\r\nShort.\r\n";
+        // A stored message can be referred to 32,767 times.
+        let mut have = count.min(64);
+        for _ in 0..have {
+            assert!(wire.append(mailbox, "", message).is_ok());
+        }
+        wire.imap_ok(&format!("SELECT \"{mailbox}\""));
+        while have < count {
+            let more = have.min(count - have);
+            wire.imap_ok(&format!("COPY 1:{more} \"{mailbox}\""));
+            have += more;
+        }
+    }
+
+    /// How many messages a mailbox holds, asked of Dovecot itself.
+    pub(crate) fn count(&self, address: &str, mailbox: &str) -> u32 {
+        let answer = self.sign_in(address).imap_ok(&format!("STATUS \"{mailbox}\" (MESSAGES)"));
+        let text = answer.text();
+        let number = text.split("MESSAGES ").nth(1).and_then(|rest| rest.split(')').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no count in: {text}"))
+    }
+
+    /// A message as Dovecot stores it.
+    pub(crate) fn message(&self, address: &str, mailbox: &str, number: u32) -> Vec<u8> {
+        let mut wire = self.sign_in(address);
+        wire.imap_ok(&format!("EXAMINE \"{mailbox}\""));
+        let answer = wire.imap_ok(&format!("FETCH {number} (BODY.PEEK[])"));
+        let response = answer.untagged.last().expect("a FETCH response");
+        let start = response.windows(3).position(|octets| octets == b"}\r\n").expect("a literal") + 3;
+        response[start..response.len() - 1].to_vec()
+    }
+
+    /// Runs an administrator's command: `doveadm(&["kick", "alice@ovh.test"])`.
+    pub(crate) fn doveadm(&self, words: &[&str]) -> Output {
+        let program = find("doveadm").expect("Dovecot is installed");
+        let conf = self.folder.join("conf");
+        let start = [&*program.to_string_lossy(), "-c", &*conf.to_string_lossy()].map(str::to_owned);
+        let whole: Vec<&str> = start.iter().map(String::as_str).chain(words.iter().copied()).collect();
+        let command = self.user.command(&whole);
+        run(20, Command::new(&command[0]).args(&command[1..]), b"")
+    }
+
+    /// The socket at which Exim asks whether a password is right.
+    pub(crate) fn auth_socket(&self) -> PathBuf {
+        self.folder.join("run/auth-client")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        ["log", "out"].map(|file| fs::read_to_string(self.folder.join(file)).unwrap_or_default()).join("\n")
+    }
+
+    /// Renamed into place, so that Dovecot never reads half of it.
+    fn write_users(&self) {
+        let passwords = self.passwords.lock().expect("no test panicked in here");
+        let lines: String = passwords.iter().map(|(user, password)| format!("{user}:{{PLAIN}}{password}\n")).collect();
+        let (new, users) = (self.folder.join("users.new"), self.folder.join("users"));
+        fs::write(&new, lines).and_then(|()| fs::rename(new, users)).expect("the users of Dovecot are written");
+    }
+
+    fn configuration(&self, layout: Layout, certificate: &Signed) -> String {
+        let mail = match layout {
+            Layout::Ovh => "maildir:~/Maildir",
+            Layout::OvhDense => "mdbox:~/mdbox",
+        };
+        let mailboxes: String =
+            CONFIGURED.iter().map(|name| format!("  mailbox \"{name}\" {{\n    auto = subscribe\n  }}\n")).collect();
+        let (user, group) = (&self.user.name, &self.user.group);
+        let lab = self.folder.display();
+        format!(
+            "{}{COMMON}mail_location = {mail}\nnamespace inbox {{\n  inbox = yes\n  prefix = INBOX.\n  separator = .\n{mailboxes}}}\n",
+            format_args!(
+                "base_dir = {lab}/run
+state_dir = {lab}/state
+log_path = {lab}/log
+listen = 127.0.0.1
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+ssl_cert = <{certificate}
+ssl_key = <{key}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = {imaps}
+    ssl = yes
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {lab}/users
+}}
+userdb {{
+  driver = static
+  args = uid={user} gid={group} home={lab}/home/%u allow_all_users=yes
+}}
+",
+                certificate = certificate.certificate.display(),
+                key = certificate.key.display(),
+                imap = self.imap,
+                imaps = self.imaps,
+                lmtp = self.lmtp,
+            )
+        )
+    }
+}
+
+/// What does not depend on the lab.
+///
+/// - The penalty of anvil slows *good* logins by up to 15 s after a few bad ones from the same address, and here every
+///   address is 127.0.0.1: without mode 0 a suite looks hung.
+/// - `mail_max_userip_connections` counts all tests of one user together.
+const COMMON: &str = "protocols = imap lmtp
+ssl = yes
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_failure_delay = 0
+first_valid_uid = 0
+mail_max_userip_connections = 200
+postmaster_address = postmaster@lab.test
+hostname = localhost
+service anvil {
+  chroot =
+  client_limit = 600
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+service auth {
+  client_limit = 600
+}
+service stats {
+  chroot =
+}
+service ipc {
+  chroot =
+}
+";
+
+/// Whether an IMAP server says hello at this port. Connecting alone proves nothing: the kernel does that.
+fn greets(port: u16) -> bool {
+    Wire::try_plain(port).is_ok_and(|mut wire| wire.next_octets().is_some_and(|line| line.starts_with(b"* OK")))
+}

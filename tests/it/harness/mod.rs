@@ -1,0 +1,31 @@
+//! The lab: real mail servers, the bridge under test, and the plainest of clients, for the tests of this binary.
+//!
+//! ```ignore
+//! let Some(lab) = Lab::needing(&[Program::Dovecot, Program::Exim]) else { return };
+//! let dovecot = Dovecot::ovh(&lab);
+//! dovecot.add_user("alice@ovh.test", "secret");
+//! let exim = Exim::submission(&lab, &dovecot);
+//! let mut alice = Wire::tls(dovecot.imaps, &lab.certificates.ca, "localhost");
+//! ```
+//!
+//! Every program runs on a free loopback port in the lab's own temporary folder, never as root, and ends with the value
+//! that started it, also when the test run itself is killed. Every wait is bounded. A test whose programs are missing
+//! says `skipped: REASON` and passes, except where `CI=true`: there it fails.
+
+#![allow(dead_code, unused_imports, reason = "the harness grows ahead of the tests that use it")]
+
+mod bridge;
+mod certificates;
+mod dovecot;
+mod exim;
+mod lab;
+mod leash;
+mod wire;
+
+pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory};
+pub(crate) use certificates::{Certificates, Signed};
+pub(crate) use dovecot::{Dovecot, Layout, Letter, OVH_MAILBOXES};
+pub(crate) use exim::Exim;
+pub(crate) use lab::{Lab, Program, free_port};
+pub(crate) use leash::{PATIENCE, run, until, words};
+pub(crate) use wire::{Answer, Wire};
