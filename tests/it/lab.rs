@@ -1,6 +1,9 @@
 //! The lab itself: its servers start, sign in, store, deliver and refuse as the other tests rely on.
 
-use crate::harness::{Dovecot, Exim, Lab, Layout, Letter, OVH_MAILBOXES, PATIENCE, Program, Wire, until};
+use crate::harness::{
+    Dovecot, Exim, Lab, Layout, Letter, OVH_MAILBOXES, PATIENCE, Program, Wire, letters, run, same, until, words,
+};
+use std::{path::Path, process::Command};
 
 const ALICE: &str = "alice@ovh.test";
 const BOB: &str = "bob@ovh.test";
@@ -140,4 +143,34 @@ fn servers_stop_at_once_and_come_back_with_their_mail() {
     assert!(Wire::try_plain(dovecot.imap).is_err(), "the port is free");
     dovecot.start_again();
     assert_eq!(dovecot.count(ALICE, "INBOX"), 1);
+}
+
+/// The scripts of `tests/lab` against two servers that differ in the names of their mailboxes, as a provider and the
+/// bridge do: what they compare must not differ.
+#[test]
+fn the_scripts_of_clients_see_past_names() {
+    let Some(lab) = Lab::needing(&[Program::Dovecot, Program::Exim, Program::Php, Program::Python]) else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab");
+    let ca = lab.certificates.ca.to_string_lossy();
+    let mut seen = [Vec::new(), Vec::new()];
+    for (layout, prefix, delimiter) in [(Layout::Ovh, "INBOX.", "."), (Layout::Slash, "", "/")] {
+        let dovecot = Dovecot::start(&lab, layout, &lab.certificates.good, "");
+        let exim = Exim::submission(&lab, &dovecot);
+        let (imap, smtp) = (dovecot.imaps.to_string(), exim.submissions.to_string());
+        let php = vec!["127.0.0.1", &imap, "/ssl/novalidate-cert", ALICE, "secret", prefix, delimiter];
+        let python = vec!["localhost", &imap, &smtp, "tls", BOB, "secret", prefix, delimiter, &ca];
+        for (n, (user, interpreter, script, arguments)) in
+            [(ALICE, "php", "script_a.php", php), (BOB, "python3", "script_a.py", python)].into_iter().enumerate()
+        {
+            dovecot.add_user(user, "secret");
+            dovecot.load(user, &letters());
+            let output = run(120, Command::new(interpreter).arg(folder.join(script)).args(arguments), b"");
+            assert!(output.status.success(), "{}", words(&output));
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            seen[n].push(json.get("pages").or_else(|| json.get("steps")).expect("what was seen").clone());
+        }
+    }
+    for runs in seen {
+        same(&runs[0], &runs[1]);
+    }
 }

@@ -2,5 +2,6 @@
 
 mod store;
 mod dialogue;
+// mod clients; // waits for `serve` and `account add`
 mod harness;
 mod lab;

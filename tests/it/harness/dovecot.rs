@@ -22,6 +22,26 @@ pub(crate) enum Layout {
     Ovh,
     /// The same names over a store in which a copy costs nothing, for mailboxes of 200,000 messages.
     OvhDense,
+    /// No prefix and `/` between names, still without flags: as a CRM likes it, and as the bridge shows any other.
+    Slash,
+}
+
+impl Layout {
+    fn separator(self) -> char {
+        if self == Self::Slash { '/' } else { '.' }
+    }
+
+    fn prefix(self) -> &'static str {
+        if self == Self::Slash { "" } else { "INBOX." }
+    }
+
+    /// How this layout spells a mailbox of [`OVH_MAILBOXES`].
+    fn spell(self, mailbox: &str) -> String {
+        match (self, mailbox.strip_prefix("INBOX.")) {
+            (Self::Slash, Some(name)) => name.replace('.', "/"),
+            _ => mailbox.to_owned(),
+        }
+    }
 }
 
 /// The mailboxes of [`Layout::Ovh`] as the wire spells them: Sent, Trash, Drafts, Junk, and a few that a French and a
@@ -73,6 +93,7 @@ pub(crate) struct Dovecot {
     ca: PathBuf,
     name: &'static str,
     user: Unprivileged,
+    layout: Layout,
     passwords: Mutex<BTreeMap<String, String>>,
     leash: Option<Leashed>,
 }
@@ -93,12 +114,13 @@ impl Dovecot {
             ca: lab.certificates.ca.clone(),
             name: "localhost",
             user: lab.user.clone(),
+            layout,
             passwords: Mutex::default(),
             leash: None,
         };
-        let configuration = dovecot.configuration(layout, certificate) + more;
+        let configuration = dovecot.configuration(certificate) + more;
+        fs::create_dir(dovecot.folder.join("users")).expect("a folder for users");
         fs::write(dovecot.folder.join("conf"), configuration).expect("Dovecot's configuration is written");
-        dovecot.write_users();
         dovecot.start_again();
         dovecot
     }
@@ -124,10 +146,12 @@ impl Dovecot {
         self.leash = None;
     }
 
-    /// Makes a mailbox owner. Known to a running Dovecot at once.
+    /// Makes a mailbox owner, also while it runs. A file each, because Dovecot looks at a file that it has read once a
+    /// second at most.
     pub(crate) fn add_user(&self, address: &str, password: &str) {
+        let line = format!("{address}:{{PLAIN}}{password}\n");
+        fs::write(self.folder.join("users").join(address), line).expect("a user of Dovecot is written");
         self.passwords.lock().expect("no test panicked in here").insert(address.to_owned(), password.to_owned());
-        self.write_users();
     }
 
     /// A signed-in IMAP connection to Dovecot itself.
@@ -148,11 +172,11 @@ impl Dovecot {
         let mut wire = self.sign_in(address);
         for letter in letters {
             let options = format!("({}) \"{}\"", letter.flags, letter.date);
-            let answer = wire.append(letter.mailbox, &options, &letter.octets);
+            let answer = wire.append(&self.layout.spell(letter.mailbox), &options, &letter.octets);
             assert!(answer.is_ok(), "{}: {}", letter.mailbox, answer.tagged);
         }
         for mailbox in OVH_MAILBOXES {
-            wire.imap_ok(&format!("SELECT \"{mailbox}\""));
+            wire.imap_ok(&format!("SELECT \"{}\"", self.layout.spell(mailbox)));
         }
     }
 
@@ -212,25 +236,20 @@ impl Dovecot {
         ["log", "out"].map(|file| fs::read_to_string(self.folder.join(file)).unwrap_or_default()).join("\n")
     }
 
-    /// Renamed into place, so that Dovecot never reads half of it.
-    fn write_users(&self) {
-        let passwords = self.passwords.lock().expect("no test panicked in here");
-        let lines: String = passwords.iter().map(|(user, password)| format!("{user}:{{PLAIN}}{password}\n")).collect();
-        let (new, users) = (self.folder.join("users.new"), self.folder.join("users"));
-        fs::write(&new, lines).and_then(|()| fs::rename(new, users)).expect("the users of Dovecot are written");
-    }
-
-    fn configuration(&self, layout: Layout, certificate: &Signed) -> String {
-        let mail = match layout {
+    fn configuration(&self, certificate: &Signed) -> String {
+        let mail = match self.layout {
             Layout::Ovh => "maildir:~/Maildir",
+            Layout::Slash => "maildir:~/Maildir:LAYOUT=fs",
             Layout::OvhDense => "mdbox:~/mdbox",
         };
+        let (prefix, separator) = (self.layout.prefix(), self.layout.separator());
         let mailboxes: String =
             CONFIGURED.iter().map(|name| format!("  mailbox \"{name}\" {{\n    auto = subscribe\n  }}\n")).collect();
+        let mailboxes = mailboxes.replace('.', &separator.to_string());
         let (user, group) = (&self.user.name, &self.user.group);
         let lab = self.folder.display();
         format!(
-            "{}{COMMON}mail_location = {mail}\nnamespace inbox {{\n  inbox = yes\n  prefix = INBOX.\n  separator = .\n{mailboxes}}}\n",
+            "{}{COMMON}mail_location = {mail}\nnamespace inbox {{\n  inbox = yes\n  prefix = {prefix}\n  separator = {separator}\n{mailboxes}}}\n",
             format_args!(
                 "base_dir = {lab}/run
 state_dir = {lab}/state
@@ -258,7 +277,7 @@ service lmtp {{
 }}
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN username_format=%u {lab}/users
+  args = scheme=PLAIN username_format=%u {lab}/users/%u
 }}
 userdb {{
   driver = static

@@ -20,6 +20,8 @@ mod dovecot;
 mod exim;
 mod lab;
 mod leash;
+mod letters;
+mod same;
 mod wire;
 
 pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory};
@@ -28,4 +30,6 @@ pub(crate) use dovecot::{Dovecot, Layout, Letter, OVH_MAILBOXES};
 pub(crate) use exim::Exim;
 pub(crate) use lab::{Lab, Program, free_port};
 pub(crate) use leash::{PATIENCE, run, until, words};
+pub(crate) use letters::{letter, letters};
+pub(crate) use same::same;
 pub(crate) use wire::{Answer, Wire};
