@@ -10,3 +10,4 @@ mod dialogue;
 // mod clients; // waits for `serve` and `account add`
 mod harness;
 mod lab;
+mod layers;
