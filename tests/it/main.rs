@@ -11,3 +11,4 @@ mod dialogue;
 mod harness;
 mod lab;
 mod layers;
+// mod readme; // waits for the README and `serve`

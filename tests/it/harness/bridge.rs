@@ -171,6 +171,11 @@ impl Bridge {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// What makes any call of the binary use this bridge's state and configuration.
+    pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 2] {
+        [("PASSERELLE_STATE", self.folder.join("state")), ("PASSERELLE_CONFIG", self.folder.join("passerelle.toml"))]
+    }
+
     fn global_flags(&self) -> [String; 4] {
         let path = |name| self.folder.join(name).to_string_lossy().into_owned();
         ["--state".into(), path("state"), "--config".into(), path("passerelle.toml")]

@@ -101,6 +101,9 @@ pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -
 pub(crate) fn run(seconds: u32, command: &mut Command, input: &[u8]) -> Output {
     let mut bounded = Command::new("timeout");
     bounded.args(["--kill-after=2", &seconds.to_string()]).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        bounded.current_dir(folder);
+    }
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => bounded.env(name, value),
