@@ -55,8 +55,29 @@ pub trait Relay: Send {
     /// line or literal, so that half an answer is never completed by words of ours (rule R42).
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox);
 
-    /// Whether the client has signed in: the driver's limits of time differ before and after.
-    fn signed_in(&self) -> bool;
+    /// Whom the session waits for now: the driver's limits of time differ.
+    fn awaits(&self) -> Awaited;
+
+    /// How many messages of this session may have been sent although the client was told to try again (RFC 1047): for
+    /// the log.
+    fn uncertain(&self) -> u32 {
+        0
+    }
+}
+
+/// What a session waits for, each with a limit of its own (design section 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The client's login; the limit is for all before it.
+    Login,
+    /// The client's next octets.
+    Client,
+    /// The provider's next octets.
+    Provider,
+    /// The provider's answer to a command that may take long: SEARCH, COPY, APPEND.
+    LongCommand,
+    /// The provider's answer to the end of a message (RFC 5321 4.5.3.2.6).
+    EndOfData,
 }
 
 /// What the driver does next.

@@ -19,7 +19,7 @@ mod dispatch;
 mod lane;
 mod writer;
 
-use super::{Admission, Answer, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
+use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
 use super::{SessionFacts, Side, folders::FolderReading};
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
@@ -201,8 +201,22 @@ impl Relay for ImapRelay {
         self.session.farewell(failure, out);
     }
 
-    fn signed_in(&self) -> bool {
-        self.session.signed.is_some()
+    fn awaits(&self) -> Awaited {
+        let session = &self.session;
+        let long = |pending: &Pending| {
+            matches!(
+                pending.verb,
+                Verb::Append | Verb::Copy | Verb::Expunge | Verb::Move | Verb::Search | Verb::Sort | Verb::Thread
+            )
+        };
+        match () {
+            () if session.signed.is_none() => Awaited::Login,
+            // The message of an APPEND is the client's to send.
+            () if matches!(session.reading, ClientReading::Message) => Awaited::Client,
+            () if session.pending.iter().any(long) => Awaited::LongCommand,
+            () if session.folders.is_some() || !session.pending.is_empty() => Awaited::Provider,
+            () => Awaited::Client,
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl SmtpRelay {
                 Phase::AwaitingCommand
             }
             Phase::AwaitingDelivery => {
-                self.unknown_outcomes += 1;
+                self.uncertain += 1;
                 self.transaction = Transaction::None;
                 let text = "The mail provider was lost before it answered, the message may have been sent";
                 write_reply(out.client(), 451, "4.4.2", text);
@@ -182,16 +182,16 @@ mod tests {
     fn what_may_have_been_sent_is_counted() -> Result<(), Failure> {
         let (mut relay, mut out) = awaiting_delivery()?;
         relay.event(Event::Closed(LaneId(1)), &mut out)?;
-        assert_eq!(relay.unknown_outcomes(), 1);
+        assert_eq!(relay.uncertain(), 1);
 
         let (mut relay, mut out) = awaiting_delivery()?;
         relay.farewell(&Failure::ProviderUnreachable(crate::failure::Unreachable::TimedOut), &mut out);
-        assert_eq!(relay.unknown_outcomes(), 1);
+        assert_eq!(relay.uncertain(), 1);
         assert!(out.client().starts_with(b"421 4.4.2 "));
 
         let (mut relay, mut out) = awaiting_delivery()?;
         relay.input(Side::Lane(LaneId(1)), &mut &b"250 ok\r\n"[..], &mut out)?;
-        assert_eq!(relay.unknown_outcomes(), 0);
+        assert_eq!(relay.uncertain(), 0);
         Ok(())
     }
 

@@ -16,7 +16,9 @@ mod content;
 mod lane;
 mod sign_in;
 
-use super::{Admission, Answer, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request, RequestId};
+use super::{
+    Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request, RequestId,
+};
 use super::{SessionFacts, Side};
 use crate::{
     failure::{Failure, Misbehaviour, SmtpMoment, Unreachable},
@@ -55,7 +57,7 @@ pub struct SmtpRelay {
     bad_commands: u32,
     refused_logins: u32,
     draining: bool,
-    unknown_outcomes: u32,
+    uncertain: u32,
 }
 
 /// What the client's next octets are, or what they wait for.
@@ -118,15 +120,8 @@ impl SmtpRelay {
             bad_commands: 0,
             refused_logins: 0,
             draining: false,
-            unknown_outcomes: 0,
+            uncertain: 0,
         }
-    }
-
-    /// Messages whose lane was lost between the end mark and the provider's answer: the client was told 4xx and will
-    /// try again, so they may be sent twice. For the log; to be read after each call.
-    #[must_use]
-    pub fn unknown_outcomes(&self) -> u32 {
-        self.unknown_outcomes
     }
 
     fn client_octets(&mut self, input: &mut &[u8], out: &mut Outbox) -> Result<Flow, Failure> {
@@ -255,7 +250,7 @@ impl Relay for SmtpRelay {
 
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
         if matches!(self.phase, Phase::AwaitingDelivery) {
-            self.unknown_outcomes += 1;
+            self.uncertain += 1;
         }
         // Replies are always written whole, so there is no half one to complete.
         let reply = failure.smtp(SmtpMoment::Closing);
@@ -263,7 +258,17 @@ impl Relay for SmtpRelay {
         self.phase = Phase::Closed;
     }
 
-    fn signed_in(&self) -> bool {
-        self.admission.is_some()
+    fn awaits(&self) -> Awaited {
+        match &self.phase {
+            _ if self.admission.is_none() => Awaited::Login,
+            Phase::AwaitingDelivery => Awaited::EndOfData,
+            Phase::AwaitingLane(_) | Phase::AwaitingGoAhead | Phase::AwaitingCommit => Awaited::Provider,
+            _ if !self.pending.is_empty() => Awaited::Provider,
+            _ => Awaited::Client,
+        }
+    }
+
+    fn uncertain(&self) -> u32 {
+        self.uncertain
     }
 }
