@@ -15,9 +15,15 @@ pub mod wire;
 pub mod fuzzing;
 
 #[cfg(feature = "bridge")]
+pub mod app;
+#[cfg(feature = "bridge")]
 pub mod config;
 #[cfg(feature = "bridge")]
+pub mod listener;
+#[cfg(feature = "bridge")]
 pub mod local_tls;
+#[cfg(feature = "bridge")]
+pub mod session;
 #[cfg(feature = "bridge")]
 pub mod store;
 #[cfg(feature = "bridge")]

@@ -3,6 +3,8 @@
 //! A lane is leased; dropping it closes the connection. No lock is held over I/O, so that one account's trouble hurts no
 //! other (rule R45).
 
+#![allow(clippy::disallowed_methods, reason = "the age of a folder table is told by the clock")]
+
 use super::{
     Stream, Target,
     open::{OpenedFacts, Order, Refusal, carry_out},
@@ -66,11 +68,16 @@ struct Folders {
     last: Option<Arc<Namespace>>,
 }
 
-/// A signed-in upstream connection in the use of one session.
+/// A signed-in upstream connection in the use of one session. Dropping it closes the connection.
 pub struct Lane {
     pub stream: Stream,
-    /// Octets of the provider that came with its last answer of the opening.
-    pub rest: Vec<u8>,
+    /// Octets of the provider that were read and not looked at.
+    pub unread: Vec<u8>,
+    pub hold: Hold,
+}
+
+/// A lane's place at its gate. Dropping it gives the place to the next.
+pub struct Hold {
     /// Changes when the account's generation grows: the lane is not to be used any more.
     pub generation: watch::Receiver<Generation>,
     _permit: OwnedSemaphorePermit,
@@ -127,7 +134,8 @@ impl Gates {
                 LaneFacts::Imap { capabilities, namespace }
             }
         };
-        let lane = Lane { stream: opened.stream, rest: opened.rest, generation, _permit: permit };
+        let hold = Hold { generation, _permit: permit };
+        let lane = Lane { stream: opened.stream, unread: opened.rest, hold };
         Ok(Leased { lane, facts })
     }
 

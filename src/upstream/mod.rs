@@ -7,7 +7,7 @@ mod gate;
 mod open;
 mod tls;
 
-pub use gate::{Bounds, Gates, Lane, Leased};
+pub use gate::{Bounds, Gates, Hold, Lane, Leased};
 pub use open::{Opened, OpenedFacts, Refusal, Step, open};
 
 use crate::model::{Certificates, Endpoint};

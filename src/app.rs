@@ -1,0 +1,127 @@
+//! The composition root: configuration and store into listeners, gates and sessions; then drain, then a grace period.
+//!
+//! It knows all and is known by none but the command line.
+
+use crate::{
+    config::{Config, Listen, Listeners},
+    listener::{self, Port, Protocol, Reception},
+    session::{Patience, Surroundings},
+    store::Store,
+    upstream::{Bounds, Gates},
+};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::rustls::ServerConfig;
+
+/// Serves until SIGTERM or SIGINT, then lets sessions end. `ready` is called once with the addresses that clients can
+/// use, ports included.
+///
+/// # Errors
+/// If a port cannot be opened or the store cannot be watched.
+pub async fn serve(
+    config: Config,
+    store: Store,
+    tls: Arc<ServerConfig>,
+    ready: Box<dyn FnOnce(&Listen) + Send>,
+) -> io::Result<()> {
+    let (bound, listen) = bind_all(&config, &tls)?;
+    let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
+    let bounds =
+        Bounds { lanes_per_account: config.limits.lanes_per_account, login_wait: config.timeouts.login_wait.0 };
+    let gates = Gates::new(store, bounds, own);
+    let (stop, drain) = watch::channel(false);
+    let reception = reception(&config, gates.clone(), drain);
+    let mut ports = JoinSet::new();
+    for (listener, port) in bound {
+        ports.spawn(listener::accept(listener, port, reception.clone()));
+    }
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    ready(&listen);
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+        followed = gates.follow() => return Err(io::Error::other(match followed {
+            Ok(()) => "the watch of the store ended".to_owned(),
+            Err(error) => error.to_string(),
+        })),
+    }
+    tracing::info!("stopping: sessions end at their next boundary");
+    let _ = stop.send(true);
+    let ended = timeout(config.timeouts.drain.0, async { while ports.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!("sessions that did not end in time are cut");
+    }
+    Ok(())
+}
+
+type Bound = Vec<(TcpListener, Port)>;
+
+/// Opens every listener, and says where they really are: a configured port 0 gets a number here.
+fn bind_all(config: &Config, tls: &Arc<ServerConfig>) -> io::Result<(Bound, Listen)> {
+    let mut listen = config.listen.clone();
+    let mut bound = Vec::new();
+    let admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = {
+        let listen = listen.clone();
+        Arc::new(move |client| listen.admits_plain(client))
+    };
+    let anyone: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = Arc::new(|_| true);
+    let kinds: [(&mut Listeners, Protocol, bool); 4] = [
+        (&mut listen.imap, Protocol::Imap, false),
+        (&mut listen.smtp, Protocol::Smtp, false),
+        (&mut listen.imaps, Protocol::Imap, true),
+        (&mut listen.smtps, Protocol::Smtp, true),
+    ];
+    for (Listeners(addresses), protocol, secured) in kinds {
+        for address in addresses {
+            let listener = listener::bind(*address)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+            *address = listener.local_addr()?;
+            let admits = if secured { anyone.clone() } else { admits.clone() };
+            bound.push((listener, Port { protocol, tls: secured.then(|| tls.clone()), admits }));
+        }
+    }
+    Ok((bound, listen))
+}
+
+/// A listener on all addresses is reached by loopback too: none of them is a provider.
+fn aliases(address: SocketAddr) -> Vec<SocketAddr> {
+    let loopback = ["127.0.0.1", "::1"].into_iter().filter_map(|ip| ip.parse().ok());
+    if address.ip().is_unspecified() {
+        loopback.map(|ip: IpAddr| SocketAddr::new(ip, address.port())).chain([address]).collect()
+    } else {
+        vec![address]
+    }
+}
+
+fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -> Reception {
+    let semaphore = |places: u32| {
+        Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)))
+    };
+    let timeouts = &config.timeouts;
+    let patience = Patience {
+        login: timeouts.before_login.0,
+        client: timeouts.idle.0,
+        provider: timeouts.progress.0,
+        long_command: timeouts.long_command.0,
+        end_of_data: timeouts.end_of_data.0,
+    };
+    Reception {
+        places: semaphore(config.limits.connections),
+        lobby: semaphore(config.limits.before_login),
+        handshake: timeouts.handshake.0,
+        hostname: config.hostname.as_str().into(),
+        message_max: config.limits.message_size.0,
+        surroundings: Surroundings { gates, patience, drain },
+    }
+}

@@ -1,0 +1,195 @@
+//! Accepts clients: limits, TLS, then a session each. It knows no protocol but by name.
+
+#![allow(clippy::disallowed_methods, reason = "how long a session took is told by the clock")]
+
+use crate::{
+    failure::{Cap, Failure, SmtpMoment},
+    relay::{Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
+    session::{self, Ended, Surroundings},
+    upstream::Stream,
+};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tracing::Instrument;
+
+/// What a port speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Imap,
+    Smtp,
+}
+
+/// One port.
+#[derive(Clone)]
+pub struct Port {
+    pub protocol: Protocol,
+    /// None: in clear.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Who may use it.
+    pub admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+}
+
+/// What all ports share.
+#[derive(Clone)]
+pub struct Reception {
+    /// Clients at once.
+    pub places: Arc<Semaphore>,
+    /// Clients at once that have not signed in: the rest of the places is for those that have.
+    pub lobby: Arc<Semaphore>,
+    /// The greeting and TLS handshake.
+    pub handshake: Duration,
+    pub hostname: Box<str>,
+    pub message_max: u64,
+    pub surroundings: Surroundings,
+}
+
+/// Connections that wait to be accepted. CRMs come in bursts, a page each; peers of the field hang at 5.
+const BACKLOG: u32 = 1024;
+/// Pause when no descriptor is to be had: closing sessions give some back.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
+
+/// Opens a listening socket.
+///
+/// # Errors
+/// If the address is taken or not ours.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restarted bridge must not wait for the connections of the last one to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until the bridge stops, then waits for the sessions, which end by themselves.
+pub async fn accept(listener: TcpListener, port: Port, reception: Reception) {
+    let mut sessions = JoinSet::new();
+    let mut drain = reception.surroundings.drain.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = drain.wait_for(|drain| *drain) => break,
+            Some(ended) = sessions.join_next() => {
+                report_panic(ended);
+                continue;
+            }
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                sessions.spawn(receive(stream, peer, port.clone(), reception.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a client cannot be accepted");
+                sleep(NO_DESCRIPTOR).await;
+            }
+        }
+    }
+    drop(listener);
+    while let Some(ended) = sessions.join_next().await {
+        report_panic(ended);
+    }
+}
+
+/// A fault in one session ends that session only.
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a session panicked; this is a fault of the bridge, please report it");
+    }
+}
+
+async fn receive(stream: TcpStream, peer: SocketAddr, port: Port, reception: Reception) {
+    static SESSIONS: AtomicU64 = AtomicU64::new(1);
+    if !(port.admits)(peer.ip()) {
+        tracing::warn!(peer = %peer.ip(), "a client that this port does not admit; see plain-from in the configuration");
+        return;
+    }
+    let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
+    let span = tracing::info_span!("session", id, protocol = ?port.protocol, tls = port.tls.is_some());
+    async move {
+        let began = Instant::now();
+        let Some(ended) = run(stream, port, reception).await else { return };
+        report(&ended, began.elapsed());
+    }
+    .instrument(span)
+    .await;
+}
+
+async fn run(stream: TcpStream, port: Port, reception: Reception) -> Option<Ended> {
+    let Some((_place, admitted)) = places(&reception) else {
+        turn_away(stream, &port).await;
+        return None;
+    };
+    // Answers are small and wait for each other: Nagle's rule costs 40 ms each.
+    stream.set_nodelay(true).ok()?;
+    let secured = port.tls.is_some();
+    let stream: Stream = match port.tls {
+        None => Box::new(stream),
+        Some(config) => match timeout(reception.handshake, TlsAcceptor::from(config).accept(stream)).await {
+            Ok(Ok(stream)) => Box::new(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no TLS handshake");
+                return None;
+            }
+            Err(_) => return None,
+        },
+    };
+    let facts = SessionFacts { hostname: reception.hostname.clone(), secured, message_max: reception.message_max };
+    let relay: Box<dyn Relay> = match port.protocol {
+        Protocol::Imap => Box::new(ImapRelay::new(facts)),
+        Protocol::Smtp => Box::new(SmtpRelay::new(facts)),
+    };
+    Some(session::run(stream, relay, reception.surroundings, admitted).await)
+}
+
+fn places(reception: &Reception) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    let place = reception.places.clone().try_acquire_owned().ok()?;
+    Some((place, reception.lobby.clone().try_acquire_owned().ok()?))
+}
+
+/// Says in clear that there is no place; over TLS that would cost the handshake that there is no place for.
+async fn turn_away(mut stream: TcpStream, port: &Port) {
+    tracing::warn!("no place for a client; see limits in the configuration");
+    if port.tls.is_some() {
+        return;
+    }
+    let busy = Failure::Busy(Cap::Connections);
+    let line = match port.protocol {
+        Protocol::Imap => {
+            let reply = busy.imap();
+            format!("* BYE [{}] {}\r\n", reply.code.unwrap_or("LIMIT"), reply.text)
+        }
+        Protocol::Smtp => {
+            let reply = busy.smtp(SmtpMoment::Closing);
+            format!("{} {} {}\r\n", reply.code, reply.enhanced, reply.text)
+        }
+    };
+    let _ = timeout(Duration::from_secs(1), stream.write_all(line.as_bytes())).await;
+}
+
+fn report(ended: &Ended, took: Duration) {
+    let Ended { failure, octets_from_client, octets_to_client, uncertain } = ended;
+    let seconds = took.as_secs_f32();
+    if *uncertain > 0 {
+        tracing::warn!(uncertain, "messages whose outcome the provider did not tell; they may be sent twice");
+    }
+    match failure {
+        Some(failure) => tracing::info!(%failure, octets_from_client, octets_to_client, seconds, "session failed"),
+        None => tracing::info!(octets_from_client, octets_to_client, seconds, "session ended"),
+    }
+}

@@ -1,0 +1,368 @@
+//! The one driver of relays: pumps octets between a client, a relay and its lanes, carries out the relay's requests, and
+//! keeps the time.
+//!
+//! It knows no protocol. Reads and writes of all sides are always polled together, so that two ends that both write never
+//! wait for each other; a side whose reader is slow stops the other side's input (rule R17). Memory of a session: a read
+//! buffer a side and the outboxes, whatever the size of a message.
+
+#![allow(clippy::disallowed_methods, reason = "the driver is where time comes from")]
+
+mod pipe;
+mod requests;
+
+use crate::{
+    failure::{Failure, Misbehaviour, Unreachable},
+    relay::{Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, Lease, Outbox, Relay, Side},
+    upstream::{Gates, Hold, Lane, Leased, Stream},
+};
+use pipe::Pipe;
+use requests::{Done, Requests};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+
+/// Limits of time, from the last progress unless said otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the connection to the login, in all.
+    pub login: Duration,
+    /// The client's next octets.
+    pub client: Duration,
+    /// The provider's next octets.
+    pub provider: Duration,
+    /// The provider's answer to a command that may take long.
+    pub long_command: Duration,
+    /// The provider's answer to the end of a message.
+    pub end_of_data: Duration,
+}
+
+/// What a session is told of its surroundings.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub gates: Arc<Gates>,
+    pub patience: Patience,
+    /// Becomes true when the bridge stops.
+    pub drain: watch::Receiver<bool>,
+}
+
+/// The client gets the last words within this time, or not at all.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How a session went, for the log.
+#[derive(Debug)]
+pub struct Ended {
+    /// None: as its protocol ends.
+    pub failure: Option<Failure>,
+    pub octets_from_client: u64,
+    pub octets_to_client: u64,
+    /// Messages that may have been sent although the client was told to try again.
+    pub uncertain: u32,
+}
+
+/// Runs a session to its end. `admitted` is dropped at the login: it is the session's place among those not signed in.
+pub async fn run(
+    client: Stream,
+    relay: Box<dyn Relay>,
+    surroundings: Surroundings,
+    admitted: impl Send + 'static,
+) -> Ended {
+    let mut session = Session::new(client, relay, surroundings);
+    let mut admitted = Some(admitted);
+    let result = session.pump(&mut admitted).await;
+    let failure = result.err();
+    if let Some(failure) = &failure {
+        session.relay.farewell(failure, &mut session.outbox);
+    }
+    let _ = timeout(FAREWELL, session.flush_client()).await;
+    Ended {
+        failure,
+        octets_from_client: session.client.read,
+        octets_to_client: session.client.written,
+        uncertain: session.relay.uncertain(),
+    }
+}
+
+struct Session {
+    relay: Box<dyn Relay>,
+    outbox: Outbox,
+    client: Pipe,
+    lanes: Vec<LanePipe>,
+    requests: Requests,
+    patience: Patience,
+    started: Instant,
+    /// When octets last moved, or an answer came.
+    progress: Instant,
+    /// Looks at the time no later than this.
+    alarm: Pin<Box<Sleep>>,
+}
+
+struct LanePipe {
+    id: LaneId,
+    pipe: Pipe,
+    hold: Hold,
+}
+
+/// What happened.
+enum Turn {
+    /// Octets moved: look at what can be given to the relay.
+    Moved,
+    Done(Done),
+    Alarm,
+}
+
+impl Session {
+    fn new(client: Stream, relay: Box<dyn Relay>, surroundings: Surroundings) -> Self {
+        let now = Instant::now();
+        Self {
+            relay,
+            outbox: Outbox::default(),
+            client: Pipe::new(client, Vec::new()),
+            lanes: Vec::new(),
+            requests: Requests::new(surroundings.gates, surroundings.drain),
+            patience: surroundings.patience,
+            started: now,
+            progress: now,
+            alarm: Box::pin(sleep_until(now)),
+        }
+    }
+
+    async fn pump(&mut self, admitted: &mut Option<impl Send>) -> Result<(), Failure> {
+        let mut flow = self.relay.event(Event::Connected, &mut self.outbox)?;
+        loop {
+            self.note_pause(flow);
+            if flow == Flow::Done || self.feed()? == Flow::Done {
+                self.see_to_requests();
+                return Ok(());
+            }
+            self.see_to_requests();
+            if self.relay.awaits() != Awaited::Login {
+                admitted.take();
+            }
+            // A client that is gone and has said all: nobody is left to talk to. Its lanes close with the session, so
+            // that half a message is never stored or sent (rule R43).
+            if self.client.is_drained() && !self.requests.any() {
+                return Ok(());
+            }
+            flow = self.next_turn().await?;
+        }
+    }
+
+    async fn next_turn(&mut self) -> Result<Flow, Failure> {
+        let turn = poll_fn(|context| self.poll(context)).await?;
+        if !matches!(turn, Turn::Alarm) {
+            self.progress = Instant::now();
+        }
+        match turn {
+            Turn::Moved => Ok(Flow::More),
+            Turn::Alarm => self.overdue().map_or(Ok(Flow::More), Err),
+            Turn::Done(Done::Drain) => self.tell(Event::Drain),
+            Turn::Done(Done::Outdated(lane)) if self.lanes.iter().any(|held| held.id == lane) => {
+                Err(Failure::ProviderUnreachable(Unreachable::Lost))
+            }
+            // Of a lane that was given back.
+            Turn::Done(Done::Outdated(_)) => Ok(Flow::More),
+            Turn::Done(Done::Answer(id, answer)) => self.tell(Event::Answer(id, answer)),
+            Turn::Done(Done::Elapsed(id)) => self.tell(Event::Elapsed(id)),
+            Turn::Done(Done::Leased(id, leased)) => {
+                let lease = leased.map(|leased| self.take_lane(leased));
+                self.tell(Event::Answer(id, Answer::Lane(lease)))
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> Result<Flow, Failure> {
+        self.wake_all();
+        self.relay.event(event, &mut self.outbox)
+    }
+
+    fn take_lane(&mut self, leased: Leased) -> Lease {
+        let Leased { lane: Lane { stream, unread, hold }, facts } = leased;
+        let id = self.requests.next_lane(hold.generation.clone());
+        self.lanes.push(LanePipe { id, pipe: Pipe::new(stream, unread), hold });
+        Lease { lane: id, facts }
+    }
+
+    /// Gives the relay what was read, side by side, until nothing is left or everything rests.
+    fn feed(&mut self) -> Result<Flow, Failure> {
+        loop {
+            let mut moved = self.feed_side(Side::Client)?;
+            for index in 0..self.lanes.len() {
+                // Lanes go when they close: the index may be past the end by now.
+                let Some(id) = self.lanes.get(index).map(|lane| lane.id) else { break };
+                if moved == Fed::Done {
+                    break;
+                }
+                moved = moved.max(self.feed_side(Side::Lane(id))?);
+            }
+            match moved {
+                Fed::Done => return Ok(Flow::Done),
+                Fed::Nothing => return Ok(Flow::More),
+                Fed::Some => self.see_to_requests(),
+            }
+        }
+    }
+
+    fn feed_side(&mut self, side: Side) -> Result<Fed, Failure> {
+        let mut fed = Fed::Nothing;
+        loop {
+            let brimful = self.is_brimful(side);
+            let Some(pipe) = pipe_of(&mut self.client, &mut self.lanes, side) else { return Ok(fed) };
+            let mut input = pipe.unread();
+            if pipe.paused || brimful || input.is_empty() {
+                break;
+            }
+            let before = input.len();
+            let flow = self.relay.input(side, &mut input, &mut self.outbox)?;
+            let taken = before - input.len();
+            pipe.consume(taken);
+            if flow == Flow::Done {
+                return Ok(Fed::Done);
+            }
+            if taken > 0 {
+                fed = Fed::Some;
+                self.wake_all();
+            } else if flow == Flow::More {
+                return Err(Failure::Internal("a relay neither takes nor pauses"));
+            }
+            self.note_pause(flow);
+        }
+        self.close_lane_at_its_end(side, fed)
+    }
+
+    /// Tells the relay of a lane that has ended, once all that it said was heard.
+    fn close_lane_at_its_end(&mut self, side: Side, fed: Fed) -> Result<Fed, Failure> {
+        let Side::Lane(id) = side else { return Ok(fed) };
+        let Some(at) = self.lanes.iter().position(|lane| lane.id == id && lane.pipe.is_drained()) else {
+            return Ok(fed);
+        };
+        drop(self.lanes.remove(at));
+        self.outbox.close_lane(id);
+        match self.tell(Event::Closed(id))? {
+            Flow::Done => Ok(Fed::Done),
+            flow => {
+                self.note_pause(flow);
+                Ok(Fed::Some)
+            }
+        }
+    }
+
+    /// Whether what this side says cannot be passed on: the readers on the other side are slow.
+    fn is_brimful(&self, side: Side) -> bool {
+        let client_waits = self.outbox.waiting(Side::Client) + self.client.unwritten() > HIGH_WATER;
+        match side {
+            Side::Lane(_) => client_waits,
+            Side::Client => {
+                let waits =
+                    |lane: &LanePipe| self.outbox.waiting(Side::Lane(lane.id)) + lane.pipe.unwritten() > HIGH_WATER;
+                client_waits || self.lanes.iter().any(waits)
+            }
+        }
+    }
+
+    fn note_pause(&mut self, flow: Flow) {
+        if let Flow::Pause(side) = flow
+            && let Some(pipe) = pipe_of(&mut self.client, &mut self.lanes, side)
+        {
+            pipe.paused = true;
+        }
+    }
+
+    fn wake_all(&mut self) {
+        self.client.paused = false;
+        for lane in &mut self.lanes {
+            lane.pipe.paused = false;
+        }
+    }
+
+    fn see_to_requests(&mut self) {
+        while let Some((id, request)) = self.outbox.next_request() {
+            if let Some((released, state)) = self.requests.start(id, request)
+                && let Some(at) = self.lanes.iter().position(|lane| lane.id == released)
+            {
+                let LanePipe { pipe, hold, .. } = self.lanes.remove(at);
+                self.outbox.close_lane(released);
+                let (stream, unread) = pipe.into_stream();
+                Lane { stream, unread, hold }.park(state);
+            }
+        }
+    }
+
+    /// One look at everything that can happen.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Turn, Failure>> {
+        let client_may_read = !self.is_brimful(Side::Client);
+        let lanes_may_read = !self.is_brimful(Side::Lane(LaneId(0)));
+        let mut moved = self.client.poll(context, self.outbox.client(), client_may_read);
+        for lane in &mut self.lanes {
+            moved |= lane.pipe.poll(context, self.outbox.lane(lane.id), lanes_may_read);
+        }
+        if moved {
+            return Poll::Ready(Ok(Turn::Moved));
+        }
+        if let Poll::Ready(done) = self.requests.poll(context) {
+            return Poll::Ready(done.map(Turn::Done));
+        }
+        let due = self.due();
+        if self.alarm.deadline() != due {
+            self.alarm.as_mut().reset(due);
+        }
+        self.alarm.as_mut().poll(context).map(|()| Ok(Turn::Alarm))
+    }
+
+    fn due(&self) -> Instant {
+        match self.relay.awaits() {
+            Awaited::Login => self.started + self.patience.login,
+            Awaited::Client => self.progress + self.patience.client,
+            Awaited::Provider => self.progress + self.patience.provider,
+            Awaited::LongCommand => self.progress + self.patience.long_command,
+            Awaited::EndOfData => self.progress + self.patience.end_of_data,
+        }
+    }
+
+    fn overdue(&self) -> Option<Failure> {
+        if Instant::now() < self.due() {
+            return None;
+        }
+        Some(match self.relay.awaits() {
+            Awaited::Login | Awaited::Client => Failure::ClientMisbehaved(Misbehaviour::TooSlow),
+            Awaited::Provider | Awaited::LongCommand | Awaited::EndOfData => {
+                Failure::ProviderUnreachable(Unreachable::TimedOut)
+            }
+        })
+    }
+
+    async fn flush_client(&mut self) {
+        let Self { client, outbox, .. } = self;
+        poll_fn(|context| {
+            while client.poll(context, outbox.client(), false) {}
+            if client.unwritten() + outbox.waiting(Side::Client) == 0 || client.is_broken() {
+                client.poll_shutdown(context)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+}
+
+/// What feeding a side came to; the larger one counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fed {
+    Nothing,
+    Some,
+    Done,
+}
+
+fn pipe_of<'a>(client: &'a mut Pipe, lanes: &'a mut [LanePipe], side: Side) -> Option<&'a mut Pipe> {
+    match side {
+        Side::Client => Some(client),
+        Side::Lane(id) => lanes.iter_mut().find(|lane| lane.id == id).map(|lane| &mut lane.pipe),
+    }
+}

@@ -1,0 +1,180 @@
+//! One side of a session: a connection with what was read of it and what is being written to it.
+
+use crate::upstream::Stream;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// One read. TLS records have up to 16 KiB; more does not come at once.
+const READ: usize = 16 * 1024;
+
+/// A connection, its read buffer and its write queue.
+pub(super) struct Pipe {
+    stream: Stream,
+    buffer: Vec<u8>,
+    /// What was read and not consumed: `start <= end <= buffer.len()`.
+    start: usize,
+    end: usize,
+    /// What is being written; the outbox is taken over when it is empty.
+    queue: Vec<u8>,
+    /// `sent <= queue.len()`
+    sent: usize,
+    /// Written octets may still stand in the TLS layer.
+    unflushed: bool,
+    state: State,
+    /// The relay wants no input of this side until something else happened.
+    pub(super) paused: bool,
+    /// Octets in all, for the log.
+    pub(super) read: u64,
+    pub(super) written: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The peer says no more.
+    Ended,
+    /// Neither way works any more.
+    Broken,
+}
+
+impl Pipe {
+    /// Takes a connection, with octets that were read from it before.
+    pub(super) fn new(stream: Stream, unread: Vec<u8>) -> Self {
+        let end = unread.len();
+        Self {
+            stream,
+            buffer: unread,
+            start: 0,
+            end,
+            queue: Vec::new(),
+            sent: 0,
+            unflushed: false,
+            state: State::Open,
+            paused: false,
+            read: 0,
+            written: 0,
+        }
+    }
+
+    pub(super) fn unread(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn consume(&mut self, octets: usize) {
+        self.start = (self.start + octets).min(self.end);
+    }
+
+    pub(super) fn unwritten(&self) -> usize {
+        self.queue.len() - self.sent
+    }
+
+    /// Whether the peer says no more and all that it said was consumed.
+    pub(super) fn is_drained(&self) -> bool {
+        self.state == State::Broken || (self.state == State::Ended && self.start == self.end)
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.state == State::Broken
+    }
+
+    /// The connection again, with what was not consumed.
+    pub(super) fn into_stream(self) -> (Stream, Vec<u8>) {
+        let unread = self.unread().to_vec();
+        (self.stream, unread)
+    }
+
+    /// Writes what there is, from the queue and then from `outbox`, and reads if `may_read` and the buffer is empty. True
+    /// if anything moved.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, outbox: &mut Vec<u8>, may_read: bool) -> bool {
+        if self.state == State::Broken {
+            outbox.clear();
+            return false;
+        }
+        let wrote = self.poll_write(context, outbox);
+        let read = may_read && !self.paused && self.start == self.end && self.poll_read(context);
+        wrote || read
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &mut Vec<u8>) -> bool {
+        let mut moved = false;
+        loop {
+            if self.sent == self.queue.len() {
+                self.queue.clear();
+                self.sent = 0;
+                if outbox.is_empty() {
+                    break;
+                }
+                // One write an answer: what gathered in the outbox goes as one.
+                std::mem::swap(&mut self.queue, outbox);
+            }
+            let octets = self.queue.get(self.sent..).unwrap_or_default();
+            match Pin::new(&mut self.stream).poll_write(context, octets) {
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.state = State::Broken;
+                    return true;
+                }
+                Poll::Ready(Ok(octets)) => {
+                    self.sent += octets;
+                    self.written += octets as u64;
+                    self.unflushed = true;
+                    moved = true;
+                }
+                Poll::Pending => return moved,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(context) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => {
+                    self.state = State::Broken;
+                    moved = true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        moved
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> bool {
+        if self.state != State::Open {
+            return false;
+        }
+        self.buffer.resize(READ, 0);
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            Poll::Ready(Ok(())) => {
+                let read = buffer.filled().len();
+                self.start = 0;
+                self.end = read;
+                self.read += read as u64;
+                if read == 0 {
+                    self.state = State::Ended;
+                }
+                true
+            }
+            // A TLS peer that closes without saying so: for a line protocol an end like any other.
+            Poll::Ready(Err(_)) => {
+                self.start = 0;
+                self.end = 0;
+                self.state = State::Ended;
+                true
+            }
+            Poll::Pending => {
+                self.start = 0;
+                self.end = 0;
+                false
+            }
+        }
+    }
+
+    /// Says the end of TLS and of the connection, where the peer still listens.
+    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.state == State::Broken {
+            return Poll::Ready(());
+        }
+        Pin::new(&mut self.stream).poll_shutdown(context).map(drop)
+    }
+}
