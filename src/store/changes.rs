@@ -20,12 +20,14 @@ impl Store {
             Pool::Sqlite(pool) => {
                 let options = pool.connect_options();
                 // A connection of its own: SQLite counts the changes that *others* than the asking connection make.
-                let connection = options.connect().await?;
+                let mut connection = options.connect().await?;
+                // Asked before this returns: what the caller reads from now on cannot miss a change.
+                let first = version(&mut connection).await?;
                 let (sender, receiver) = watch::channel(0);
                 tokio::spawn(async move {
                     tokio::select! {
                         () = sender.closed() => {}
-                        () = poll(connection, &options, &sender) => {}
+                        () = poll(connection, first, &options, &sender) => {}
                     }
                 });
                 Ok(receiver)
@@ -36,14 +38,14 @@ impl Store {
 
 async fn poll(
     mut connection: SqliteConnection,
+    first: i64,
     options: &sqlx::sqlite::SqliteConnectOptions,
     sender: &watch::Sender<u64>,
 ) {
-    let mut last = None;
+    let mut last = Some(first);
     loop {
-        let version: Result<i64, sqlx::Error> =
-            sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut connection).await;
-        match version {
+        tokio::time::sleep(INTERVAL).await;
+        match version(&mut connection).await {
             Ok(version) => {
                 if last.is_some_and(|last| last != version) {
                     sender.send_modify(|count| *count += 1);
@@ -60,6 +62,9 @@ async fn poll(
                 last = None;
             }
         }
-        tokio::time::sleep(INTERVAL).await;
     }
+}
+
+async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await
 }
