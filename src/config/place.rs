@@ -2,6 +2,8 @@
 //!
 //! The only file that reads the environment.
 
+#![allow(clippy::disallowed_methods, reason = "this is where the environment is read")]
+
 use super::Error;
 use std::path::{Path, PathBuf};
 
