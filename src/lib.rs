@@ -19,6 +19,8 @@ pub mod app;
 #[cfg(feature = "bridge")]
 pub mod config;
 #[cfg(feature = "bridge")]
+pub mod control;
+#[cfg(feature = "bridge")]
 pub mod listener;
 #[cfg(feature = "bridge")]
 pub mod local_tls;

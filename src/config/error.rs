@@ -80,17 +80,23 @@ impl Text<'_> {
         let span = error.span().unwrap_or(0..0);
         let tree = DeTable::parse(self.text).ok();
         let key = tree.as_ref().and_then(|tree| key_at(tree.get_ref(), &span)).unwrap_or_default();
-        let message = error.message().trim_end().replace('\n', ", ");
-        let hint = match (tree.is_some(), message.starts_with("unknown field")) {
-            (false, _) => "text stands in quotes, one `key = value` a line, sections in [brackets]",
-            (true, true) => "`passerelle config show` prints every key with its value",
-            (true, false) => "config/passerelle.toml explains every key and its form",
+        let (what, hint) = match (tree.is_some(), error.message().starts_with("unknown field")) {
+            (false, _) => (
+                format!("not valid TOML, {}", error.message().trim_end().replace('\n', ", ")),
+                "text stands in quotes, one `key = value` a line, sections in [brackets]",
+            ),
+            (true, true) => (
+                format!("unknown key, {}", expectation(error.message())),
+                "`passerelle config show` prints every key with its value",
+            ),
+            (true, false) => (expectation(error.message()), "config/passerelle.toml explains every key and its form"),
         };
-        let what = if tree.is_some() { message } else { format!("not valid TOML: {message}") };
+        // Where the parser lost its way is seldom where the mistake is: the whole line is shown.
+        let shown = if tree.is_some() { span.clone() } else { span.start..span.start };
         Error::Wrong(Box::new(Wrong {
             file: self.file.to_owned(),
             line: Some(self.line(span.start)),
-            found: self.shown(&span),
+            found: self.shown(&shown),
             key,
             what,
             hint,
@@ -123,6 +129,13 @@ impl Text<'_> {
         let line = text.trim().lines().next().unwrap_or_default();
         line.chars().take(SHOWN_MAX).collect()
     }
+}
+
+/// What was expected, of a message that also says what was found: that stands last, as it is in the file.
+fn expectation(message: &str) -> String {
+    let message = message.trim_end();
+    let at = message.find("expected ").unwrap_or(0);
+    message[at..].replace('`', "").replace("expected u32", "expected a whole number from 1")
 }
 
 /// The deepest key that holds the marked text, be it in its name or in its value.

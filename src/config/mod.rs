@@ -74,7 +74,7 @@ impl Listen {
 pub struct Limits {
     /// Clients at once.
     pub connections: u32,
-    /// Clients at once that have not signed in.
+    /// Those of them that have not signed in. More than `connections` is the same as that.
     pub before_login: u32,
     /// Connections to the provider at once for one account.
     pub lanes_per_account: u32,
@@ -252,19 +252,17 @@ impl Config {
 
     fn impossible_limit(&self) -> Option<Broken> {
         let Limits { connections, before_login, lanes_per_account, .. } = self.limits;
-        let broken = |key, what, found: u32| {
-            Some(Broken { key, what, found: found.to_string(), hint: "leave the key out to have the usual limit" })
-        };
-        if connections == 0 {
-            return broken("limits.connections", "expected at least 1", connections);
-        }
-        if before_login == 0 || before_login > connections {
-            return broken("limits.before-login", "expected 1 to limits.connections", before_login);
-        }
-        if lanes_per_account == 0 {
-            return broken("limits.lanes-per-account", "expected at least 1", lanes_per_account);
-        }
-        None
+        let all = [
+            ("limits.connections", connections),
+            ("limits.before-login", before_login),
+            ("limits.lanes-per-account", lanes_per_account),
+        ];
+        all.into_iter().find(|(_, limit)| *limit == 0).map(|(key, limit)| Broken {
+            key,
+            what: "expected a whole number from 1",
+            found: limit.to_string(),
+            hint: "leave the key out to have the usual limit",
+        })
     }
 }
 

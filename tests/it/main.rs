@@ -12,4 +12,7 @@ mod harness;
 mod lab;
 mod layers;
 // mod readme; // waits for the README and `serve`
+mod account;
+mod cli;
+mod config;
 mod store;

@@ -1,0 +1,127 @@
+//! How a command ends: one table of exit codes, one place that turns errors into them and into words.
+
+use passerelle::{config, control, local_tls, store};
+use std::{error::Error as _, fmt::Write as _, io};
+
+/// The exit codes. Scripts depend on them: a number never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Ok = 0,
+    Failed = 1,
+    Usage = 2,
+    Configuration = 3,
+    Provider = 4,
+    NotFound = 5,
+    Taken = 6,
+    State = 7,
+}
+
+const TABLE: [(Exit, &str); 8] = [
+    (Exit::Ok, "done"),
+    (Exit::Failed, "failed for another reason than these"),
+    (Exit::Usage, "the command line is not understood"),
+    (Exit::Configuration, "the configuration is wrong"),
+    (Exit::Provider, "the provider cannot be reached or refuses the sign-in"),
+    (Exit::NotFound, "there is no such account, login or user"),
+    (Exit::Taken, "the address or login name is taken"),
+    (Exit::State, "the state directory, its database or its key cannot be used"),
+];
+
+/// The table, for `--help`.
+pub(super) fn table() -> String {
+    let mut text = "Exit codes:\n".to_owned();
+    for (exit, words) in TABLE {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  {}  {words}", exit as u8);
+    }
+    text
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    #[error("cannot read the password")]
+    Password(#[source] io::Error),
+    #[error("the password is empty")]
+    PasswordEmpty,
+    #[error("cannot serve")]
+    Serve(#[source] io::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Tls(#[from] local_tls::Error),
+    #[error("cannot write the answer")]
+    Write(#[source] io::Error),
+}
+
+impl Error {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Config(config::Error::NoState) => Exit::Usage,
+            Self::Config(_) => Exit::Configuration,
+            Self::Control(error) => match error {
+                control::Error::AccountNotNamed | control::Error::Label(_) => Exit::Usage,
+                control::Error::NoAccount(_) | control::Error::NoAccountYet | control::Error::NoUser(_) => {
+                    Exit::NotFound
+                }
+                control::Error::Refused(_) => Exit::Provider,
+                control::Error::Store(error) => of_store(error),
+            },
+            Self::Store(error) => of_store(error),
+            Self::Password(_) | Self::PasswordEmpty => Exit::Usage,
+            Self::Tls(local_tls::Error::File(_)) => Exit::State,
+            Self::Serve(_) | Self::Tls(_) | Self::Write(_) => Exit::Failed,
+        }
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Control(error) => error.hint(),
+            Self::Password(_) | Self::PasswordEmpty => {
+                Some("give it as the first line of standard input, with --password-stdin".to_owned())
+            }
+            Self::Serve(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Some("another passerelle may be running; else choose other ports under [listen]".to_owned())
+            }
+            Self::Store(error) => error.hint(),
+            Self::Tls(error) => error.hint(),
+            Self::Serve(_) | Self::Write(_) => None,
+        }
+    }
+
+    /// What happened and each cause of it, in one line.
+    pub(super) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+fn of_store(error: &store::Error) -> Exit {
+    match error {
+        store::Error::AddressTaken(_) | store::Error::LoginTaken(_) => Exit::Taken,
+        store::Error::Missing(_) => Exit::NotFound,
+        _ => Exit::State,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_whole() {
+        for (number, (exit, _)) in TABLE.into_iter().enumerate() {
+            assert_eq!(exit as usize, number);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The command line: words for people, around the use cases of `control`.
+//!
+//! The only place that prints, prompts, and knows exit codes. Answers go to standard output, all else to standard error.
+
+mod account;
+mod arguments;
+mod config;
+mod exit;
+mod folder;
+mod login;
+mod serve;
+mod words;
+
+use arguments::{Arguments, Command, Global};
+use clap::Parser;
+use exit::{Error, Exit};
+use passerelle::{
+    config::{Config, Environment},
+    store::{Store, unix_now},
+};
+use serde::Serialize;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Parses, runs, and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.global.json;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => Err(Error::Serve(error)),
+    };
+    match done {
+        Ok(()) => ExitCode::from(Exit::Ok as u8),
+        Err(error) => {
+            complain(&error, json);
+            ExitCode::from(error.exit() as u8)
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Error> {
+    let place = Place::find(&arguments.global)?;
+    match arguments.command {
+        Command::Serve => serve::run(&place).await,
+        Command::Account(command) => account::run(command, &place).await,
+        Command::Login(command) => login::run(command, &place).await,
+        Command::Folder(command) => folder::run(command, &place).await,
+        Command::Config(command) => config::run(&command, &place),
+    }
+}
+
+/// What the global flags and the environment say.
+struct Place {
+    state: PathBuf,
+    config: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    json: bool,
+}
+
+impl Place {
+    fn find(global: &Global) -> Result<Self, Error> {
+        let environment = Environment::read();
+        let state = environment.state(global.state.as_deref())?;
+        let config = environment.config(global.config.as_deref(), &state);
+        Ok(Self { state, config, key_file: environment.key_file, json: global.json })
+    }
+
+    fn config(&self) -> Result<Config, Error> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
+    async fn store(&self) -> Result<Store, Error> {
+        Ok(Store::open(&self.state, self.key_file.as_deref(), unix_now()).await?)
+    }
+
+    fn certificates(&self) -> PathBuf {
+        Path::new(&self.state).join("certs")
+    }
+
+    /// Writes the answer: as JSON if that was asked for, else in words.
+    fn answer(&self, json: &impl Serialize, words: &str) -> Result<(), Error> {
+        let text = if self.json {
+            serde_json::to_string_pretty(json).map_err(|error| Error::Write(error.into()))? + "\n"
+        } else {
+            words.to_owned()
+        };
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
+    }
+}
+
+/// Words on the way to the answer. Whoever closed the pipe does not want them.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The error with its causes, and what mends it.
+fn complain(error: &Error, json: bool) {
+    let (text, hint) = (error.chain(), error.hint());
+    let text = if json {
+        serde_json::json!({ "error": text, "hint": hint, "exit": error.exit() as u8 }).to_string() + "\n"
+    } else {
+        let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+        format!("error: {text}\n{hint}")
+    };
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

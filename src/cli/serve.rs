@@ -1,0 +1,73 @@
+//! `passerelle serve`: prepares what the composition root needs, and says in a few lines what to do next.
+
+use super::{Error, Place, say};
+use passerelle::{
+    app,
+    config::{Config, Listen, Listeners, Log, LogFormat},
+    local_tls::{self, LocalTls},
+    store::unix_now,
+};
+use std::fmt::Write as _;
+use tracing_subscriber::EnvFilter;
+
+pub(super) async fn run(place: &Place) -> Result<(), Error> {
+    let config = place.config()?;
+    start_log(&config.log);
+    let store = place.store().await?;
+    let (tls, authority) = match (&config.certificate.file, &config.certificate.key) {
+        (Some(file), Some(key)) => (local_tls::server_config(file, key)?, None),
+        _ => {
+            let local = LocalTls::at(&place.certificates())?;
+            (local.server_config(&certificate_names(&config), unix_now())?, Some(local.authority()))
+        }
+    };
+    let accounts = store.accounts().await?.len();
+    let state = place.state.display().to_string();
+    let ready = move |listen: &Listen| {
+        let mut text = format!("passerelle {} serves {accounts} account(s)\n", env!("CARGO_PKG_VERSION"));
+        listeners(&mut text, listen);
+        let _ = writeln!(text, "  state     {state}");
+        if let Some(authority) = &authority {
+            let _ = writeln!(text, "  for TLS, CRMs trust {}", authority.display());
+        }
+        if accounts == 0 {
+            text.push_str(
+                "Next, in another window:\n  passerelle account add you@example.org --imap imap.example.org --smtp \
+                 smtp.example.org\n",
+            );
+        }
+        say(&text);
+    };
+    app::serve(config, store, tls, Box::new(ready)).await.map_err(Error::Serve)
+}
+
+fn certificate_names(config: &Config) -> Vec<passerelle::model::Host> {
+    [std::slice::from_ref(&config.hostname), &config.certificate.names].concat()
+}
+
+fn listeners(text: &mut String, listen: &Listen) {
+    let kinds =
+        [("IMAP", &listen.imap), ("SMTP", &listen.smtp), ("IMAP, TLS", &listen.imaps), ("SMTP, TLS", &listen.smtps)];
+    for (name, Listeners(addresses)) in kinds {
+        for address in addresses {
+            let _ = writeln!(text, "  {name:<10}{address}");
+        }
+    }
+    for address in [&listen.imap, &listen.smtp].into_iter().flat_map(|Listeners(addresses)| addresses) {
+        if !address.ip().is_loopback() {
+            let _ = writeln!(text, "warning: passwords and mail cross the network in clear: {address}");
+        }
+    }
+}
+
+/// Logs go to standard error. No level shows a secret: those types do not print.
+fn start_log(log: &Log) {
+    // Only our own lines below warnings: those of the libraries may hold what crossed the wire.
+    let filter = EnvFilter::new(format!("warn,passerelle={}", log.level.as_str()));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only if a log was started before.
+    let _ = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}

@@ -1,0 +1,142 @@
+//! The use cases, a file a noun: what the command line and the console let people do.
+//!
+//! Words for people are theirs to choose; here stand the answers, ready to be shown or written as JSON. Nothing here
+//! prints, prompts or reads the environment.
+
+pub mod account;
+pub mod folder;
+pub mod login;
+pub mod user;
+
+use crate::{
+    failure::{Failure, Unreachable},
+    model::{Address, Endpoint},
+    store,
+    upstream::Refusal,
+};
+use serde::Serialize;
+use std::fmt;
+
+/// The two services of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    Imap,
+    Smtp,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Imap => "imap",
+            Self::Smtp => "smtp",
+        })
+    }
+}
+
+/// Why a use case did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More than one account, and none was named.
+    #[error("there is more than one account, and none was named")]
+    AccountNotNamed,
+    /// The label gives no login name.
+    #[error("the label makes no login name: {0}")]
+    Label(String),
+    /// There is no such account.
+    #[error("there is no account with this address: {0}")]
+    NoAccount(Address),
+    /// There is no account at all.
+    #[error("there is no account yet")]
+    NoAccountYet,
+    /// There is no such user.
+    #[error("there is no user of this name: {0}")]
+    NoUser(String),
+    /// One of the provider's services did not let us in, or both. Nothing was stored.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Refused>),
+    /// What is kept.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Which service did not let us in, and why.
+#[derive(Debug)]
+pub struct Refused {
+    pub service: Service,
+    pub endpoint: Endpoint,
+    pub failure: Failure,
+    /// The provider's own words.
+    pub words: Option<String>,
+}
+
+impl Refused {
+    fn by(service: Service, endpoint: &Endpoint, refusal: Refusal) -> Self {
+        let Refusal { failure, words } = refusal;
+        Self { service, endpoint: endpoint.clone(), failure, words }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.service, self.endpoint, self.failure)?;
+        // The provider's words are not ours to trust: what would move a cursor is left out.
+        match &self.words {
+            Some(words) => write!(f, ": {}", words.replace(char::is_control, " ")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error {
+    /// What mends it, for people.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::AccountNotNamed | Self::NoAccount(_) => Some("`passerelle account list` shows all".to_owned()),
+            Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
+            Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
+            Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
+            Self::Refused(refused) => refused.iter().find_map(Refused::hint),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
+impl Refused {
+    fn hint(&self) -> Option<String> {
+        let service = self.service;
+        let reason = match &self.failure {
+            Failure::ProviderUnreachable(reason) => reason,
+            Failure::SignInRefused => {
+                return Some(
+                    "check the password, and --user if the provider knows you by another name; some providers want an \
+                     app password made on their security page"
+                        .to_owned(),
+                );
+            }
+            _ => return None,
+        };
+        Some(match reason {
+            Unreachable::CertificateUnknown => {
+                "if the provider has an authority of its own, give its certificate: `--certificates ca=FILE`".to_owned()
+            }
+            Unreachable::CertificateName => {
+                format!("use the name that the certificate is for with --{service}; the provider's help page says it")
+            }
+            Unreachable::CertificateTime => {
+                "check the clock of this machine; else the provider must renew its certificate".to_owned()
+            }
+            Unreachable::NameUnknown => format!("check the spelling behind --{service}, and this machine's DNS"),
+            Unreachable::NoStarttls => format!("try `--{service}-security tls`"),
+            Unreachable::Ourselves => format!("--{service} takes the provider's host, not the bridge's own address"),
+            Unreachable::Refused | Unreachable::TimedOut => {
+                format!("check host and port behind --{service}, and that no firewall stands between")
+            }
+            Unreachable::Tls | Unreachable::Lost => {
+                format!("check that the port behind --{service} fits `--{service}-security {}`", self.endpoint.security)
+            }
+            Unreachable::Unavailable => "try again later".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! The command line as people and scripts meet it: words, JSON, exit codes, and what is on disk after a first start.
+
+use serde_json::Value;
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// Runs the binary in a state directory of its own, with this on standard input.
+fn run(state: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_passerelle"))
+        .args(arguments)
+        .env_clear()
+        .env("PASSERELLE_STATE", state)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("run");
+    // A command that does not read its input closes it.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("ended")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn json(state: &Path, arguments: &[&str], input: &str) -> Value {
+    let output = run(state, &[arguments, &["--json"]].concat(), input);
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+const ADD: [&str; 9] = [
+    "account",
+    "add",
+    "alice@example.test",
+    "--imap",
+    "imap.example.test",
+    "--smtp",
+    "smtp.example.test:2525",
+    "--unchecked",
+    "--password-stdin",
+];
+
+#[test]
+fn help_says_what_to_type_and_what_the_exit_codes_mean() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("state");
+    let help = stdout(&run(&state, &["--help"], ""));
+    for words in
+        ["passerelle serve", "passerelle account add", "Exit codes:", "  3  the configuration is wrong", "--state"]
+    {
+        assert!(help.contains(words), "{words:?} in {help}");
+    }
+    let help = stdout(&run(&state, &["account", "add", "--help"], ""));
+    for words in ["--imap-security", "ca=FILE", "--password-stdin", "Nothing is stored unless both let us in"] {
+        assert!(help.contains(words), "{words:?} in {help}");
+    }
+    let version = stdout(&run(&state, &["--version"], ""));
+    assert_eq!(version, format!("passerelle {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(!state.exists(), "asking for help makes no state");
+}
+
+#[test]
+fn an_account_is_added_shown_and_removed() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("state");
+    let added = run(&state, &ADD, "open sesame\r\n");
+    let text = stdout(&added);
+    assert!(added.status.success(), "{}", stderr(&added));
+    assert!(text.contains("alice@example.test is added without a sign-in"), "{text}");
+    assert!(text.contains("  IMAP server   127.0.0.1   port 1143   no encryption\n"), "{text}");
+    assert!(text.contains("  user name     alice@example.test\n"), "{text}");
+    assert!(!text.contains("open sesame"));
+    let password = text.lines().find_map(|line| line.trim().strip_prefix("password")).expect("a password").trim();
+    assert_eq!(password.len(), 31);
+
+    let list = json(&state, &["account", "list"], "");
+    assert_eq!(list[0]["address"], "alice@example.test");
+    assert_eq!(list[0]["owner"], "admin");
+    assert_eq!(list[0]["imap"]["host"], "imap.example.test");
+    assert_eq!(list[0]["imap"]["port"], 993);
+    assert_eq!(list[0]["smtp"]["port"], 2525);
+    assert_eq!(list[0]["smtp"]["security"], "tls");
+    assert_eq!(list[0]["checked_at"], Value::Null);
+    assert_eq!(list[0]["logins"][0]["name"], "alice@example.test");
+    assert!(!list.to_string().contains(password) && !list.to_string().contains("sesame"));
+
+    let again = run(&state, &ADD, "open sesame\n");
+    assert_eq!(again.status.code(), Some(6));
+    assert!(
+        stderr(&again).starts_with("error: there is already an account with this address: alice@example.test\nhint: ")
+    );
+
+    let removed = json(&state, &["account", "remove", "Alice@example.test"], "");
+    assert_eq!(removed["removed"], "Alice@example.test");
+    let gone = run(&state, &["account", "show", "alice@example.test"], "");
+    assert_eq!(gone.status.code(), Some(5));
+    assert_eq!(
+        stderr(&gone),
+        "error: there is no account with this address: alice@example.test\nhint: `passerelle account list` shows all\n"
+    );
+}
+
+#[test]
+fn logins_are_made_listed_and_revoked() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path();
+    assert_eq!(run(state, &["login", "add"], "").status.code(), Some(5));
+    json(state, &ADD, "x");
+    let made = json(state, &["login", "add", "--label", "crm"], "");
+    assert_eq!(made["login"], "alice+crm@example.test");
+    assert_eq!(made["connect"].as_array().map(Vec::len), Some(4));
+    assert_eq!(
+        made["connect"][0],
+        serde_json::json!({"protocol": "imap", "host": "127.0.0.1", "port": 1143, "security": "none"})
+    );
+    let named = json(state, &["login", "add", "alice@example.test", "--name", "vtiger"], "");
+    assert_eq!(named["login"], "vtiger");
+    assert_eq!(run(state, &["login", "add", "--name", "VTIGER"], "").status.code(), Some(6));
+    assert_eq!(run(state, &["login", "add", "--label", "a b"], "").status.code(), Some(2));
+    assert_eq!(run(state, &["login", "add", "--label", "a", "--name", "b"], "").status.code(), Some(2));
+
+    json(state, &["login", "revoke", "vtiger"], "");
+    assert_eq!(run(state, &["login", "revoke", "vtiger"], "").status.code(), Some(5));
+    let list = json(state, &["login", "list"], "");
+    let in_force = |login: &&Value| login["revoked_at"] == Value::Null;
+    assert_eq!(list.as_array().map(|list| (list.len(), list.iter().filter(in_force).count())), Some((3, 2)));
+}
+
+#[test]
+fn a_dangerous_choice_is_said_wherever_the_account_is_shown() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path();
+    let add = [&ADD[..], &["--certificates", "accept-any", "--imap-security", "none"]].concat();
+    for arguments in [&add[..], &["account", "list"], &["account", "show", "alice@example.test"]] {
+        let text = stdout(&run(state, arguments, "x"));
+        assert!(text.contains("warning: ") && text.contains("any certificate is accepted"), "{arguments:?}: {text}");
+        assert!(text.contains("is not encrypted"), "{arguments:?}: {text}");
+    }
+    let shown = json(state, &["account", "show", "alice@example.test"], "");
+    assert_eq!(shown["warnings"].as_array().map(Vec::len), Some(2));
+    assert_eq!(shown["certificates"], "accept-any");
+}
+
+#[test]
+fn what_cannot_be_understood_ends_with_2() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("state");
+    let wrong: [&[&str]; 8] = [
+        &[],
+        &["sing"],
+        &["account", "show", "no-address"],
+        &["account", "add", "a@b.test", "--imap", "a b", "--smtp", "c"],
+        &["account", "add", "a@b.test", "--imap", "a:0", "--smtp", "c", "--password-stdin"],
+        &["account", "add", "a@b.test", "--imap", "a", "--smtp", "c", "--certificates", "ca=/no/such/file"],
+        &["account", "add", "a@b.test", "--imap", "a", "--smtp", "c", "--certificates", "any"],
+        &["account", "add", "a@b.test", "--imap", "a", "--smtp", "c", "--password-stdin"],
+    ];
+    for arguments in wrong {
+        assert_eq!(run(&state, arguments, "").status.code(), Some(2), "{arguments:?}");
+    }
+    assert!(!state.exists(), "nothing is made before the command is understood");
+}
+
+#[test]
+fn a_state_that_cannot_be_used_ends_with_7() {
+    let root = tempfile::tempdir().expect("a directory");
+    let file = root.path().join("file");
+    std::fs::write(&file, "x").expect("written");
+    let refused = run(&file, &["account", "list"], "");
+    assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
+
+    let state = root.path().join("state");
+    json(&state, &ADD, "x");
+    std::fs::remove_file(state.join("master.key")).expect("removed");
+    let refused = run(&state, &["account", "list", "--json"], "");
+    assert_eq!(refused.status.code(), Some(7));
+    let error: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
+    assert_eq!(error["exit"], 7);
+    assert!(error["error"].as_str().is_some_and(|text| text.starts_with("the key file is missing")), "{error}");
+    assert!(error["hint"].as_str().is_some_and(|text| text.starts_with("put back the key file")), "{error}");
+}
+
+#[test]
+fn the_configuration_is_shown_as_it_can_be_written() {
+    let root = tempfile::tempdir().expect("a directory");
+    let shown = run(root.path(), &["config", "show"], "");
+    let file = root.path().join("passerelle.toml");
+    std::fs::write(&file, &shown.stdout).expect("written");
+    let checked = json(root.path(), &["config", "check"], "");
+    assert_eq!(checked["file"], file.display().to_string());
+    let shown = json(root.path(), &["config", "show"], "");
+    assert_eq!(shown["config"]["listen"]["imap"], "127.0.0.1:1143");
+    assert_eq!(shown["config"]["timeouts"]["end-of-data"], "10m");
+}

@@ -1,0 +1,47 @@
+//! Wrong configurations: a folder of `tests/configs` each, with the message awaited.
+//!
+//! `PASSERELLE_TEST_WRITE=1` writes the messages anew, to be read before they are committed.
+
+use std::{path::Path, process::Command};
+
+fn check(folder: &Path, file: &str) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_passerelle"))
+        .current_dir(folder)
+        .args(["config", "check", "--state", "no-such-state", "--config", file])
+        .output()
+        .expect("run");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn each_mistake_is_said_with_its_place_and_a_hint() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configs");
+    let mut folders: Vec<_> =
+        std::fs::read_dir(root).expect("list").map(|entry| entry.expect("an entry").path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 10);
+    for folder in folders {
+        let (code, message) = check(&folder, "config.toml");
+        assert_eq!(code, Some(3), "{}: {message}", folder.display());
+        let golden = folder.join("error");
+        if std::env::var_os("PASSERELLE_TEST_WRITE").is_some() {
+            std::fs::write(&golden, &message).expect("written");
+        }
+        let awaited = std::fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(message, awaited, "{}", folder.display());
+        assert!(message.starts_with("error: config.toml") && message.contains("\nhint: "), "{message}");
+    }
+}
+
+#[test]
+fn the_sample_is_good() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    assert_eq!(check(&folder, "passerelle.toml"), (Some(0), String::new()));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said() {
+    let (code, message) = check(Path::new(env!("CARGO_MANIFEST_DIR")), "no-such-file.toml");
+    assert_eq!(code, Some(3));
+    assert!(message.starts_with("error: cannot read the configuration: no-such-file.toml"), "{message}");
+}
