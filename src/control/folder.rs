@@ -86,6 +86,7 @@ mod tests {
             prefix: b"INBOX.".to_vec(),
             delimiter: Some(b'.'),
             folders: vec![folder("INBOX", None), folder("INBOX.&AMk-l&AOk-ments envoy&AOk-s", Some(Role::Sent))],
+            gone: Vec::new(),
         };
         let rows = rows(AccountId(1), &table, &[]);
         let names: Vec<_> = rows.iter().map(|row| (row.local.as_str(), row.remote.as_str(), row.role)).collect();

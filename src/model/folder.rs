@@ -58,4 +58,6 @@ pub struct FolderTable {
     pub delimiter: Option<u8>,
     /// In the provider's order, names unique.
     pub folders: Vec<Folder>,
+    /// Names that are subscribed and no mailbox any more: LSUB tells them all the same (RFC 3501 6.3.9).
+    pub gone: Vec<RemoteName>,
 }

@@ -25,8 +25,6 @@ pub struct FolderReading {
     index: HashMap<RemoteName, usize>,
     subscribed: HashSet<RemoteName>,
     octets: usize,
-    /// Whether `\Subscribed` comes with LIST.
-    extended: bool,
     lsub_failed: bool,
 }
 
@@ -50,21 +48,17 @@ impl FolderReading {
     /// Begins, and says what to send. All at once: no answer decides what is asked next.
     #[must_use]
     pub fn begin(capabilities: &Capabilities) -> (Self, Vec<u8>) {
-        let extended = capabilities.has("LIST-EXTENDED");
         let mut lines = Vec::new();
         if capabilities.has("NAMESPACE") {
             lines.extend_from_slice(&[NAMESPACE, b" NAMESPACE\r\n"].concat());
         }
-        let returns: &[u8] = match (extended, capabilities.has("SPECIAL-USE")) {
-            (true, true) => b" RETURN (SPECIAL-USE SUBSCRIBED)",
-            (true, false) => b" RETURN (SUBSCRIBED)",
-            (false, _) => b"",
-        };
+        // Most tell special uses in plain LIST; with both extensions they may wait to be asked (RFC 6154 section 5).
+        let extended = capabilities.has("LIST-EXTENDED") && capabilities.has("SPECIAL-USE");
+        let returns: &[u8] = if extended { b" RETURN (SPECIAL-USE)" } else { b"" };
         lines.extend_from_slice(&[LIST, b" LIST \"\" \"*\"", returns, b"\r\n"].concat());
-        if !extended {
-            lines.extend_from_slice(&[LSUB, b" LSUB \"\" \"*\"\r\n"].concat());
-        }
-        (Self { extended, ..Self::default() }, lines)
+        // Of an extended LIST the subscribed names that are no mailbox would have to be asked for too.
+        lines.extend_from_slice(&[LSUB, b" LSUB \"\" \"*\"\r\n"].concat());
+        (Self::default(), lines)
     }
 
     /// Takes one whole response, its literals included.
@@ -88,7 +82,6 @@ impl FolderReading {
     fn ended(&mut self, tag: &[u8], condition: Condition) -> Result<Progress, Misbehaviour> {
         match tag {
             LIST if condition != Condition::Ok => Err(Misbehaviour::Syntax),
-            LIST if self.extended => Ok(Progress::Done),
             LSUB => {
                 self.lsub_failed = condition != Condition::Ok;
                 Ok(Progress::Done)
@@ -104,9 +97,6 @@ impl FolderReading {
         // A name that could end a line is hidden, not passed (rule R10); so is the empty name, the root.
         let Ok(name) = RemoteName::parse(&name) else { return Ok(Progress::Taken) };
         self.delimiter = self.delimiter.or(listed.delimiter);
-        if listed.subscribed {
-            self.subscribed.insert(name.clone());
-        }
         if listed.nonexistent || self.index.contains_key(&name) {
             return Ok(Progress::Taken);
         }
@@ -123,8 +113,12 @@ impl FolderReading {
         let listed = response::listed(octets, rest)?;
         // `\Noselect` in LSUB: only a child is subscribed (RFC 3501 6.3.9).
         if let (Ok(name), false) = (RemoteName::parse(&listed.name.value(octets)), listed.attributes.no_select)
-            && self.subscribed.len() < FOLDERS_MAX
+            && !self.subscribed.contains(&name)
         {
+            self.octets += name.as_bytes().len();
+            if self.subscribed.len() == FOLDERS_MAX || self.octets > FOLDER_NAMES_MAX {
+                return Err(Misbehaviour::TooManyLines);
+            }
             self.subscribed.insert(name);
         }
         Ok(Progress::Taken)
@@ -135,11 +129,15 @@ impl FolderReading {
     pub fn finish(mut self) -> FolderTable {
         let (prefix, delimiter) = self.namespaces.personal.first().cloned().unwrap_or((Vec::new(), self.delimiter));
         let foreign: Vec<_> = self.namespaces.foreign.iter().filter(|prefix| !prefix.is_empty()).collect();
-        self.folders.retain(|folder| !foreign.iter().any(|prefix| folder.name.as_bytes().starts_with(prefix)));
+        let is_foreign = |name: &RemoteName| foreign.iter().any(|prefix| name.as_bytes().starts_with(prefix));
+        self.folders.retain(|folder| !is_foreign(&folder.name));
         for folder in &mut self.folders {
             folder.subscribed = self.lsub_failed || self.subscribed.contains(&folder.name);
         }
-        FolderTable { prefix, delimiter: delimiter.or(self.delimiter), folders: self.folders }
+        let mut gone: Vec<_> = self.subscribed.into_iter().filter(|name| !self.index.contains_key(name)).collect();
+        gone.retain(|name| !is_foreign(name));
+        gone.sort();
+        FolderTable { prefix, delimiter: delimiter.or(self.delimiter), folders: self.folders, gone }
     }
 }
 
@@ -192,17 +190,29 @@ mod tests {
     }
 
     #[test]
-    fn an_extended_list_says_all_at_once() {
+    fn subscribed_names_that_are_no_mailbox_are_told() {
         let table = read(
             b"NAMESPACE LIST-EXTENDED SPECIAL-USE",
-            &[b"* LIST (\\Subscribed \\Sent) \"/\" \"[Gmail]/x\"", b"* LIST (\\NonExistent) \"/\" gone", b"PSRLl OK"],
+            &[
+                b"* LIST (\\Sent) \"/\" \"[Gmail]/x\"",
+                b"* LIST (\\NonExistent) \"/\" gone",
+                b"PSRLl OK",
+                b"* LSUB () \"/\" gone",
+                b"* LSUB () \"/\" \"[Gmail]/x\"",
+                b"PSRLs OK",
+            ],
         );
-        assert_eq!(names(&table.expect("read")), ["[Gmail]/x+"]);
+        let table = table.expect("read");
+        assert_eq!(names(&table), ["[Gmail]/x+"]);
+        assert_eq!(table.gone, [RemoteName::parse(b"gone").expect("a name")]);
     }
 
     #[test]
     fn names_that_could_end_a_line_are_hidden() {
-        let table = read(b"LIST-EXTENDED", &[b"* LIST () \"/\" {4}\r\na\r\nb", b"* LIST () \"/\" \"\"", b"PSRLl OK"]);
+        let table = read(
+            b"LIST-EXTENDED",
+            &[b"* LIST () \"/\" {4}\r\na\r\nb", b"* LIST () \"/\" \"\"", b"PSRLl OK", b"PSRLs OK"],
+        );
         assert!(table.expect("read").folders.is_empty());
     }
 

@@ -25,6 +25,8 @@ pub struct Entry {
     pub has_children: bool,
     pub role: Option<Role>,
     pub subscribed: bool,
+    /// Subscribed, and no mailbox any more.
+    gone: bool,
     /// None for a node of the tree that only its children imply.
     remote: Option<RemoteName>,
 }
@@ -72,12 +74,20 @@ impl Namespace {
                 has_children: false,
                 role: roles.get(&folder.name).copied(),
                 subscribed: folder.subscribed,
+                gone: false,
                 remote: Some(folder.name.clone()),
             });
         }
         self.add_implied_parents();
+        for local in table.gone.iter().filter_map(|name| self.map.to_local(name)) {
+            let attributes = Attributes { no_select: true, ..Attributes::default() };
+            let subscribed = true;
+            let entry =
+                Entry { local, attributes, has_children: false, role: None, subscribed, gone: true, remote: None };
+            self.entries.push(entry);
+        }
         self.entries.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.local.cmp(&b.local)));
-        for (index, entry) in self.entries.iter().enumerate() {
+        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| !entry.gone) {
             self.by_local.insert(entry.local.clone(), index);
             if let Some(remote) = &entry.remote {
                 self.by_remote.insert(remote.clone(), index);
@@ -99,6 +109,7 @@ impl Namespace {
                 has_children: true,
                 role: None,
                 subscribed: false,
+                gone: false,
                 remote: None,
             });
         }
@@ -140,8 +151,13 @@ impl Namespace {
     /// exist only through their children.
     pub fn list<'a>(&'a self, pattern: &'a [u8]) -> impl Iterator<Item = &'a Entry> {
         let levels = pattern.last() == Some(&b'%');
-        let matches = move |entry: &&Entry| pattern::matches(pattern, entry.local.as_bytes(), LocalName::DELIMITER);
-        self.entries.iter().filter(move |entry| levels || entry.remote.is_some()).filter(matches)
+        let told = move |entry: &&Entry| !entry.gone && (levels || entry.remote.is_some());
+        self.entries.iter().filter(told).filter(move |entry| entry.matches(pattern))
+    }
+
+    /// What LSUB answers (RFC 3501 6.3.9): subscribed names, whether they are mailboxes or not.
+    pub fn lsub<'a>(&'a self, pattern: &'a [u8]) -> impl Iterator<Item = &'a Entry> {
+        self.entries.iter().filter(|entry| entry.subscribed).filter(move |entry| entry.matches(pattern))
     }
 
     /// The account whose mailboxes these are.
@@ -152,6 +168,10 @@ impl Namespace {
 }
 
 impl Entry {
+    fn matches(&self, pattern: &[u8]) -> bool {
+        pattern::matches(pattern, self.local.as_bytes(), LocalName::DELIMITER)
+    }
+
     /// The provider's name, for people who set the map; None for an implied node.
     #[must_use]
     pub fn remote(&self) -> Option<&RemoteName> {
@@ -197,7 +217,12 @@ mod tests {
             role: *role,
             subscribed: true,
         });
-        let table = FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders: folders.collect() };
+        let table = FolderTable {
+            prefix: prefix.into(),
+            delimiter: Some(delimiter),
+            folders: folders.collect(),
+            ..FolderTable::default()
+        };
         Namespace::new(AccountId(1), &table, &[])
     }
 
@@ -246,6 +271,16 @@ mod tests {
         for local in ["Zebra", "INBOX.Zebra/a", "shared.x", "shared/x", "Nope"] {
             assert_eq!(remote_of(&ovh(), local), None, "{local}");
         }
+    }
+
+    #[test]
+    fn names_that_are_only_subscribed_stand_in_lsub_alone() {
+        let gone = vec![RemoteName::parse(b"INBOX.Old").expect("a name")];
+        let table = FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), gone, ..FolderTable::default() };
+        let namespace = Namespace::new(AccountId(1), &table, &[]);
+        assert_eq!(namespace.lsub(b"*").map(|entry| entry.local.as_str()).collect::<Vec<_>>(), ["Old"]);
+        assert_eq!(listed(&namespace, "%"), Vec::<String>::new());
+        assert_eq!(remote_of(&namespace, "Old"), None);
     }
 
     #[test]

@@ -103,7 +103,12 @@ mod tests {
             role: *role,
             subscribed: true,
         });
-        FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders: folders.collect() }
+        FolderTable {
+            prefix: prefix.into(),
+            delimiter: Some(delimiter),
+            folders: folders.collect(),
+            ..FolderTable::default()
+        }
     }
 
     fn found(table: &FolderTable, role: Role) -> Option<String> {

@@ -6,13 +6,13 @@
     reason = "tests read clocks and the environment, and print"
 )]
 
-// mod clients; // waits for `serve` and `account add`
+mod account;
+mod cli;
+mod clients;
+mod config;
 mod dialogue;
 mod harness;
 mod lab;
 mod layers;
 // mod readme; // waits for the README and `serve`
-mod account;
-mod cli;
-mod config;
 mod store;

@@ -79,10 +79,14 @@ pub(super) fn list(verb: Verb, namespace: &Namespace, pattern: &[u8], client: &m
         client.extend_from_slice(format!("* {} (\\Noselect) \"/\" \"\"\r\n", verb.name()).as_bytes());
         return;
     }
-    for entry in namespace.list(pattern).filter(|entry| verb != Verb::Lsub || entry.subscribed) {
+    let mut tell = |entry: &Entry| {
         client.extend_from_slice(format!("* {} ({}) \"/\" ", verb.name(), attributes(verb, entry)).as_bytes());
         write_string(entry.local.as_bytes(), false, client);
         client.extend_from_slice(b"\r\n");
+    };
+    match verb {
+        Verb::Lsub => namespace.lsub(pattern).for_each(&mut tell),
+        _ => namespace.list(pattern).for_each(&mut tell),
     }
 }
 

@@ -393,10 +393,10 @@ mod tests {
             &[
                 "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=PLAIN] Hello\r\n",
                 "* CAPABILITY IMAP4rev1 LIST-EXTENDED\r\nPSRL OK alice authenticated (Success)\r\n",
-                "* LIST (\\Subscribed) \"/\" {5}\r\nINBOX\r\nPSRLl OK\r\n",
+                "* LIST () \"/\" {5}\r\nINBOX\r\nPSRLl OK\r\nPSRLs OK\r\n",
             ],
         );
-        assert_eq!(said, "PSRL AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==|PSRLl LIST \"\" \"*\" RETURN (SUBSCRIBED)|.");
+        assert_eq!(said, "PSRL AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==|PSRLl LIST \"\" \"*\"|PSRLs LSUB \"\" \"*\"|.");
         assert_eq!(result, Ok(()));
     }
 

@@ -165,8 +165,6 @@ fn is_code_name(name: &[u8]) -> bool {
 pub struct Listed {
     pub attributes: Attributes,
     pub role: Option<Role>,
-    /// `\Subscribed` of RFC 5258.
-    pub subscribed: bool,
     /// `\NonExistent` of RFC 5258: a name that is only subscribed, or only a parent.
     pub nonexistent: bool,
     pub delimiter: Option<u8>,
@@ -201,7 +199,6 @@ pub fn listed(octets: &[u8], rest: usize) -> Result<Listed, Misbehaviour> {
     Ok(Listed {
         attributes: Attributes { no_select: nonexistent || has("\\Noselect"), no_inferiors: has("\\Noinferiors") },
         role: Role::ALL.into_iter().find(|role| has(role.attribute())),
-        subscribed: has("\\Subscribed"),
         nonexistent,
         delimiter,
         name,
