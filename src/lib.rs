@@ -1,6 +1,55 @@
 //! Passerelle: the mail server on localhost that a legacy CRM talks to, whatever company hosts the mailbox.
 //!
-//! (The architecture in two screens follows as the parts land.)
+//! # The house
+//! A layer uses those below it, never those above (`tests/it/layers.rs` holds it so). Below the line nothing does I/O,
+//! reads a clock or draws a random number: those layers build alone (`--no-default-features`).
+//! ```text
+//! main · cli               words for people: flags, help, exit codes
+//! app                      composition root: configuration and store into listeners, gates, sessions; drain
+//! listener · session       sockets of clients; the one driver of relays
+//! control · config         use cases of the command line; configuration
+//! upstream                 dial, TLS, the driver of openings, gates
+//! store · local_tls        what is kept, and sealed; the certificate that clients see
+//! ------------------------ pure below this line ------------------------
+//! relay                    protocol machines: octets and events in, octets and requests out
+//! rules                    names, capabilities, what may pass, UIDVALIDITY
+//! wire                     octets and RFC grammar: framing, tokens, encodings
+//! model · failure          the vocabulary; what went wrong and what each protocol says of it
+//! ```
+//! A [`relay::Relay`] stands between one client and its lanes. It never waits: it puts requests into its
+//! [`relay::Outbox`] (is this login good? a lane, please; what UIDVALIDITY may be told?) and goes on when the driver
+//! brings the answer. So a dialogue file can play any protocol against it without a socket, cut as it likes.
+//!
+//! What the sessions of an account share stands in its gate ([`upstream::Gates`]): places at the provider, the folder
+//! table, the generation that ends them all when credentials change. A lane is leased; dropping it closes it.
+//!
+//! # The way of one IMAP command
+//! `a2 SELECT "Sent"` comes in on 127.0.0.1:1143.
+//! 1. `session` reads what there is (at most 16 KiB) and gives it to `relay::imap`.
+//! 2. `wire::imap::framer` finds the line; `wire::imap::command` reads tag, verb and where the mailbox name stands. A verb
+//!    that is in no list, or a name that is not found, gets `BAD` and never leaves.
+//! 3. `relay::imap::dispatch` waits until nothing is pending (SELECT is exclusive), resolves `Sent` in the
+//!    [`rules::namespace::Namespace`] to `INBOX.Sent`, splices that in, and puts `a2 SELECT "INBOX.Sent"` into the
+//!    lane's outbox. All other octets of the line are the client's own.
+//! 4. The provider answers. `relay::imap::lane` passes FLAGS, EXISTS and RECENT as they come, holds
+//!    `* OK [UIDVALIDITY 7]` until the store has committed what to tell for it, cuts `[HIGHESTMODSEQ 9]`, drops what is
+//!    in no list, and ends with `a2 OK [READ-WRITE] SELECT completed`.
+//!
+//! Messages are octets of literals: they go from buffer to buffer, and no relay looks into them or holds them.
+//!
+//! # The way of one message
+//! 1. `AUTH PLAIN …` is judged by the store; then a lane to the provider's submission port opens, and only then the client
+//!    hears 235.
+//! 2. MAIL and RCPT go to the provider in the client's own octets; its replies come back with its own words.
+//! 3. After 354, `wire::dot` passes the octets, still dot-stuffed, and refuses a stray CR or LF. It holds back the end mark:
+//!    that is a step of its own, so that what must be on disk first can be.
+//! 4. Our 250 is the provider's 250. If the lane is lost after the end mark, nobody knows whether the message was sent:
+//!    the client hears 451, and the log says that it may be sent twice.
+//!
+//! # When something fails
+//! A [`failure::Failure`] says who is at fault; `failure` alone turns it into replies. Our own trouble, and the provider's
+//! refusal *of us*, are transient towards the CRM. A relay that ends with a failure says its last words only where the
+//! client stands between two answers: half an answer is never completed by words of ours.
 
 #![forbid(unsafe_code)]
 #![warn(rust_2018_idioms, unreachable_pub, clippy::await_holding_lock)]

@@ -14,5 +14,5 @@ mod dialogue;
 mod harness;
 mod lab;
 mod layers;
-// mod readme; // waits for the README and `serve`
+mod readme;
 mod store;
