@@ -210,6 +210,7 @@ impl Failure {
     /// One sentence for whoever reads the CRM's error: why, and what to do.
     fn words(&self) -> &'static str {
         match self {
+            Self::Busy(Cap::Logins) => "Too many refused logins on this connection",
             Self::Busy(_) => "The mail bridge is busy, try again in a moment",
             Self::ClientMisbehaved(Misbehaviour::BareLineEnd) => "Lines must end with CR LF, nothing was done",
             Self::ClientMisbehaved(Misbehaviour::Http) => "This port speaks mail, not HTTP",
