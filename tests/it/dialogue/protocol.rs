@@ -1,0 +1,113 @@
+//! What differs by protocol: the relay, and the facts of a lane. Folder tables of real providers, by name.
+
+use passerelle::{
+    model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role},
+    relay::{Admission, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
+    rules::namespace::Namespace,
+    wire::{
+        imap::{response::capabilities, utf7},
+        smtp::{Extensions, ReplyReader},
+    },
+};
+use std::sync::Arc;
+
+/// The account that every good verdict of a dialogue opens.
+pub const ACCOUNT: AccountId = AccountId(1);
+const ADDRESS: &str = "alice@example.test";
+
+/// A folder of `tests/dialogues` each.
+pub enum Protocol {
+    Imap,
+    Smtp,
+}
+
+impl Protocol {
+    pub fn of(folder: &str) -> Option<Self> {
+        match folder {
+            "imap" => Some(Self::Imap),
+            "smtp" => Some(Self::Smtp),
+            _ => None,
+        }
+    }
+
+    pub fn relay(&self, secured: bool) -> Box<dyn Relay> {
+        let facts = SessionFacts { hostname: "bridge.test".into(), secured, message_max: 1000 };
+        match self {
+            Self::Imap => Box::new(ImapRelay::new(facts)),
+            Self::Smtp => Box::new(SmtpRelay::new(facts)),
+        }
+    }
+
+    /// The facts of a lane, from the words behind `? lane => ok`: of IMAP a folder table and capabilities, of SMTP
+    /// extensions.
+    pub fn facts(&self, words: &[&str]) -> LaneFacts {
+        match self {
+            Self::Imap => {
+                let (folders, words) = words.split_first().expect("a folder table");
+                let capabilities = capabilities(words.join(" ").as_bytes());
+                LaneFacts::Imap { capabilities, namespace: namespace(&table(folders)) }
+            }
+            Self::Smtp => {
+                let hello =
+                    words.iter().fold("250-mx".to_owned(), |hello, word| hello + "\r\n250-" + &word.replace('=', " "));
+                let hello = hello + "\r\n250 OK\r\n";
+                let reply = ReplyReader::default().read(&mut hello.as_bytes());
+                let reply = reply.expect("the words make a reply").expect("a whole one");
+                LaneFacts::Smtp { extensions: Extensions::read(&reply) }
+            }
+        }
+    }
+}
+
+pub fn admission() -> Admission {
+    Admission { account: ACCOUNT, address: Address::parse(ADDRESS).expect("an address") }
+}
+
+pub fn namespace(table: &FolderTable) -> Arc<Namespace> {
+    Arc::new(Namespace::new(ACCOUNT, table, &[]))
+}
+
+/// The folder table of a provider.
+pub fn table(provider: &str) -> FolderTable {
+    let (prefix, delimiter, names): (&str, u8, &[(&str, Option<Role>)]) = match provider {
+        "gmail-fr" => (
+            "",
+            b'/',
+            &[
+                ("INBOX", None),
+                ("[Gmail]/Messages envoyés", Some(Role::Sent)),
+                ("[Gmail]/Brouillons", Some(Role::Drafts)),
+                ("[Gmail]/Corbeille", Some(Role::Trash)),
+                ("[Gmail]/Suivis", None),
+            ],
+        ),
+        "identity" => {
+            ("", b'/', &[("INBOX", None), ("Sent", None), ("Trash", None), ("Clients", None), ("Clients/2024", None)])
+        }
+        "ovh" => (
+            "INBOX.",
+            b'.',
+            &[
+                ("INBOX", None),
+                ("INBOX.Sent", None),
+                ("INBOX.Drafts", None),
+                ("INBOX.Trash", None),
+                ("INBOX.Clients.2024", None),
+            ],
+        ),
+        // An old host whose names are no modified UTF-7, and which knows no special-use.
+        "latin" => ("", b'/', &[("INBOX", None)]),
+        _ => panic!("no folder table of this name: {provider}"),
+    };
+    let folder = |name: Vec<u8>, role| Folder {
+        name: RemoteName::parse(&name).expect("a mailbox name"),
+        attributes: Attributes::default(),
+        role,
+        subscribed: true,
+    };
+    let mut folders: Vec<Folder> = names.iter().map(|(name, role)| folder(utf7::encode(name), *role)).collect();
+    if provider == "latin" {
+        folders.push(folder(b"Envoy\xe9s".to_vec(), Some(Role::Sent)));
+    }
+    FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders }
+}
