@@ -242,9 +242,13 @@ impl ImapRelay {
         if self.session.lane_rests() {
             return Ok(());
         }
-        let piece = self.provider.next(input).map_err(Failure::ProviderMisbehaved)?;
-        let Some(piece) = piece else { return Ok(()) };
-        self.session.lane_piece(piece, out)?;
+        let before = input.len();
+        // What was held of a line that streams is given out before anything more of it is taken.
+        while input.len() == before {
+            let piece = self.provider.next(input).map_err(Failure::ProviderMisbehaved)?;
+            let Some(piece) = piece else { return Ok(()) };
+            self.session.lane_piece(piece, out)?;
+        }
         self.session.go_on(out)
     }
 }
