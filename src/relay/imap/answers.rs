@@ -72,21 +72,22 @@ pub(super) fn say(tag: &[u8], condition: &str, code: Option<&str>, words: &[u8],
     client.extend_from_slice(b"\r\n");
 }
 
-/// The answers to LIST, LSUB and XLIST. `pattern` is reference and pattern together.
-pub(super) fn list(verb: Verb, namespace: &Namespace, pattern: &[u8], client: &mut Vec<u8>) {
-    if pattern.is_empty() && verb != Verb::Lsub {
-        // RFC 3501 6.3.8: an empty name asks for the delimiter.
+/// The answers to LIST, LSUB and XLIST.
+pub(super) fn list(verb: Verb, namespace: &Namespace, reference: &[u8], pattern: &[u8], client: &mut Vec<u8>) {
+    if pattern.is_empty() {
+        // RFC 3501 6.3.8: an empty name asks for the delimiter, and for the root of the reference.
         client.extend_from_slice(format!("* {} (\\Noselect) \"/\" \"\"\r\n", verb.name()).as_bytes());
         return;
     }
+    let pattern = [reference, pattern].concat();
     let mut tell = |entry: &Entry| {
         client.extend_from_slice(format!("* {} ({}) \"/\" ", verb.name(), attributes(verb, entry)).as_bytes());
         write_string(entry.local.as_bytes(), false, client);
         client.extend_from_slice(b"\r\n");
     };
     match verb {
-        Verb::Lsub => namespace.lsub(pattern).for_each(&mut tell),
-        _ => namespace.list(pattern).for_each(&mut tell),
+        Verb::Lsub => namespace.lsub(&pattern).for_each(&mut tell),
+        _ => namespace.list(&pattern).for_each(&mut tell),
     }
 }
 

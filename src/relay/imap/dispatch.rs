@@ -56,6 +56,11 @@ impl Command {
         self.octets.get(self.head.tag.clone()).unwrap_or_default()
     }
 
+    /// Whether the answer needs the folder table; `LIST "" ""` asks for the delimiter alone.
+    fn lists_mailboxes(&self) -> bool {
+        matches!(&self.arguments, Arguments::List { pattern, .. } if !pattern.value(&self.octets).is_empty())
+    }
+
     fn value(&self, token: &Token) -> Option<LocalName> {
         LocalName::parse(&token.value(&self.octets)).ok()
     }
@@ -122,7 +127,9 @@ impl Session {
             return self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out);
         }
         match verb {
-            Verb::List | Verb::Lsub | Verb::Xlist if !command.fresh => self.refresh(command, out),
+            Verb::List | Verb::Lsub | Verb::Xlist if !command.fresh && command.lists_mailboxes() => {
+                self.refresh(command, out)
+            }
             Verb::Logout => {
                 self.logout(command.tag(), out);
                 Ok(())
@@ -165,8 +172,8 @@ impl Session {
         let verb = command.head.verb;
         match (&command.arguments, &self.signed) {
             (Arguments::List { reference, pattern }, Some(signed)) => {
-                let pattern = [reference.value(&command.octets), pattern.value(&command.octets)].concat();
-                answers::list(verb, &signed.namespace, &pattern, out.client());
+                let (reference, pattern) = (reference.value(&command.octets), pattern.value(&command.octets));
+                answers::list(verb, &signed.namespace, &reference, &pattern, out.client());
             }
             _ if verb == Verb::Capability => self.capability(out),
             _ => answers::untagged(verb, b"", out.client()),
