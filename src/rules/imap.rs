@@ -2,8 +2,8 @@
 //! none is dropped or cut.
 
 use crate::wire::imap::{
-    response::Kind,
-    token::{Form, Token, write_astring, write_string},
+    response::{Code, Kind},
+    token::{Cursor, Form, Token, write_astring, write_string},
 };
 
 /// What becomes of an untagged response.
@@ -84,6 +84,69 @@ pub fn code_fate(name: &[u8]) -> CodeFate {
         () if is("NONEXISTENT") || PASSED.into_iter().any(is) => CodeFate::Pass,
         () => CodeFate::Cut,
     }
+}
+
+/// A response code as the client may get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToldCode {
+    Cut,
+    Pass(String),
+    /// With a UIDVALIDITY, to be told by the house. `behind` is what follows the number.
+    Validity {
+        name: String,
+        upstream: u32,
+        behind: String,
+    },
+}
+
+/// Reads a code by its own grammar: what is more than that, or less, is cut, for it could hold anything.
+#[must_use]
+pub fn told_code(code: Code<'_>) -> ToldCode {
+    let name = String::from_utf8_lossy(code.name).into_owned();
+    match code_fate(code.name) {
+        CodeFate::Cut => ToldCode::Cut,
+        CodeFate::Pass => match passed_arguments(code) {
+            Some(arguments) if arguments.is_empty() => ToldCode::Pass(name),
+            Some(arguments) => ToldCode::Pass(format!("{name} {}", String::from_utf8_lossy(&arguments))),
+            None => ToldCode::Cut,
+        },
+        fate => match validity(fate, code.arguments) {
+            Some((upstream, behind)) => ToldCode::Validity { name, upstream, behind },
+            None => ToldCode::Cut,
+        },
+    }
+}
+
+/// The arguments of a code that passes; none of those for which no RFC has any.
+fn passed_arguments(code: Code<'_>) -> Option<Vec<u8>> {
+    let is = |word: &str| code.name.eq_ignore_ascii_case(word.as_bytes());
+    let mut cursor = Cursor::new(code.arguments);
+    match () {
+        () if is("UIDNEXT") || is("UNSEEN") => cursor.number().map(drop).ok()?,
+        () if is("PERMANENTFLAGS") => cursor.group(1).map(drop).ok()?,
+        () if is("BADCHARSET") && cursor.peek() == Some(b'(') => cursor.group(1).map(drop).ok()?,
+        () => return Some(Vec::new()),
+    }
+    cursor.end().ok()?;
+    Some(respell(code.arguments))
+}
+
+fn validity(fate: CodeFate, arguments: &[u8]) -> Option<(u32, String)> {
+    let sets = match fate {
+        CodeFate::AppendUid => 1,
+        CodeFate::CopyUid => 2,
+        _ => 0,
+    };
+    let mut cursor = Cursor::new(arguments);
+    let upstream = cursor.number().ok()?;
+    let behind = cursor.rest();
+    for _ in 0..sets {
+        cursor.space().and_then(|()| cursor.sequence_set()).ok()?;
+    }
+    cursor.end().ok()?;
+    let behind = respell(behind);
+    let blank = if behind.is_empty() { "" } else { " " };
+    Some((upstream, format!("{blank}{}", String::from_utf8_lossy(&behind))))
 }
 
 /// Puts `name` in the place of a string, in the string's own form where it can; all other octets stay. A name that the
@@ -173,6 +236,31 @@ mod tests {
     fn words_have_single_blanks() {
         assert_eq!(respell(b" two  words\t "), b"two words?");
         assert_eq!(respell(b""), b"");
+    }
+
+    #[test]
+    fn a_code_is_its_own_grammar_and_no_more() {
+        let told = |name: &'static str, arguments: &'static str| {
+            told_code(Code { name: name.as_bytes(), arguments: arguments.as_bytes() })
+        };
+        let pass = |text: &str| ToldCode::Pass(text.to_owned());
+        let validity = |name: &str, upstream, behind: &str| ToldCode::Validity {
+            name: name.to_owned(),
+            upstream,
+            behind: behind.to_owned(),
+        };
+        assert_eq!(told("PERMANENTFLAGS", "(\\Seen  \\*) "), pass("PERMANENTFLAGS (\\Seen \\*)"));
+        assert_eq!(told("ALERT", "INBOX.Sent"), pass("ALERT"));
+        assert_eq!(told("BADCHARSET", ""), pass("BADCHARSET"));
+        assert_eq!(told("BADCHARSET", "(US-ASCII)"), pass("BADCHARSET (US-ASCII)"));
+        assert_eq!(told("UIDNEXT", "INBOX.Sent"), ToldCode::Cut);
+        assert_eq!(told("UIDVALIDITY", "5"), validity("UIDVALIDITY", 5, ""));
+        assert_eq!(told("UIDVALIDITY", "5 INBOX.Sent"), ToldCode::Cut);
+        assert_eq!(told("UIDVALIDITY", "4294967296"), ToldCode::Cut);
+        assert_eq!(told("AppendUid", "5  7:8"), validity("AppendUid", 5, " 7:8"));
+        assert_eq!(told("APPENDUID", "5"), ToldCode::Cut);
+        assert_eq!(told("COPYUID", "5 1:2 3:4"), validity("COPYUID", 5, " 1:2 3:4"));
+        assert_eq!(told("COPYUID", "5 1:2 x"), ToldCode::Cut);
     }
 
     #[test]

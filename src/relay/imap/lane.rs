@@ -7,7 +7,7 @@ use crate::{
     model::RemoteName,
     relay::{Outbox, Request, folders::Progress},
     rules::{
-        imap::{CodeFate, DataFate, code_fate, data_fate, status_uid_validity},
+        imap::{CodeFate, DataFate, ToldCode, code_fate, data_fate, status_uid_validity, told_code},
         namespace::Route,
     },
     wire::{
@@ -315,15 +315,11 @@ impl Session {
         out: &mut Outbox,
     ) -> Option<Option<String>> {
         let Some(code) = code else { return Some(None) };
-        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        match (code_fate(code.name), route) {
-            (CodeFate::Pass, _) if code.arguments.is_empty() => Some(Some(text(code.name))),
-            (CodeFate::Pass, _) => Some(Some(format!("{} {}", text(code.name), text(code.arguments)))),
-            (CodeFate::AppendUid | CodeFate::CopyUid | CodeFate::UidValidity, Some(route)) => {
-                let mut cursor = Cursor::new(code.arguments);
-                let Ok(upstream) = cursor.number() else { return Some(None) };
+        match (told_code(code), route) {
+            (ToldCode::Pass(text), _) => Some(Some(text)),
+            (ToldCode::Validity { name, upstream, behind }, Some(route)) => {
                 let told = self.uid_validity(route, upstream, octets, out)?;
-                Some(Some(format!("{} {told}{}", text(code.name), text(cursor.rest()))))
+                Some(Some(format!("{name} {told}{behind}")))
             }
             _ => Some(None),
         }

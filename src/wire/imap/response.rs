@@ -141,7 +141,9 @@ fn kind(word: &[u8], numbered: bool) -> Kind {
 
 fn read_status(condition: Condition, text: &[u8]) -> Status<'_> {
     let code = text.strip_prefix(b"[").and_then(|inner| {
-        let end = inner.iter().position(|octet| *octet == b']')?;
+        // A bracket ends a code only with a blank behind it, or at the end: URLs and names have brackets too.
+        let ends = |at: &usize| inner.get(*at) == Some(&b']') && matches!(inner.get(at + 1), None | Some(b' '));
+        let end = (0..inner.len()).find(ends)?;
         let (inner, words) = inner.split_at(end);
         let mut cursor = Cursor::new(inner);
         let name = cursor.word();
@@ -151,6 +153,8 @@ fn read_status(condition: Condition, text: &[u8]) -> Status<'_> {
     });
     match code {
         Some((code, words)) => Status { condition, code: Some(code), words: words.trim_ascii() },
+        // What begins like a code and is none could be read as one by the next reader.
+        None if text.starts_with(b"[") => Status { condition, code: None, words: b"" },
         None => Status { condition, code: None, words: text.trim_ascii() },
     }
 }
@@ -291,6 +295,10 @@ mod tests {
             ("* OK", "-|OK|-|"),
             ("* BYE [ALERT] x", "-|BYE|ALERT|x"),
             ("* OK ready. [UwBJADIA]", "-|OK|-|ready. [UwBJADIA]"),
+            ("* NO [REFERRAL imap://[::1]/x] moved", "-|NO|REFERRAL|moved"),
+            ("* NO [UIDNEXT 7", "-|NO|-|"),
+            ("* NO [UIDVALIDITY 7]x", "-|NO|-|"),
+            ("* NO [Gmail]/x is slow", "-|NO|-|"),
         ] {
             assert_eq!(status(line.as_bytes()).as_deref(), Some(read));
         }
