@@ -151,14 +151,19 @@ impl Session {
             aside = false;
         }
         let sink = if aside { &mut self.withheld } else { out.client() };
-        let (text, trailing) = match text.strip_suffix(b" ") {
-            Some(shorter) if trim && end.is_some() => (shorter, true),
-            _ => (text, false),
-        };
-        if blank && !(text.is_empty() && end == Some(End::Line)) {
+        // A blank is held until it is known not to be the last octet of the line, whatever the seams.
+        let settled = !text.is_empty() || matches!(end, Some(End::Literal(_)));
+        if blank && settled {
             sink.push(b' ');
+            blank = false;
         }
-        blank = trailing || (blank && text.is_empty() && end == Some(End::Continues));
+        let text = match text.strip_suffix(b" ") {
+            Some(shorter) if trim && matches!(end, Some(End::Continues | End::Line)) => {
+                blank = true;
+                shorter
+            }
+            _ => text,
+        };
         sink.extend_from_slice(text);
         match end {
             Some(End::Line) => {
