@@ -5,6 +5,7 @@ use crate::wire::imap::{
     response::{Code, Kind},
     token::{Cursor, Form, Token, write_astring, write_string},
 };
+use std::ops::Range;
 
 /// What becomes of an untagged response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,23 +167,59 @@ pub fn splice(octets: &[u8], token: &Token, name: &[u8], plus: bool) -> Vec<u8> 
     line
 }
 
-/// Puts `told` in the place of the number behind the item UIDVALIDITY of a STATUS answer, if it has one. Returns what
-/// stood there and where, for the caller to find out what to tell.
-#[must_use]
-pub fn status_uid_validity(items: &[u8]) -> Option<(u32, std::ops::Range<usize>)> {
-    let mut at = 0;
-    let mut words = items.split(|octet| matches!(octet, b' ' | b'(' | b')')).map(|word| {
-        let span = at..at + word.len();
-        at = span.end + 1;
-        (word, span)
-    });
-    while let Some((word, _)) = words.next() {
-        if word.eq_ignore_ascii_case(b"UIDVALIDITY") {
-            let (digits, span) = words.find(|(word, _)| !word.is_empty())?;
-            return Some((std::str::from_utf8(digits).ok()?.parse().ok()?, span));
+/// The items of a STATUS answer, in parentheses with single blanks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusItems {
+    text: Vec<u8>,
+    /// UIDVALIDITY, and where in `text` its number stands.
+    uid_validity: Option<(u32, Range<usize>)>,
+}
+
+impl StatusItems {
+    /// Reads words and their numbers in parentheses. None for anything else, for it could hold anything.
+    #[must_use]
+    pub fn read(items: &[u8]) -> Option<Self> {
+        let inner = items.trim_ascii().strip_prefix(b"(")?.strip_suffix(b")")?;
+        let mut words = inner.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+        let mut read = Self { text: b"(".to_vec(), uid_validity: None };
+        while let Some(name) = words.next() {
+            let number = words.next()?;
+            if !name.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
+                || !number.iter().all(u8::is_ascii_digit)
+            {
+                return None;
+            }
+            if read.text.len() > 1 {
+                read.text.push(b' ');
+            }
+            read.text.extend_from_slice(&[name, b" ", number].concat());
+            if name.eq_ignore_ascii_case(b"UIDVALIDITY") {
+                let upstream = std::str::from_utf8(number).ok()?.parse().ok()?;
+                let span = read.text.len() - number.len()..read.text.len();
+                if read.uid_validity.replace((upstream, span)).is_some() {
+                    return None;
+                }
+            }
         }
+        read.text.push(b')');
+        Some(read)
     }
-    None
+
+    /// The provider's UIDVALIDITY, if it is among the items.
+    #[must_use]
+    pub fn upstream(&self) -> Option<u32> {
+        self.uid_validity.as_ref().map(|(upstream, _)| *upstream)
+    }
+
+    /// The items with this UIDVALIDITY in the place of the provider's.
+    #[must_use]
+    pub fn telling(self, told: u32) -> Vec<u8> {
+        let mut text = self.text;
+        if let Some((_, span)) = self.uid_validity {
+            text.splice(span, told.to_string().into_bytes());
+        }
+        text
+    }
 }
 
 /// Words for people with one blank between them and none at the ends (laminas hangs on two), control octets as `?`.
@@ -225,11 +262,25 @@ mod tests {
     }
 
     #[test]
-    fn uid_validity_is_found_among_status_items() {
-        assert_eq!(status_uid_validity(b" (MESSAGES 1 UIDVALIDITY 77 UNSEEN 0)"), Some((77, 25..27)));
-        assert_eq!(status_uid_validity(b" (uidvalidity 1)"), Some((1, 14..15)));
-        assert_eq!(status_uid_validity(b" (MESSAGES 1)"), None);
-        assert_eq!(status_uid_validity(b" (UIDVALIDITY x)"), None);
+    fn uid_validity_is_replaced_among_status_items() {
+        let told = |items: &str| {
+            let items = StatusItems::read(items.as_bytes())?;
+            Some((items.upstream(), String::from_utf8(items.telling(9)).expect("text")))
+        };
+        let read = |upstream, text: &str| Some((upstream, text.to_owned()));
+        assert_eq!(
+            told("  (MESSAGES 1  UIDVALIDITY 77 UNSEEN 0 ) "),
+            read(Some(77), "(MESSAGES 1 UIDVALIDITY 9 UNSEEN 0)")
+        );
+        assert_eq!(told("(uidvalidity 1)"), read(Some(1), "(uidvalidity 9)"));
+        assert_eq!(told("(SIZE 18446744073709551615)"), read(None, "(SIZE 18446744073709551615)"));
+        assert_eq!(told("()"), read(None, "()"));
+        for items in ["(UIDVALIDITY x)", "(UIDVALIDITY 4294967296)", "(UIDVALIDITY 1 UIDVALIDITY 2)", "(MESSAGES)"] {
+            assert_eq!(told(items), None, "{items}");
+        }
+        for items in ["(MESSAGES 1) INBOX.Sent", "(MAILBOXID (x))", "MESSAGES 1", "(a/b 1)"] {
+            assert_eq!(told(items), None, "{items}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     model::RemoteName,
     relay::{Outbox, Request, folders::Progress},
     rules::{
-        imap::{CodeFate, DataFate, ToldCode, code_fate, data_fate, status_uid_validity, told_code},
+        imap::{CodeFate, DataFate, StatusItems, ToldCode, code_fate, data_fate, told_code},
         namespace::Route,
     },
     wire::{
@@ -360,18 +360,18 @@ impl Session {
         // Nobody asked: the name would be one that the client does not know.
         let Some(pending) = asked else { return Ok(()) };
         let (spelled, route) = (pending.spelled.clone(), pending.route.clone());
-        let items = match (status_uid_validity(items), route) {
-            (Some((upstream, span)), Some(route)) => {
-                let Some(told) = self.uid_validity(&route, upstream, octets, out) else { return Ok(()) };
-                let (before, behind) = (items.get(..span.start), items.get(span.end..));
-                [before.unwrap_or_default(), told.to_string().as_bytes(), behind.unwrap_or_default()].concat()
-            }
-            _ => items.to_vec(),
+        // What is no list of numbers could tell a name, or a UIDVALIDITY that is not ours.
+        let (Some(items), Some(route)) = (StatusItems::read(items), route) else { return Ok(()) };
+        let told = match items.upstream() {
+            Some(upstream) => self.uid_validity(&route, upstream, octets, out),
+            None => Some(0),
         };
+        let Some(told) = told else { return Ok(()) };
         let sink = if self.withholds() { &mut self.withheld } else { out.client() };
         sink.extend_from_slice(b"* STATUS ");
         sink.extend_from_slice(&spelled);
-        sink.extend_from_slice(items.trim_ascii_end());
+        sink.push(b' ');
+        sink.extend_from_slice(&items.telling(told));
         sink.extend_from_slice(b"\r\n");
         Ok(())
     }
