@@ -1,10 +1,13 @@
 //! What of a provider's answers reaches a client, and how one line is changed on the way. Closed lists: what stands in
 //! none is dropped or cut.
 
+use super::namespace::Route;
 use crate::wire::imap::{
     response::{Code, Kind},
     token::{Cursor, Form, Token, write_astring, write_string},
+    utf7,
 };
+use memchr::memmem;
 use std::ops::Range;
 
 /// What becomes of an untagged response.
@@ -220,6 +223,20 @@ impl StatusItems {
         }
         text
     }
+}
+
+/// Whether words for people hold the provider's name of a mailbox that the client knows under another: as on the wire,
+/// as it is read by people, or once the words are spelt anew.
+#[must_use]
+pub fn tells_name(words: &[u8], route: &Route) -> bool {
+    let remote = route.remote.as_bytes();
+    if remote == route.local.as_bytes() || route.remote.is_inbox() {
+        return false;
+    }
+    let text = utf7::decode(remote).unwrap_or_default().into_bytes();
+    let names = [remote, &text[..]].into_iter().filter(|name| !name.is_empty());
+    let respelled = respell(words);
+    names.flat_map(|name| [(words, name), (&respelled, name)]).any(|(words, name)| memmem::find(words, name).is_some())
 }
 
 /// Words for people with one blank between them and none at the ends (laminas hangs on two), control octets as `?`.

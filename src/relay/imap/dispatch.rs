@@ -230,7 +230,11 @@ impl Session {
             (Some(source), Some(target)) => {
                 // The later span first: the earlier one stays where it is.
                 let octets = splice(&command.octets, to, target.remote.as_bytes(), self.plus());
-                self.forward(Command { octets, ..command }, Some((from, source)), out)
+                self.forward(Command { octets, ..command }, Some((from, source)), out)?;
+                if let Some(pending) = self.pending.back_mut() {
+                    pending.target = Some(target);
+                }
+                Ok(())
             }
             _ if command.fresh => self.refuse_name(&command, out),
             _ => self.refresh(command, out),
@@ -374,7 +378,7 @@ impl Session {
 
 impl Pending {
     fn of(tag: &[u8], verb: Verb) -> Self {
-        Self { tag: tag.to_vec(), verb, route: None, spelled: Vec::new(), own: false }
+        Self { tag: tag.to_vec(), verb, route: None, target: None, spelled: Vec::new(), own: false }
     }
 }
 

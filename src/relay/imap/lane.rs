@@ -7,7 +7,7 @@ use crate::{
     model::RemoteName,
     relay::{Outbox, Request, folders::Progress},
     rules::{
-        imap::{CodeFate, DataFate, StatusItems, ToldCode, code_fate, data_fate, told_code},
+        imap::{CodeFate, DataFate, StatusItems, ToldCode, code_fate, data_fate, tells_name, told_code},
         namespace::Route,
     },
     wire::{
@@ -378,10 +378,9 @@ impl Session {
 
     /// The provider's words, unless they hold the name of a mailbox that the client knows under another.
     fn words<'a>(&self, status: &Status<'a>) -> Cow<'a, [u8]> {
-        let routes = self.pending.iter().filter_map(|pending| pending.route.as_ref()).chain(&self.selected);
-        let mut hidden = routes.filter(|route| route.remote.as_bytes() != route.local.as_bytes());
-        let told = hidden.any(|route| memchr::memmem::find(status.words, route.remote.as_bytes()).is_some());
-        if told || status.words.is_empty() {
+        let routes = self.pending.iter().flat_map(|pending| [&pending.route, &pending.target]).flatten();
+        let tells = routes.chain(&self.selected).any(|route| tells_name(status.words, route));
+        if tells || status.words.is_empty() {
             let words: &[u8] = match status.condition {
                 Condition::Ok => b"Done",
                 _ => b"The mail provider refuses this",

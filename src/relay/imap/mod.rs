@@ -116,6 +116,8 @@ struct Pending {
     verb: Verb,
     /// The mailbox that it names.
     route: Option<Route>,
+    /// What a RENAME wants it to be called.
+    target: Option<Route>,
     /// The name as the command spelt it: answers echo it.
     spelled: Vec<u8>,
     /// Ours, not the client's: its answers are swallowed.
