@@ -1,6 +1,6 @@
 //! What the bridge says of its own: greeting, status lines, the tree.
 
-use super::Session;
+use super::{Session, dispatch::Ready};
 use crate::{
     failure::Failure,
     relay::Outbox,
@@ -25,8 +25,7 @@ impl Session {
     }
 
     pub(super) fn say_failure(&self, tag: &[u8], failure: &Failure, out: &mut Outbox) {
-        let reply = failure.imap();
-        say(tag, reply.condition, reply.code, reply.text.as_bytes(), out.client());
+        out.client().extend_from_slice(&failure_line(tag, failure));
     }
 
     pub(super) fn capability(&self, out: &mut Outbox) {
@@ -50,8 +49,10 @@ impl Session {
             for pending in self.pending.iter().filter(|pending| !pending.own) {
                 say(&pending.tag, "NO", reply.code, reply.text.as_bytes(), client);
             }
-            if let Some(ready) = &self.ready {
-                say(ready.tag(), "NO", reply.code, reply.text.as_bytes(), client);
+            match &self.ready {
+                Some(Ready::Command(command)) => say(command.tag(), "NO", reply.code, reply.text.as_bytes(), client),
+                Some(Ready::Refusal(refusal)) => client.extend_from_slice(&refusal.line),
+                None => {}
             }
         }
         say(b"*", "BYE", reply.code, reply.text.as_bytes(), client);
@@ -70,6 +71,14 @@ pub(super) fn say(tag: &[u8], condition: &str, code: Option<&str>, words: &[u8],
     client.push(b' ');
     client.extend_from_slice(if words.is_empty() { b"Done" } else { &words });
     client.extend_from_slice(b"\r\n");
+}
+
+/// A failure as the answer to one command.
+pub(super) fn failure_line(tag: &[u8], failure: &Failure) -> Vec<u8> {
+    let reply = failure.imap();
+    let mut line = Vec::new();
+    say(tag, reply.condition, reply.code, reply.text.as_bytes(), &mut line);
+    line
 }
 
 /// The answers to LIST, LSUB and XLIST.

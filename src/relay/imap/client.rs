@@ -1,6 +1,10 @@
 //! Octets of the client into whole commands; what may be said before login; the message of an APPEND, which streams.
 
-use super::{Asked, Ready, Session, answers::say, dispatch::Command};
+use super::{
+    Asked, Session,
+    answers::{failure_line, say},
+    dispatch::{Command, Ready, Refusal},
+};
 use crate::{
     failure::{Failure, Misbehaviour},
     model::Login,
@@ -17,14 +21,14 @@ use crate::{
 
 /// What the client's next octets are.
 pub(super) enum ClientReading {
-    /// The message of an APPEND may come when the provider says `+`.
-    AwaitingGoAhead { message: Literal },
+    /// The message of the APPEND of this tag may come when the provider says `+`.
+    AwaitingGoAhead { tag: Vec<u8>, message: Literal },
     /// A line of a command, or a literal in it.
     Command,
     /// A refused literal, thrown away; then this is said.
     Discard { reply: Vec<u8> },
-    /// The message of an APPEND, and the line end behind it.
-    Message,
+    /// The message of the APPEND of this tag, and the line end behind it.
+    Message { tag: Vec<u8> },
     /// An answer to a SASL challenge.
     Sasl { tag: Vec<u8>, exchange: SaslExchange },
 }
@@ -50,14 +54,14 @@ impl Session {
             (ClientReading::Command, Piece::Line { text, end } | Piece::More { text, end }) => {
                 self.command_line(text, end, out)
             }
-            (ClientReading::Message, Piece::Octets(octets)) => {
-                self.reading = ClientReading::Message;
+            (ClientReading::Message { tag }, Piece::Octets(octets)) => {
+                self.reading = ClientReading::Message { tag };
                 self.to_lane(octets, out);
                 Ok(())
             }
             // MULTIAPPEND and CATENATE would go on here. They are not offered; the message that already streamed is
             // given up with the lane: without its line end the provider does not store it.
-            (ClientReading::Message, Piece::Line { text: b"", end: End::Line }) => {
+            (ClientReading::Message { .. }, Piece::Line { text: b"", end: End::Line }) => {
                 self.to_lane(b"\r\n", out);
                 Ok(())
             }
@@ -65,9 +69,10 @@ impl Session {
                 self.reading = ClientReading::Discard { reply };
                 Ok(())
             }
-            (ClientReading::Discard { reply }, Piece::Line { end: End::Line, .. }) => {
-                out.client().extend_from_slice(&reply);
-                Ok(())
+            (ClientReading::Discard { reply }, Piece::Line { end, .. }) => {
+                // A refused command may have more than one literal.
+                let literal = if let End::Literal(literal) = end { Some(literal) } else { None };
+                self.dispatch(Ready::Refusal(Refusal { line: reply, literal }), out)
             }
             (ClientReading::Sasl { tag, exchange }, Piece::Line { text, end: End::Line }) => {
                 self.sasl_step(tag, exchange.answer(text), out)
@@ -97,7 +102,7 @@ impl Session {
             Err(refused) => {
                 let tag = self.tag_of(refused);
                 self.misbehaved()?;
-                return self.refuse_literal(literal, &tag, &Failure::ClientMisbehaved(Misbehaviour::Syntax), out);
+                return self.refuse_literal(literal, &tag, Misbehaviour::Syntax, out);
             }
         };
         let tag = self.gathered.get(head.tag.clone()).unwrap_or_default().to_vec();
@@ -111,39 +116,31 @@ impl Session {
                     return Ok(());
                 }
                 Err(misbehaviour) => {
-                    return self.refuse_literal(literal, &tag, &Failure::ClientMisbehaved(misbehaviour), out);
+                    return self.refuse_literal(literal, &tag, misbehaviour, out);
                 }
             }
         }
         let room = cap.saturating_sub(self.gathered.len() + 2) as u64;
         if literal.octets > IMAP_LITERAL_HELD.min(room) || (!signed && head.verb != Verb::Login) {
             self.misbehaved()?;
-            return self.refuse_literal(literal, &tag, &Failure::ClientMisbehaved(Misbehaviour::LiteralTooLarge), out);
+            return self.refuse_literal(literal, &tag, Misbehaviour::LiteralTooLarge, out);
         }
         self.gathered.extend_from_slice(b"\r\n");
         self.owes_go_ahead = literal.synchronising;
         Ok(())
     }
 
-    /// Refuses a command by the literal that it announces. A client that waits hears so at once and sends nothing; what
-    /// comes without waiting is read and thrown away up to the append limit, since it cannot be told from commands.
-    pub(super) fn refuse_literal(
+    /// Refuses a command by the literal that it announces.
+    fn refuse_literal(
         &mut self,
         literal: Literal,
         tag: &[u8],
-        failure: &Failure,
+        misbehaviour: Misbehaviour,
         out: &mut Outbox,
     ) -> Result<(), Failure> {
         self.gathered.clear();
-        if literal.synchronising {
-            self.say_failure(tag, failure, out);
-            self.literal_refused = true;
-            return Ok(());
-        }
-        let reply = failure.imap();
-        let mut line = Vec::new();
-        say(tag, reply.condition, reply.code, reply.text.as_bytes(), &mut line);
-        self.discard(literal, line)
+        let line = failure_line(tag, &Failure::ClientMisbehaved(misbehaviour));
+        self.dispatch(Ready::Refusal(Refusal { line, literal: Some(literal) }), out)
     }
 
     /// Throws the literal away that a client sends without waiting, then says the line.
@@ -184,8 +181,8 @@ impl Session {
                 self.misbehaved()
             }
             Err(tag) => {
-                self.ready = Some(Ready::Refused { tag });
-                Ok(())
+                let line = failure_line(&tag, &Failure::ClientMisbehaved(Misbehaviour::Syntax));
+                self.dispatch(Ready::Refusal(Refusal { line, literal: None }), out)
             }
         }
     }

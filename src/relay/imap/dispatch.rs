@@ -13,22 +13,17 @@ use crate::{
     },
 };
 
-/// A command that waits for its turn.
+/// What waits for its turn.
 pub(super) enum Ready {
     Command(Command),
-    /// Not understood; said in its turn.
-    Refused {
-        tag: Vec<u8>,
-    },
+    Refusal(Refusal),
 }
 
-impl Ready {
-    pub(super) fn tag(&self) -> &[u8] {
-        match self {
-            Self::Command(command) => command.tag(),
-            Self::Refused { tag } => tag,
-        }
-    }
+/// What the bridge says of its own to a command that it refuses: in its turn, and never inside an answer.
+pub(super) struct Refusal {
+    pub(super) line: Vec<u8>,
+    /// The literal that the command announced.
+    pub(super) literal: Option<Literal>,
 }
 
 /// A whole command; of an APPEND, its front.
@@ -93,22 +88,19 @@ fn turn(verb: Verb) -> Turn {
 }
 
 impl Session {
-    /// Runs a command if its turn has come, else keeps it.
+    /// Runs a command or refuses it, if its turn has come, else keeps it.
     pub(super) fn dispatch(&mut self, ready: Ready, out: &mut Outbox) -> Result<(), Failure> {
-        let may_run = match &ready {
-            Ready::Refused { .. } => self.is_idle(),
-            Ready::Command(command) => self.may_run(command),
-        };
-        if !may_run {
-            self.ready = Some(ready);
-            return Ok(());
-        }
         match ready {
-            Ready::Refused { tag } => {
-                self.say_failure(&tag, &Failure::ClientMisbehaved(Misbehaviour::Syntax), out);
-                self.misbehaved()
+            Ready::Refusal(refusal) if self.is_idle() => self.refused(refusal, out),
+            // Looked at as soon as the command is there: later the tag may be free, and two answers alike.
+            Ready::Command(command) if self.pending.iter().any(|pending| pending.tag == command.tag()) => {
+                self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out)
             }
-            Ready::Command(command) => self.run(command, out),
+            Ready::Command(command) if self.may_run(&command) => self.run(command, out),
+            ready => {
+                self.ready = Some(ready);
+                Ok(())
+            }
         }
     }
 
@@ -123,7 +115,7 @@ impl Session {
 
     fn run(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
         let verb = command.head.verb;
-        if self.pending.iter().any(|pending| pending.tag == command.tag()) || !self.is_possible(&command) {
+        if !self.is_possible(&command) {
             return self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out);
         }
         match verb {
@@ -204,9 +196,7 @@ impl Session {
         }
         match command.message {
             Some(message) if message.octets > self.facts.message_max => {
-                let mut line = Vec::new();
-                answers::say(command.tag(), "NO", Some("TOOBIG"), b"The message is larger than allowed", &mut line);
-                self.refuse_message(message, line, out)
+                self.refuse_with(&command, "TOOBIG", b"The message is larger than allowed", out)
             }
             Some(message) => self.forward_append(&command, mailbox, message, route, out),
             None => self.forward(command, Some((mailbox, route)), out),
@@ -236,6 +226,9 @@ impl Session {
                 }
                 Ok(())
             }
+            (Some(_), None) if command.fresh => {
+                self.refuse_with(&command, "CANNOT", b"The mail provider cannot have a folder of this name", out)
+            }
             _ if command.fresh => self.refuse_name(&command, out),
             _ => self.refresh(command, out),
         }
@@ -245,47 +238,44 @@ impl Session {
     fn refuse_name(&mut self, command: &Command, out: &mut Outbox) -> Result<(), Failure> {
         let (code, words): (_, &[u8]) = match command.head.verb {
             Verb::Append | Verb::Copy | Verb::Move => ("TRYCREATE", b"There is no folder of this name"),
-            Verb::Create | Verb::Rename => ("CANNOT", b"The mail provider cannot have a folder of this name"),
+            Verb::Create => ("CANNOT", b"The mail provider cannot have a folder of this name"),
             _ => ("NONEXISTENT", b"There is no folder of this name"),
         };
+        // RFC 3501 6.3.1: a SELECT that fails leaves no mailbox selected. The provider still has the old one selected,
+        // but no command of the client can reach it.
+        if matches!(command.head.verb, Verb::Select | Verb::Examine) {
+            self.selected = None;
+        }
+        self.refuse_with(command, code, words, out)
+    }
+
+    fn refuse_with(
+        &mut self,
+        command: &Command,
+        code: &'static str,
+        words: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
         let mut line = Vec::new();
         answers::say(command.tag(), "NO", Some(code), words, &mut line);
-        match command.message {
-            Some(message) => self.refuse_message(message, line, out),
-            None => {
-                // RFC 3501 6.3.1: a SELECT that fails leaves no mailbox selected. The provider still has the old one
-                // selected, but no command of the client can reach it.
-                if matches!(command.head.verb, Verb::Select | Verb::Examine) {
-                    self.selected = None;
-                }
-                out.client().extend_from_slice(&line);
-                Ok(())
-            }
-        }
+        self.dispatch(Ready::Refusal(Refusal { line, literal: command.message }), out)
     }
 
     fn refuse(&mut self, command: &Command, failure: &Failure, out: &mut Outbox) -> Result<(), Failure> {
-        let reply = failure.imap();
-        let mut line = Vec::new();
-        answers::say(command.tag(), reply.condition, reply.code, reply.text.as_bytes(), &mut line);
-        match command.message {
-            Some(message) => self.refuse_message(message, line, out),
-            None => {
-                out.client().extend_from_slice(&line);
-                self.misbehaved()
-            }
-        }
+        let refusal = Refusal { line: answers::failure_line(command.tag(), failure), literal: command.message };
+        self.dispatch(Ready::Refusal(refusal), out)
     }
 
-    /// The message of an APPEND is not wanted: a client that waits hears the line at once, one that does not is read to
-    /// the end of its message first.
-    pub(super) fn refuse_message(&mut self, message: Literal, line: Vec<u8>, out: &mut Outbox) -> Result<(), Failure> {
-        if message.synchronising {
-            out.client().extend_from_slice(&line);
-            self.literal_refused = true;
-            Ok(())
-        } else {
-            self.discard(message, line)
+    /// Refuses now. A client that waits to send a literal hears so at once and sends nothing; what comes without waiting
+    /// is read and thrown away first, since it cannot be told from commands.
+    pub(super) fn refused(&mut self, refusal: Refusal, out: &mut Outbox) -> Result<(), Failure> {
+        match refusal.literal {
+            Some(literal) if !literal.synchronising => self.discard(literal, refusal.line),
+            literal => {
+                out.client().extend_from_slice(&refusal.line);
+                self.literal_refused = literal.is_some();
+                Ok(())
+            }
         }
     }
 
@@ -349,7 +339,9 @@ impl Session {
         let waits = behind || message.synchronising || !signed.capabilities.takes_non_synchronising(message.octets);
         self.writer.append(command.tag(), &octets, waits, &signed.capabilities);
         self.writer.flush(out.lane(signed.lane));
-        self.reading = if waits { ClientReading::AwaitingGoAhead { message } } else { ClientReading::Message };
+        let tag = command.tag().to_vec();
+        self.reading =
+            if waits { ClientReading::AwaitingGoAhead { tag, message } } else { ClientReading::Message { tag } };
         self.pending.push_back(Pending { route: Some(route), ..Pending::of(command.tag(), Verb::Append) });
         Ok(())
     }

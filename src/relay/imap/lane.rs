@@ -1,7 +1,7 @@
 //! The provider's responses towards the client: what passes, what is rewritten, what is swallowed. Data streams; only
 //! what carries a mailbox name is held, under a cap.
 
-use super::{Asked, ClientReading, Pending, Session, WITHHELD_MAX, answers::say, writer::Waiting};
+use super::{Asked, ClientReading, Pending, Session, WITHHELD_MAX, answers::say, dispatch::Refusal, writer::Waiting};
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
     model::RemoteName,
@@ -40,6 +40,13 @@ pub(super) enum LaneReading {
         /// It goes to what is withheld.
         aside: bool,
     },
+}
+
+/// How much of a command the provider has.
+enum Sent {
+    Nothing,
+    Part,
+    Whole,
 }
 
 /// A response that is held: a STATUS or LIST line with the longest name, escaped, as a literal.
@@ -139,7 +146,7 @@ impl Session {
 
     /// Whether untagged lines are withheld: the client waits for `+`, and no earlier command of it is pending.
     fn withholds(&self) -> bool {
-        let waits = matches!(&self.reading, ClientReading::AwaitingGoAhead { message } if message.synchronising);
+        let waits = matches!(&self.reading, ClientReading::AwaitingGoAhead { message, .. } if message.synchronising);
         waits && self.pending.len() == 1 && self.withheld.len() < WITHHELD_MAX
     }
 
@@ -211,12 +218,12 @@ impl Session {
                 Ok(())
             }
             Some(Waiting::Message(_)) => {
-                if let ClientReading::AwaitingGoAhead { message } = &self.reading {
+                if let ClientReading::AwaitingGoAhead { tag, message } = &self.reading {
                     if message.synchronising {
                         // Never a bare `+`: laminas and Webklex look for the blank.
                         out.client().extend_from_slice(b"+ Ready\r\n");
                     }
-                    self.reading = ClientReading::Message;
+                    self.reading = ClientReading::Message { tag: tag.clone() };
                 }
                 out.client().append(&mut self.withheld);
                 Ok(())
@@ -262,8 +269,12 @@ impl Session {
         let unasked = Failure::ProviderMisbehaved(Misbehaviour::Unasked);
         let at = self.pending.iter().position(|pending| pending.tag == tag).ok_or(unasked.clone())?;
         let ok = status.condition == Condition::Ok;
-        let early = !self.writer.has_written(tag) || self.writer.waits_for(tag);
-        if (ok && early) || matches!(status.condition, Condition::Bye | Condition::Preauth) {
+        let impossible = match self.sent(tag) {
+            Sent::Nothing => true,
+            Sent::Part => ok,
+            Sent::Whole => false,
+        };
+        if impossible || matches!(status.condition, Condition::Bye | Condition::Preauth) {
             return Err(unasked);
         }
         let route = self.pending.get(at).and_then(|pending| pending.route.clone());
@@ -279,16 +290,29 @@ impl Session {
         }
         self.completed(&pending, ok, out);
         out.client().append(&mut self.withheld);
-        match (self.writer.ended(tag), &self.reading) {
-            (Some(Waiting::Message(_)), ClientReading::AwaitingGoAhead { message }) => {
-                let message = *message;
+        self.writer.ended(tag);
+        match &self.reading {
+            ClientReading::AwaitingGoAhead { tag: waiting, message } if waiting == tag => {
+                let literal = Some(*message);
                 self.reading = ClientReading::Command;
-                self.refuse_message(message, line, out)?;
+                self.refused(Refusal { line, literal }, out)?;
             }
             _ => out.client().extend_from_slice(&line),
         }
         self.flush_writer(out);
         Ok(())
+    }
+
+    /// How much of a pending command the provider has.
+    fn sent(&self, tag: &[u8]) -> Sent {
+        let in_message = matches!(&self.reading, ClientReading::Message { tag: message } if message == tag);
+        if in_message || self.writer.waits_for(tag) {
+            Sent::Part
+        } else if self.writer.has_written(tag) {
+            Sent::Whole
+        } else {
+            Sent::Nothing
+        }
     }
 
     /// What the end of a command means for the session.

@@ -58,7 +58,7 @@ struct Session {
     /// What is gathered of the client's command, as on the wire, without the last CR LF. Bounded by
     /// `IMAP_COMMAND_MAX`.
     gathered: Vec<u8>,
-    /// A whole command that waits for its turn.
+    /// What waits for its turn.
     ready: Option<Ready>,
     /// Commands and logins refused on this connection.
     misbehaved: u8,
@@ -214,7 +214,7 @@ impl Relay for ImapRelay {
         match () {
             () if session.signed.is_none() => Awaited::Login,
             // The message of an APPEND is the client's to send.
-            () if matches!(session.reading, ClientReading::Message) => Awaited::Client,
+            () if matches!(session.reading, ClientReading::Message { .. }) => Awaited::Client,
             () if session.pending.iter().any(long) => Awaited::LongCommand,
             () if session.folders.is_some() || !session.pending.is_empty() => Awaited::Provider,
             () => Awaited::Client,
