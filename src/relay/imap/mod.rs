@@ -73,7 +73,7 @@ struct Session {
     selected: Option<Route>,
     /// The provider has a mailbox selected, whatever the client believes.
     provider_selected: bool,
-    /// What UIDVALIDITY is told for a mailbox, with the upstream value that it stands for.
+    /// What UIDVALIDITY is told for a mailbox of the namespace, with the upstream value that it stands for.
     told: HashMap<LocalName, (u32, u32)>,
     /// Untagged lines that would reach a client which waits for `+`: laminas and Webklex read exactly one line there.
     withheld: Vec<u8>,
@@ -326,6 +326,8 @@ impl Session {
             (Asked::Folders | Asked::Published, Answer::Folders(Some(namespace))) => {
                 if let Some(signed) = &mut self.signed {
                     signed.namespace = namespace;
+                    // Under a name there may be another mailbox now.
+                    self.told.clear();
                 }
                 Ok(())
             }
