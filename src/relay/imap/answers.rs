@@ -44,7 +44,8 @@ impl Session {
         }
         let reply = failure.imap();
         let client = out.client();
-        client.append(&mut self.withheld);
+        // What is withheld may end inside a line, and the numbers of a session that ends are of no use.
+        self.withheld.clear();
         if !matches!(failure, Failure::ClientMisbehaved(_)) {
             for pending in self.pending.iter().filter(|pending| !pending.own) {
                 say(&pending.tag, "NO", reply.code, reply.text.as_bytes(), client);
