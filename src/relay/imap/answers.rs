@@ -47,8 +47,9 @@ impl Session {
         // What is withheld may end inside a line, and the numbers of a session that ends are of no use.
         self.withheld.clear();
         if !matches!(failure, Failure::ClientMisbehaved(_)) {
-            for pending in self.pending.iter().filter(|pending| !pending.own) {
-                say(&pending.tag, "NO", reply.code, reply.text.as_bytes(), client);
+            for pending in &self.pending {
+                let tag = if pending.own { &pending.spelled } else { &pending.tag };
+                say(tag, "NO", reply.code, reply.text.as_bytes(), client);
             }
             match &self.ready {
                 Some(Ready::Command(command)) => say(command.tag(), "NO", reply.code, reply.text.as_bytes(), client),

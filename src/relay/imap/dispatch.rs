@@ -353,12 +353,23 @@ impl Session {
         if signed.capabilities.has("UNSELECT") {
             return self.forward(command, None, out);
         }
-        out.lane(signed.lane).extend_from_slice(b"PSRLe EXAMINE INBOX\r\nPSRLc CLOSE\r\n");
+        out.lane(signed.lane).extend_from_slice(b"PSRLe EXAMINE INBOX\r\n");
         self.selected = None;
-        self.pending.push_back(Pending { own: true, ..Pending::of(b"PSRLe", Verb::Examine) });
         let spelled = command.tag().to_vec();
-        self.pending.push_back(Pending { own: true, spelled, ..Pending::of(b"PSRLc", Verb::Unselect) });
+        self.pending.push_back(Pending { own: true, spelled, ..Pending::of(b"PSRLe", Verb::Examine) });
         Ok(())
+    }
+
+    /// A command of ours ended. CLOSE goes out only when INBOX is surely open read-only: where EXAMINE was refused the
+    /// old mailbox may still be selected, and CLOSE would expunge it.
+    pub(super) fn own_ended(&mut self, ended: Pending, ok: bool, out: &mut Outbox) {
+        if ended.verb == Verb::Examine && ok {
+            self.to_lane(b"PSRLc CLOSE\r\n", out);
+            let spelled = ended.spelled;
+            self.pending.push_back(Pending { own: true, spelled, ..Pending::of(b"PSRLc", Verb::Unselect) });
+        } else {
+            answers::say(&ended.spelled, "OK", None, b"UNSELECT completed", out.client());
+        }
     }
 
     pub(super) fn to_lane(&self, octets: &[u8], out: &mut Outbox) {

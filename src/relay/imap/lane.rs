@@ -281,14 +281,14 @@ impl Session {
         let Some(code) = self.code(octets, status.code, route.as_ref(), out) else { return Ok(()) };
         let words = if ok { Cow::Borrowed(&b""[..]) } else { self.words(status) }.into_owned();
         let Some(pending) = self.pending.remove(at) else { return Err(unasked) };
+        self.completed(&pending, ok, out);
+        if pending.own {
+            self.own_ended(pending, ok, out);
+            return Ok(());
+        }
         let mut line = Vec::new();
         let words = if ok { format!("{} completed", pending.verb.name()).into_bytes() } else { words };
-        match (pending.own, pending.verb) {
-            (true, Verb::Unselect) => say(&pending.spelled, "OK", None, b"UNSELECT completed", &mut line),
-            (true, _) => {}
-            (false, _) => say(tag, status.condition.name(), code.as_deref(), &words, &mut line),
-        }
-        self.completed(&pending, ok, out);
+        say(tag, status.condition.name(), code.as_deref(), &words, &mut line);
         out.client().append(&mut self.withheld);
         self.writer.ended(tag);
         match &self.reading {
@@ -320,7 +320,8 @@ impl Session {
         match pending.verb {
             Verb::Select | Verb::Examine => {
                 self.selected = pending.route.clone().filter(|_| ok);
-                self.provider_selected = ok;
+                // After BAD, and with some providers after NO, the mailbox before it is still selected.
+                self.provider_selected |= ok;
             }
             Verb::Close | Verb::Unselect if ok => {
                 self.selected = None;

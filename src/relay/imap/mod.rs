@@ -118,7 +118,7 @@ struct Pending {
     route: Option<Route>,
     /// What a RENAME wants it to be called.
     target: Option<Route>,
-    /// The name as the command spelt it: answers echo it.
+    /// The name as the command spelt it: answers echo it. Of a command of ours, the client's tag for which it runs.
     spelled: Vec<u8>,
     /// Ours, not the client's: its answers are swallowed.
     own: bool,
