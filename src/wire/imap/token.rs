@@ -335,7 +335,14 @@ pub fn check_arguments(octets: &[u8], nesting: usize, mut word: impl FnMut(&[u8]
                 cursor.at += 1;
             }
             b' ' | b'[' | b']' | b'<' | b'>' => cursor.at += 1,
-            b'"' | b'{' => cursor.part()?,
+            b'"' | b'{' => {
+                // A string that hangs on a word is read in two ways by two readers; one may take its octets for commands.
+                let before = cursor.at.checked_sub(1).and_then(|at| octets.get(at));
+                cursor.part()?;
+                if !matches!(before, None | Some(b' ' | b'(')) || !matches!(cursor.peek(), None | Some(b' ' | b')')) {
+                    return Err(Misbehaviour::Syntax);
+                }
+            }
             0..=0x1f | 0x7f => return Err(Misbehaviour::Syntax),
             _ => {
                 let found = cursor.run(|octet| {
@@ -408,6 +415,16 @@ mod tests {
         assert!(check_arguments(&nested(16), 16, |_| Ok(())).is_ok());
         assert!(check_arguments(&nested(17), 16, |_| Ok(())).is_err());
         assert!(check_arguments(b"(\")\"", 16, |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn strings_stand_alone() {
+        for line in ["TEXT foo{3}\r\nbar", "TEXT {3}\r\nbarfoo", "\"a\"\"b\"", "X\"a\"", "~{1}\r\na"] {
+            assert!(check_arguments(line.as_bytes(), 16, |_| Ok(())).is_err(), "{line}");
+        }
+        for line in ["{1}\r\na {0}\r\n ALL", "(\"a\" \"b\")", "({1}\r\na)"] {
+            assert!(check_arguments(line.as_bytes(), 16, |_| Ok(())).is_ok(), "{line}");
+        }
     }
 
     #[test]
