@@ -4,19 +4,14 @@
 use super::{Asked, ClientReading, Pending, Session, WITHHELD_MAX, answers::say, dispatch::Refusal, writer::Waiting};
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
-    model::RemoteName,
     relay::{Outbox, Request, folders::Progress},
-    rules::{
-        imap::{CodeFate, DataFate, StatusItems, ToldCode, code_fate, data_fate, tells_name, told_code},
-        namespace::Route,
-    },
+    rules::imap::{CodeFate, DataFate, code_fate, data_fate},
     wire::{
         IMAP_LINE_FIRST,
         imap::{
             command::Verb,
             framer::{End, Piece},
-            response::{self, Code, Condition, Kind, Response, Status},
-            token::Cursor,
+            response::{self, Condition, Kind, Response, Status},
         },
     },
 };
@@ -147,15 +142,25 @@ impl Session {
     /// Whether untagged lines are withheld: the client waits for `+`, and no earlier command of it is pending.
     fn withholds(&self) -> bool {
         let waits = matches!(&self.reading, ClientReading::AwaitingGoAhead { message, .. } if message.synchronising);
-        waits && self.pending.len() == 1 && self.withheld.len() < WITHHELD_MAX
+        waits && self.pending.len() == 1
+    }
+
+    /// Where this many octets of an untagged response go. More than can be withheld goes to the client as it comes, as
+    /// every client but the strict ones can bear, and never before what came earlier.
+    pub(super) fn sink<'a>(&'a mut self, octets: usize, out: &'a mut Outbox) -> &'a mut Vec<u8> {
+        if self.withholds() && self.withheld.len() + octets <= WITHHELD_MAX {
+            return &mut self.withheld;
+        }
+        out.client().append(&mut self.withheld);
+        out.client()
     }
 
     fn pass(&mut self, text: &[u8], end: Option<End>, out: &mut Outbox) {
-        let LaneReading::Passing { trim, mut blank, mut aside } = self.lane_reading else { return };
-        if aside && self.withheld.len() + text.len() > WITHHELD_MAX {
-            // More than can be kept: the client gets it as it comes, as every client but the strict ones can bear.
+        let LaneReading::Passing { trim, mut blank, aside } = self.lane_reading else { return };
+        // With a blank before and a line end behind. A response that began to go out goes on so.
+        let aside = aside && self.withheld.len() + text.len() + 3 <= WITHHELD_MAX;
+        if !aside {
             out.client().append(&mut self.withheld);
-            aside = false;
         }
         let sink = if aside { &mut self.withheld } else { out.client() };
         // A blank is held until it is known not to be the last octet of the line, whatever the seams.
@@ -259,9 +264,9 @@ impl Session {
         };
         let Some(code) = self.code(octets, status.code, route.as_ref(), out) else { return Ok(()) };
         let words = self.words(status).into_owned();
-        let aside = self.withholds();
-        let sink = if aside { &mut self.withheld } else { out.client() };
-        say(b"*", status.condition.name(), code.as_deref(), &words, sink);
+        let mut line = Vec::new();
+        say(b"*", status.condition.name(), code.as_deref(), &words, &mut line);
+        self.sink(line.len(), out).extend_from_slice(&line);
         Ok(())
     }
 
@@ -335,87 +340,4 @@ impl Session {
             _ => {}
         }
     }
-
-    /// The code as the client gets it. Outer None: the response waits for the UIDVALIDITY to tell, and comes again.
-    fn code(
-        &mut self,
-        octets: &[u8],
-        code: Option<Code<'_>>,
-        route: Option<&Route>,
-        out: &mut Outbox,
-    ) -> Option<Option<String>> {
-        let Some(code) = code else { return Some(None) };
-        match (told_code(code), route) {
-            (ToldCode::Pass(text), _) => Some(Some(text)),
-            (ToldCode::Validity { name, upstream, behind }, Some(route)) => {
-                let told = self.uid_validity(route, upstream, octets, out)?;
-                Some(Some(format!("{name} {told}{behind}")))
-            }
-            _ => Some(None),
-        }
-    }
-
-    /// What UIDVALIDITY to tell; None while it is asked for, with the response that waits.
-    fn uid_validity(&mut self, route: &Route, upstream: u32, response: &[u8], out: &mut Outbox) -> Option<u32> {
-        if let Some((known, told)) = self.told.get(&route.local)
-            && *known == upstream
-        {
-            return Some(*told);
-        }
-        let request = Request::Validity {
-            account: route.account,
-            local: route.local.clone(),
-            remote: route.remote.clone(),
-            upstream,
-        };
-        let local = route.local.clone();
-        self.ask(request, Asked::Validity { local, upstream, response: response.to_vec() }, out);
-        None
-    }
-
-    /// The answer to a STATUS: the name as its command spelt it, UIDVALIDITY as the house tells it.
-    fn status_data(&mut self, octets: &[u8], rest: usize, out: &mut Outbox) -> Result<(), Failure> {
-        let mut cursor = Cursor::starting(octets, rest);
-        let name = cursor.space().and_then(|()| cursor.astring()).map_err(Failure::ProviderMisbehaved)?;
-        let items = cursor.rest();
-        let named = name.value(octets);
-        let asked = self.pending.iter().find(|pending| {
-            pending.verb == Verb::Status && pending.route.as_ref().is_some_and(|route| is_same(&route.remote, &named))
-        });
-        // Nobody asked: the name would be one that the client does not know.
-        let Some(pending) = asked else { return Ok(()) };
-        let (spelled, route) = (pending.spelled.clone(), pending.route.clone());
-        // What is no list of numbers could tell a name, or a UIDVALIDITY that is not ours.
-        let (Some(items), Some(route)) = (StatusItems::read(items), route) else { return Ok(()) };
-        let told = match items.upstream() {
-            Some(upstream) => self.uid_validity(&route, upstream, octets, out),
-            None => Some(0),
-        };
-        let Some(told) = told else { return Ok(()) };
-        let sink = if self.withholds() { &mut self.withheld } else { out.client() };
-        sink.extend_from_slice(b"* STATUS ");
-        sink.extend_from_slice(&spelled);
-        sink.push(b' ');
-        sink.extend_from_slice(&items.telling(told));
-        sink.extend_from_slice(b"\r\n");
-        Ok(())
-    }
-
-    /// The provider's words, unless they hold the name of a mailbox that the client knows under another.
-    fn words<'a>(&self, status: &Status<'a>) -> Cow<'a, [u8]> {
-        let routes = self.pending.iter().flat_map(|pending| [&pending.route, &pending.target]).flatten();
-        let tells = routes.chain(&self.selected).any(|route| tells_name(status.words, route));
-        if tells || status.words.is_empty() {
-            let words: &[u8] = match status.condition {
-                Condition::Ok => b"Done",
-                _ => b"The mail provider refuses this",
-            };
-            return Cow::Borrowed(words);
-        }
-        Cow::Borrowed(status.words)
-    }
-}
-
-fn is_same(remote: &RemoteName, named: &[u8]) -> bool {
-    remote.as_bytes() == named || (remote.is_inbox() && named.eq_ignore_ascii_case(b"INBOX"))
 }

@@ -11,12 +11,14 @@
 //! | `dispatch` | a whole command: forwarded, local or exclusive |
 //! | `answers` | what the bridge says of its own: LIST, status lines |
 //! | `lane` | the provider's responses towards the client |
+//! | `told` | what of status lines and STATUS answers the client is told |
 //! | `writer` | commands towards the provider, cut where it must say `+` first |
 
 mod answers;
 mod client;
 mod dispatch;
 mod lane;
+mod told;
 mod writer;
 
 use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
