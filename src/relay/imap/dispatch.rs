@@ -4,7 +4,7 @@ use super::{Asked, ClientReading, PENDING_MAX, Pending, Session, answers};
 use crate::{
     failure::{Failure, Misbehaviour},
     model::LocalName,
-    relay::{Outbox, Request, folders::FolderReading},
+    relay::{HIGH_WATER, Outbox, Request, folders::FolderReading},
     rules::{imap::splice, namespace::Route},
     wire::imap::{
         command::{Append, Arguments, Head, Verb},
@@ -109,7 +109,7 @@ impl Session {
         match turn(command.head.verb) {
             Turn::Exclusive | Turn::Local => self.is_idle(),
             Turn::Forwarded if command.head.verb == Verb::Noop && self.selected.is_none() => self.is_idle(),
-            Turn::Forwarded => !exclusive && self.pending.len() < PENDING_MAX,
+            Turn::Forwarded => !exclusive && self.pending.len() < PENDING_MAX && self.writer.octets() < HIGH_WATER,
         }
     }
 

@@ -18,6 +18,8 @@ mod answers;
 mod client;
 mod dispatch;
 mod lane;
+#[cfg(test)]
+mod tests;
 mod told;
 mod writer;
 

@@ -89,6 +89,11 @@ impl Writer {
         self.waiting.take()
     }
 
+    /// What waits behind a literal. No more commands are taken while it is much.
+    pub(super) fn octets(&self) -> usize {
+        self.segments.iter().map(|segment| segment.octets.len()).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.waiting.is_none()
     }
