@@ -3,7 +3,10 @@
 //! It must not look into a line further than framing needs, must not hold a literal, and must give the same pieces
 //! however the octets arrive. RFC 3501 section 4.3, RFC 7888 (`{n+}`), RFC 3516 (`~{n}`).
 
-use super::super::{IMAP_LINE_FIRST, LITERAL_DIGITS_MAX};
+use super::{
+    super::{IMAP_LINE_FIRST, LITERAL_DIGITS_MAX},
+    token::Cursor,
+};
 use crate::failure::Misbehaviour;
 use memchr::memchr;
 
@@ -312,8 +315,10 @@ fn is_status_line(line: &[u8]) -> bool {
     if line.first() == Some(&b'+') {
         return true;
     }
-    let mut words = line.splitn(3, |octet| *octet == b' ').skip(1);
-    let condition = words.next().unwrap_or_default();
+    // Read as `response::read` does: the two must not see different responses in one line.
+    let mut cursor = Cursor::new(line);
+    cursor.word();
+    let condition = cursor.space().map(|()| cursor.word()).unwrap_or_default();
     [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].iter().any(|word| condition.eq_ignore_ascii_case(word))
 }
 
@@ -374,7 +379,14 @@ mod tests {
     #[test]
     fn text_for_people_announces_nothing() {
         // imap-codec's fragmentizer swallows the five octets behind such a line.
-        for line in [&b"* OK see {5}\r\n"[..], b"a1 NO no {5}\r\n", b"+ go {5}\r\n", b"* BYE {5}\r\n"] {
+        for line in [
+            &b"* OK see {5}\r\n"[..],
+            b"a1 NO no {5}\r\n",
+            b"+ go {5}\r\n",
+            b"* BYE {5}\r\n",
+            b"*  OK {5}\r\n",
+            b"a NO(x) {5}\r\n",
+        ] {
             let (seen, fault) = of_provider(&[line, b"* 1 EXISTS\r\n"].concat());
             assert!(seen.ends_with(b".L* 1 EXISTS."), "{}", String::from_utf8_lossy(&seen));
             assert_eq!(fault, None);
