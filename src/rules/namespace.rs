@@ -5,7 +5,7 @@
 use super::{folder_map::FolderMap, special};
 use crate::{
     model::{AccountId, Attributes, FolderTable, LocalName, RemoteName, Role},
-    wire::imap::pattern,
+    wire::imap::pattern::Pattern,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -149,15 +149,17 @@ impl Namespace {
 
     /// What LIST answers (RFC 3501 6.3.8): the mailboxes whose names match, and with a trailing `%` also the parents that
     /// exist only through their children.
-    pub fn list<'a>(&'a self, pattern: &'a [u8]) -> impl Iterator<Item = &'a Entry> {
+    pub fn list<'a>(&'a self, pattern: &[u8]) -> impl Iterator<Item = &'a Entry> + use<'a> {
         let levels = pattern.last() == Some(&b'%');
+        let pattern = Pattern::new(pattern);
         let told = move |entry: &&Entry| !entry.gone && (levels || entry.remote.is_some());
-        self.entries.iter().filter(told).filter(move |entry| entry.matches(pattern))
+        self.entries.iter().filter(told).filter(move |entry| entry.matches(&pattern))
     }
 
     /// What LSUB answers (RFC 3501 6.3.9): subscribed names, whether they are mailboxes or not.
-    pub fn lsub<'a>(&'a self, pattern: &'a [u8]) -> impl Iterator<Item = &'a Entry> {
-        self.entries.iter().filter(|entry| entry.subscribed).filter(move |entry| entry.matches(pattern))
+    pub fn lsub<'a>(&'a self, pattern: &[u8]) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        let pattern = Pattern::new(pattern);
+        self.entries.iter().filter(|entry| entry.subscribed).filter(move |entry| entry.matches(&pattern))
     }
 
     /// The account whose mailboxes these are.
@@ -168,8 +170,8 @@ impl Namespace {
 }
 
 impl Entry {
-    fn matches(&self, pattern: &[u8]) -> bool {
-        pattern::matches(pattern, self.local.as_bytes(), LocalName::DELIMITER)
+    fn matches(&self, pattern: &Pattern) -> bool {
+        pattern.matches(self.local.as_bytes(), LocalName::DELIMITER)
     }
 
     /// The provider's name, for people who set the map; None for an implied node.
