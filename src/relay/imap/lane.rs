@@ -27,14 +27,20 @@ pub(super) enum LaneReading {
     /// In a response that is looked at when it is whole.
     Holding(Vec<u8>),
     /// In a response that goes to the client.
-    Passing {
-        /// A trailing blank is cut.
-        trim: bool,
-        /// A blank that may be the trailing one.
-        blank: bool,
-        /// It goes to what is withheld.
-        aside: bool,
-    },
+    Passing(Passing),
+}
+
+/// What must be remembered of a response that goes to the client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passing {
+    /// A trailing blank is cut.
+    trim: bool,
+    /// A blank is held that may be the trailing one.
+    blank: bool,
+    /// The last octet that was shown is `}`: with the blank behind it cut it could announce a literal.
+    brace: bool,
+    /// It goes to what is withheld.
+    aside: bool,
 }
 
 /// How much of a command the provider has.
@@ -50,7 +56,31 @@ const HELD_MAX: usize = 2 * IMAP_LINE_FIRST;
 impl LaneReading {
     /// Whether the client stands between two responses.
     pub(super) fn is_boundary_for_client(&self) -> bool {
-        !matches!(self, Self::Passing { aside: false, .. })
+        !matches!(self, Self::Passing(Passing { aside: false, .. }))
+    }
+}
+
+impl Passing {
+    /// Writes a piece, but holds a blank until it is known not to be the last octet of the line, whatever the seams.
+    fn show(&mut self, text: &[u8], end: Option<End>, sink: &mut Vec<u8>) {
+        let in_line = matches!(end, Some(End::Continues | End::Line));
+        if self.blank && !(text.is_empty() && in_line) {
+            sink.push(b' ');
+            self.blank = false;
+            self.brace = false;
+        }
+        let text = match text.strip_suffix(b" ") {
+            Some(shorter) if self.trim && in_line && !shorter.last().map_or(self.brace, |octet| *octet == b'}') => {
+                self.blank = true;
+                shorter
+            }
+            _ => text,
+        };
+        sink.extend_from_slice(text);
+        self.brace = text.last().map_or(self.brace, |octet| *octet == b'}');
+        if matches!(end, Some(End::Line | End::Literal(_))) {
+            sink.extend_from_slice(b"\r\n");
+        }
     }
 }
 
@@ -84,8 +114,9 @@ impl Session {
                 self.lane_reading = LaneReading::Boundary;
                 self.whole_response(&held, out)
             }
-            LaneReading::Passing { .. } => {
-                self.pass(text, end, out);
+            LaneReading::Passing(passing) => {
+                let passing = *passing;
+                self.pass(passing, text, end, out);
                 Ok(())
             }
         }
@@ -119,8 +150,7 @@ impl Session {
                 }
                 DataFate::Pass { trim } => {
                     let aside = self.withholds();
-                    self.lane_reading = LaneReading::Passing { trim, blank: false, aside };
-                    self.pass(text, Some(end), out);
+                    self.pass(Passing { trim, blank: false, brace: false, aside }, text, Some(end), out);
                     Ok(())
                 }
             },
@@ -155,39 +185,18 @@ impl Session {
         out.client()
     }
 
-    fn pass(&mut self, text: &[u8], end: Option<End>, out: &mut Outbox) {
-        let LaneReading::Passing { trim, mut blank, aside } = self.lane_reading else { return };
+    fn pass(&mut self, mut passing: Passing, text: &[u8], end: Option<End>, out: &mut Outbox) {
         // With a blank before and a line end behind. A response that began to go out goes on so.
-        let aside = aside && self.withheld.len() + text.len() + 3 <= WITHHELD_MAX;
-        if !aside {
+        passing.aside &= self.withheld.len() + text.len() + 3 <= WITHHELD_MAX;
+        if !passing.aside {
             out.client().append(&mut self.withheld);
         }
-        let sink = if aside { &mut self.withheld } else { out.client() };
-        // A blank is held until it is known not to be the last octet of the line, whatever the seams.
-        let settled = !text.is_empty() || matches!(end, Some(End::Literal(_)));
-        if blank && settled {
-            sink.push(b' ');
-            blank = false;
-        }
-        let text = match text.strip_suffix(b" ") {
-            Some(shorter) if trim && matches!(end, Some(End::Continues | End::Line)) => {
-                blank = true;
-                shorter
-            }
-            _ => text,
+        let sink = if passing.aside { &mut self.withheld } else { out.client() };
+        passing.show(text, end, sink);
+        self.lane_reading = match end {
+            Some(End::Line) => LaneReading::Boundary,
+            _ => LaneReading::Passing(passing),
         };
-        sink.extend_from_slice(text);
-        match end {
-            Some(End::Line) => {
-                sink.extend_from_slice(b"\r\n");
-                self.lane_reading = LaneReading::Boundary;
-            }
-            Some(End::Literal(_)) => {
-                sink.extend_from_slice(b"\r\n");
-                self.lane_reading = LaneReading::Passing { trim, blank: false, aside };
-            }
-            Some(End::Continues) | None => self.lane_reading = LaneReading::Passing { trim, blank, aside },
-        }
     }
 
     /// A response that is whole: a status line, a continuation, or one that was held for its name. Also called again
