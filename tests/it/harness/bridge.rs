@@ -5,12 +5,20 @@ use super::{
     exim::Exim,
     lab::{Lab, free_port},
     leash::{Leashed, PATIENCE, run, until, words},
+    provider::Provider,
     wire::Wire,
 };
 use std::{
     fs,
+    io::Write as _,
     path::PathBuf,
     process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// Where `account add --json` says what to copy into the CRM, as JSON pointers.
@@ -61,6 +69,30 @@ impl AddAccount {
             more: Vec::new(),
         }
     }
+
+    /// At doubles that show certificates of the lab's authority; stored without asking them.
+    pub(crate) fn unchecked(lab: &Lab, imap: &Provider, smtp: &Provider, address: &str) -> Self {
+        Self::at(lab, [imap.port, smtp.port], address)
+    }
+
+    /// The same at any ports of this machine.
+    pub(crate) fn at(lab: &Lab, [imap, smtp]: [u16; 2], address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            password: "hunter2".to_owned(),
+            imap: format!("localhost:{imap}"),
+            smtp: format!("localhost:{smtp}"),
+            imap_security: "tls",
+            smtp_security: "tls",
+            certificates: format!("ca={}", lab.certificates.ca.display()),
+            more: vec!["--unchecked".to_owned()],
+        }
+    }
+
+    /// Signs in before it is stored.
+    pub(crate) fn checked(self) -> Self {
+        Self { more: Vec::new(), ..self }
+    }
 }
 
 /// What a person copies into the CRM.
@@ -68,6 +100,18 @@ impl AddAccount {
 pub(crate) struct CrmSettings {
     pub(crate) login: String,
     pub(crate) password: String,
+}
+
+impl CrmSettings {
+    pub(crate) fn imap_login(&self) -> String {
+        format!("LOGIN \"{}\" \"{}\"", self.login, self.password)
+    }
+
+    pub(crate) fn smtp_auth(&self) -> String {
+        use base64::Engine as _;
+        let plain = format!("\0{}\0{}", self.login, self.password);
+        format!("AUTH PLAIN {}", base64::engine::general_purpose::STANDARD.encode(plain))
+    }
 }
 
 /// What /proc says of the running bridge, in KiB.
@@ -82,10 +126,16 @@ impl Bridge {
     /// A state folder and a configuration with free ports; nothing runs yet. Accounts that are added before
     /// [`Bridge::serve`] are known from its first login on.
     pub(crate) fn prepare(lab: &Lab) -> Self {
+        Self::configured(lab, "")
+    }
+
+    /// The same, with more sections of the configuration.
+    pub(crate) fn configured(lab: &Lab, more: &str) -> Self {
         let folder = lab.folder("b");
         let bridge =
             Self { imap: free_port(), imaps: free_port(), smtp: free_port(), smtps: free_port(), folder, leash: None };
-        fs::write(bridge.folder.join("passerelle.toml"), bridge.configuration()).expect("a configuration is written");
+        let configuration = bridge.configuration() + more;
+        fs::write(bridge.folder.join("passerelle.toml"), configuration).expect("a configuration is written");
         bridge
     }
 
@@ -148,23 +198,63 @@ impl Bridge {
     pub(crate) fn sign_in(&self, crm: &CrmSettings) -> Wire {
         let mut wire = Wire::plain(self.imap);
         wire.expect("* OK");
-        wire.imap_ok(&format!("LOGIN \"{}\" \"{}\"", crm.login, crm.password));
+        wire.imap_ok(&crm.imap_login());
         wire
     }
 
+    /// A signed-in SMTP connection, in the clear.
+    pub(crate) fn sign_in_smtp(&self, crm: &CrmSettings) -> Wire {
+        let mut wire = Wire::plain(self.smtp);
+        wire.expect("220");
+        wire.smtp("EHLO crm.test", 250);
+        wire.smtp(&crm.smtp_auth(), 235);
+        wire
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.leash.as_ref().expect("the bridge runs").pid()
+    }
+
+    /// Descriptors that are open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("Linux tells of its processes").count()
+    }
+
+    /// Time of the processor used so far, in ticks of 10 ms.
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("Linux tells of its processes");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // utime and stime, fields 14 and 15 of proc(5); the state is field 3.
+        [11, 12].iter().map(|&field| fields[field].parse::<u64>().expect("a number of ticks")).sum()
+    }
+
+    /// Looks at its memory until it is asked for the most that was seen.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch::start(self.pid())
+    }
+
     pub(crate) fn memory(&self) -> Memory {
-        let pid = self.leash.as_ref().expect("the bridge runs").pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of its processes");
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-            line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
-        };
-        Memory { resident: kib("VmRSS:"), anonymous: kib("RssAnon:") }
+        memory_of(self.pid())
+    }
+    /// SIGTERM, and no waiting.
+    pub(crate) fn ask_to_stop(&self) {
+        let pid = self.pid().to_string();
+        let _ = Command::new("sh").args(["-c", r#"kill -s TERM "$1""#, "stop", &pid]).status();
     }
 
     /// SIGTERM; whether it ended by itself, in time, with success.
     pub(crate) fn drain(&mut self) -> bool {
         self.leash.take().expect("the bridge runs").terminate(PATIENCE)
+    }
+
+    /// The state folder.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// The authority that CRMs are told to trust.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.state().join("certs/ca.pem")
     }
 
     pub(crate) fn log(&self) -> String {
@@ -180,4 +270,46 @@ impl Bridge {
         let path = |name| self.folder.join(name).to_string_lossy().into_owned();
         ["--state".into(), path("state"), "--config".into(), path("passerelle.toml")]
     }
+}
+
+/// Looks at a process's memory every few milliseconds.
+pub(crate) struct Watch {
+    most: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    looker: Option<JoinHandle<()>>,
+    before: u64,
+}
+
+impl Watch {
+    fn start(pid: u32) -> Self {
+        let before = memory_of(pid).anonymous;
+        let (most, over) = (Arc::new(AtomicU64::new(before)), Arc::new(AtomicBool::new(false)));
+        let (seen, ends) = (most.clone(), over.clone());
+        let looker = thread::spawn(move || {
+            while !ends.load(Ordering::SeqCst) {
+                seen.fetch_max(memory_of(pid).anonymous, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        Self { most, over, looker: Some(looker), before }
+    }
+
+    /// By how many KiB anonymous memory was above its start at the most, now included; says so on standard error, where
+    /// the test runner lets it through.
+    pub(crate) fn growth(mut self, what: &str) -> u64 {
+        self.over.store(true, Ordering::SeqCst);
+        self.looker.take().expect("it looks").join().expect("the process runs");
+        let growth = self.most.load(Ordering::SeqCst) - self.before;
+        let _ = writeln!(std::io::stderr(), "{what}: from {} KiB, at most {growth} KiB more", self.before);
+        growth
+    }
+}
+
+fn memory_of(pid: u32) -> Memory {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of its processes");
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+    };
+    Memory { resident: kib("VmRSS:"), anonymous: kib("RssAnon:") }
 }

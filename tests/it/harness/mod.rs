@@ -21,15 +21,17 @@ mod exim;
 mod lab;
 mod leash;
 mod letters;
+mod provider;
 mod same;
 mod wire;
 
-pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory};
+pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory, Watch};
 pub(crate) use certificates::{Certificates, Signed};
 pub(crate) use dovecot::{Dovecot, Layout, Letter, OVH_MAILBOXES};
 pub(crate) use exim::Exim;
 pub(crate) use lab::{Lab, Program, free_port};
 pub(crate) use leash::{PATIENCE, run, until, words};
 pub(crate) use letters::{letter, letters};
+pub(crate) use provider::{IMAP_CAPABILITIES, Provider, Visit};
 pub(crate) use same::same;
 pub(crate) use wire::{Answer, Wire};

@@ -18,8 +18,11 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 
-trait Stream: Read + Write + Send {}
+pub(super) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
+
+/// What large messages are made of.
+const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, again and again.\r\n";
 
 pub(crate) struct Wire {
     stream: BufReader<Box<dyn Stream>>,
@@ -104,7 +107,7 @@ impl Wire {
 
     /// Sends `count` octets of lines of text without ever holding them: what a large message is made of.
     pub(crate) fn send_lines(&mut self, count: usize) {
-        let mut block = b"The quick brown fox jumps over the lazy dog, again and again.\r\n".repeat(1024);
+        let mut block = LINE.repeat(1024);
         let mut left = count;
         while left > 0 {
             if left < block.len() {
@@ -112,6 +115,28 @@ impl Wire {
             }
             self.send(&block);
             left -= block.len();
+        }
+    }
+
+    /// Sends octets while the other side may close: whether it took them all.
+    pub(crate) fn try_send(&mut self, octets: &[u8]) -> bool {
+        let stream = self.stream.get_mut();
+        stream.write_all(octets).and_then(|()| stream.flush()).is_ok()
+    }
+
+    /// Says that no more comes, and goes on reading.
+    pub(crate) fn half_close(&self) {
+        self.socket.shutdown(std::net::Shutdown::Write).expect("the socket is open");
+    }
+
+    /// Expects `count` octets as [`Wire::send_lines`] sends them.
+    pub(crate) fn expect_lines(&mut self, count: usize) {
+        let block = LINE.repeat(1024);
+        let mut left = count;
+        while left > 0 {
+            let part = &block[..left.min(block.len())];
+            assert!(self.octets(part.len()) == part, "the last {left} of {count} octets differ");
+            left -= part.len();
         }
     }
 
