@@ -16,3 +16,4 @@ mod lab;
 mod layers;
 mod readme;
 mod store;
+mod streaming;
