@@ -9,7 +9,7 @@ pub mod login;
 pub mod user;
 
 use crate::{
-    failure::{Failure, Unreachable},
+    failure::{Failure, Misbehaviour, Unreachable},
     model::{Address, Endpoint},
     store,
     upstream::Refusal,
@@ -114,6 +114,15 @@ impl Refused {
                      app password made on their security page"
                         .to_owned(),
                 );
+            }
+            Failure::ProviderMisbehaved(Misbehaviour::StarttlsInjection) => {
+                return Some(format!(
+                    "somebody on the way may be meddling with the connection; try `--{service}-security tls`, and another \
+                     network"
+                ));
+            }
+            Failure::ProviderMisbehaved(_) => {
+                return Some(format!("check that a mail server answers at the port behind --{service}"));
             }
             _ => return None,
         };

@@ -7,6 +7,7 @@
 )]
 
 mod account;
+mod certificates;
 mod cli;
 mod clients;
 mod config;
