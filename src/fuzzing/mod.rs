@@ -1,14 +1,22 @@
 //! What the fuzz targets call, one function a target: any octets in, and a property asserted, not only "no crash".
 
 mod dot;
+mod imap_framer;
+mod imap_rewrite;
+mod relay_imap;
 mod relay_smtp;
 mod sasl;
 mod smtp_reply;
+mod utf7;
 
 pub use dot::dot;
+pub use imap_framer::imap_framer;
+pub use imap_rewrite::imap_rewrite;
+pub use relay_imap::relay_imap;
 pub use relay_smtp::relay_smtp;
 pub use sasl::sasl;
 pub use smtp_reply::smtp_reply;
+pub use utf7::utf7;
 
 /// The first octets as cuts, and the rest: how a target gets both from one input.
 fn cuts_and_rest(octets: &[u8]) -> (Vec<usize>, &[u8]) {
@@ -25,6 +33,21 @@ mod tests {
         for entry in entries {
             run(&std::fs::read(entry.expect("an entry").path()).expect("a seed"));
         }
+    }
+
+    #[test]
+    fn imap_framer() {
+        seeds("imap_framer", super::imap_framer);
+    }
+
+    #[test]
+    fn imap_rewrite() {
+        seeds("imap_rewrite", super::imap_rewrite);
+    }
+
+    #[test]
+    fn relay_imap() {
+        seeds("relay_imap", super::relay_imap);
     }
 
     #[test]
