@@ -4,8 +4,9 @@ use super::*;
 use crate::{
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName},
     relay::{Admission, HIGH_WATER, LaneId, Lease},
-    wire::{IMAP_COMMAND_MAX, imap::response::capabilities},
+    wire::{self, IMAP_COMMAND_MAX, imap::response::capabilities},
 };
+use proptest::{collection::vec, prelude::*, sample::select};
 
 /// A session that has signed in to an account whose folders have the same names on both sides.
 struct Identity {
@@ -80,4 +81,91 @@ fn what_waits_behind_a_literal_is_bounded() {
     assert!(session.outbox.lane(LANE).len() > IMAP_COMMAND_MAX);
     assert!(session.client(b"e NOOP\r\n").is_empty());
     assert!(session.outbox.lane(LANE).ends_with(b"e NOOP\r\n"));
+}
+
+/// Commands as clients send them, each under the tag that stands for `T`.
+fn command() -> impl Strategy<Value = String> {
+    let name = select(vec!["INBOX", "Sent", "\"Sent\"", "{4+}\r\nSent", "\"Kunden/2024\"", "Kunden/2024"]);
+    let string = select(vec!["x", "\"a b\"", "\"\\\"q\\\" \\\\\"", "{0+}\r\n", "{7+}\r\na) {1}\r", "\"\u{e9}\""]);
+    let set = select(vec!["1", "1:*", "4:1,*", "5,6:7"]);
+    let items = select(vec!["(RFC822)", "FLAGS", "(UID BODY.PEEK[HEADER.FIELDS (To)]<0.9>)", "(FLAGS  UID)"]);
+    let message = select(vec!["", "x", "Subject: x\r\n\r\n.\r\n", "a1 LOGOUT\r\n"]);
+    prop_oneof![
+        (set.clone(), items).prop_map(|(set, items)| format!("T UID Fetch {set} {items}\r\n")),
+        set.clone().prop_map(|set| format!("T STORE {set} +Flags (\\SEEN)\r\n")),
+        (string.clone(), string.clone())
+            .prop_map(|(a, b)| format!("T SEARCH CHARSET UTF-8 SUBJECT {a} (FROM {b} UNSEEN)\r\n")),
+        string.prop_map(|string| format!("T sort (REVERSE DATE) UTF-8 TEXT {string}\r\n")),
+        name.clone().prop_map(|name| format!("T STATUS {name} (MESSAGES UIDVALIDITY)\r\n")),
+        (set, name.clone()).prop_map(|(set, name)| format!("T UID COPY {set} {name}\r\n")),
+        (name, message).prop_map(|(name, text)| format!("T APPEND {name} (\\Seen) {{{}+}}\r\n{text}\r\n", text.len())),
+        Just("T NOOP\r\n".to_owned()),
+        Just("T check \r\n".to_owned()),
+    ]
+}
+
+/// Answers as providers send them, in the spelling that is kept.
+fn answer() -> impl Strategy<Value = String> {
+    let octets = select(vec!["", "x", "a)\r\n* 5 EXISTS\r\n", "\r", "{3}\r\n", "\0\u{e9}\n"]);
+    let lines = select(vec![
+        "* 5 EXISTS",
+        "* 0 RECENT",
+        "* 7 EXPUNGE",
+        "* FLAGS (\\Answered \\Seen)",
+        "* SEARCH",
+        "* SEARCH 1 22 333",
+        "* SORT 3 2 1",
+        "* THREAD (1 (2)(3 4))",
+        "* ESEARCH (TAG \"t\") UID ALL 1:3",
+        "* 1 FETCH (FLAGS (\\Seen)  UID 7)",
+        "* OK [UIDNEXT 9] Predicted next UID",
+        "* OK [PERMANENTFLAGS (\\Seen \\*)] Limited",
+        "* NO [ALERT] The disk is {5}",
+    ]);
+    prop_oneof![
+        lines.prop_map(|line| format!("{line}\r\n")),
+        (1_usize..12_000).prop_map(|length| format!("* SEARCH {}\r\n", "1 ".repeat(length).trim_end())),
+        octets.prop_map(|octets| format!("* 1 FETCH (BODY[] {{{}}}\r\n{octets} FLAGS ())\r\n", octets.len())),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn with_the_same_names_on_both_sides_commands_pass_as_they_are(
+        commands in vec(command(), 1..12),
+        cuts in vec(0_usize..400, 0..12),
+    ) {
+        let mut session = Identity::new("LITERAL+ UIDPLUS SORT");
+        let tagged = commands.iter().enumerate().map(|(n, command)| command.replacen('T', &format!("t{n}"), 1));
+        let said = tagged.collect::<String>().into_bytes();
+        for piece in wire::pieces(&said, &cuts) {
+            prop_assert!(session.client(piece).is_empty(), "the client is made to wait");
+        }
+        let passed = std::mem::take(session.outbox.lane(LANE));
+        prop_assert_eq!(String::from_utf8_lossy(&passed), String::from_utf8_lossy(&said));
+        prop_assert!(session.outbox.client().is_empty());
+    }
+
+    #[test]
+    fn with_the_same_names_on_both_sides_answers_pass_as_they_are(
+        answers in vec(answer(), 1..12),
+        cuts in vec(0_usize..20_000, 0..12),
+    ) {
+        let mut session = Identity::new("");
+        session.client(b"c NOOP\r\nd STATUS \"Sent\" (UIDVALIDITY)\r\n");
+        let said = answers.concat().into_bytes();
+        for piece in wire::pieces(&said, &cuts) {
+            prop_assert!(session.provider(piece).is_empty(), "the provider is made to wait");
+        }
+        let passed = std::mem::take(session.outbox.client());
+        prop_assert!(passed == said, "{:?}", String::from_utf8_lossy(&passed));
+
+        let last = b"* STATUS \"Sent\" (UIDVALIDITY 7)\r\nd NO [NOPERM] no\r\n";
+        let left = session.provider(last);
+        session.answer(Answer::Validity(Ok(7)));
+        session.provider(left);
+        prop_assert_eq!(String::from_utf8_lossy(session.outbox.client()), String::from_utf8_lossy(last));
+    }
 }
