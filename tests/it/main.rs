@@ -15,6 +15,8 @@ mod dialogue;
 mod harness;
 mod lab;
 mod layers;
+mod lost;
 mod readme;
+mod serve;
 mod store;
 mod streaming;

@@ -1,0 +1,206 @@
+//! What clients see when something ends before its time: the provider, the client itself, the bridge.
+
+use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, PATIENCE, Program, Provider, Wire, until};
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+const ALICE: &str = "alice@ovh.test";
+const LITERAL: usize = 1_000_000;
+
+/// A door that a test opens for a provider that waits in front of it.
+#[derive(Clone, Default)]
+struct Door(Arc<(Mutex<bool>, Condvar)>);
+
+impl Door {
+    fn open(&self) {
+        *self.0.0.lock().expect("no test panicked in here") = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let open = self.0.0.lock().expect("no test panicked in here");
+        let _ = self.0.1.wait_timeout_while(open, PATIENCE, |open| !*open);
+    }
+}
+
+/// A bridge with an account at doubles. FETCH of message 1 says half of a literal and waits at the door with the rest.
+struct House {
+    imap: Provider,
+    smtp: Provider,
+    bridge: Bridge,
+    crm: CrmSettings,
+    door: Door,
+    _lab: Lab,
+}
+
+impl House {
+    fn start(configuration: &str) -> Option<Self> {
+        let lab = Lab::needing(&[])?;
+        let door = Door::default();
+        let at_door = door.clone();
+        let imap = Provider::imap(Some(&lab.certificates.good), move |visit, tag, command| {
+            if command != "FETCH 1 BODY.PEEK[]" {
+                return Some(false);
+            }
+            visit.say(&format!("* 1 FETCH (BODY[] {{{LITERAL}}}"))?;
+            visit.send(&vec![b'x'; LITERAL / 2])?;
+            at_door.wait();
+            visit.send(&vec![b'x'; LITERAL / 2])?;
+            visit.say(&format!(")\r\n{tag} OK done"))?;
+            Some(true)
+        });
+        let smtp = Provider::smtp(Some(&lab.certificates.good));
+        let mut bridge = Bridge::configured(&lab, configuration);
+        let crm = bridge.add_account(&AddAccount::unchecked(&lab, &imap, &smtp, ALICE));
+        bridge.serve();
+        Some(Self { imap, smtp, bridge, crm, door, _lab: lab })
+    }
+
+    fn try_both(&self) -> [String; 2] {
+        let mut imap = Wire::plain(self.bridge.imap);
+        imap.expect("* OK");
+        let mut smtp = Wire::plain(self.bridge.smtp);
+        smtp.expect("220");
+        smtp.smtp("EHLO crm.test", 250);
+        smtp.line(&self.crm.smtp_auth());
+        let tagged = imap.imap(&self.crm.imap_login()).tagged;
+        [tagged, smtp.reply().0.to_string()]
+    }
+}
+
+#[test]
+fn a_provider_that_is_down_is_said_in_time_and_used_again_when_it_is_back() {
+    let Some(mut house) = House::start("[timeouts]\nlogin-wait = \"1s\"\n") else { return };
+    assert_eq!(house.try_both()[1], "235");
+    house.imap.stop();
+    house.smtp.stop();
+    let [imap, smtp] = house.try_both();
+    assert!(imap.starts_with("NO [UNAVAILABLE] ") && smtp == "454", "{imap} {smtp}");
+    house.imap.start_again();
+    house.smtp.start_again();
+    let [imap, smtp] = house.try_both();
+    assert!(imap.starts_with("OK") && smtp == "235", "{imap} {smtp}");
+}
+
+#[test]
+fn a_provider_that_says_nothing_is_waited_for_as_configured() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let silent = Provider::start(None, |visit| visit.line().map(drop));
+    let mut bridge = Bridge::configured(&lab, "[timeouts]\nlogin-wait = \"1s\"\n");
+    let crm = bridge.add_account(&AddAccount::at(&lab, [silent.port, silent.port], ALICE));
+    bridge.serve();
+    let mut imap = Wire::plain(bridge.imap);
+    imap.expect("* OK");
+    let began = Instant::now();
+    let answer = imap.imap(&crm.imap_login());
+    let took = began.elapsed();
+    assert!(answer.tagged.starts_with("NO [UNAVAILABLE] "), "{}", answer.tagged);
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
+    // The connection is as good as before.
+    imap.imap_ok("NOOP");
+}
+
+#[test]
+fn a_provider_lost_in_a_literal_leaves_no_complete_answer() {
+    let Some(house) = House::start("") else { return };
+    let authority = house.bridge.authority();
+    for secured in [false, true] {
+        let mut wire = if secured {
+            Wire::tls(house.bridge.imaps, &authority, "localhost")
+        } else {
+            Wire::plain(house.bridge.imap)
+        };
+        wire.expect("* OK");
+        wire.imap_ok(&house.crm.imap_login());
+        wire.imap_ok("SELECT INBOX");
+        wire.line("x FETCH 1 BODY.PEEK[]");
+        assert_eq!(wire.next(), format!("* 1 FETCH (BODY[] {{{LITERAL}}}"));
+        wire.swallow(LITERAL as u64 / 2);
+        house.imap.cut();
+        assert!(wire.rest().is_empty(), "nothing is said in the middle of a literal");
+    }
+    // Between two answers it is said.
+    let mut wire = house.bridge.sign_in(&house.crm);
+    wire.imap_ok("SELECT INBOX");
+    house.imap.cut();
+    wire.expect("* BYE [UNAVAILABLE] ");
+    assert!(wire.rest().is_empty());
+}
+
+#[test]
+fn a_client_cut_in_a_message_stores_and_sends_nothing() {
+    let Some(lab) = Lab::needing(&[Program::Dovecot, Program::Exim]) else { return };
+    let dovecot = Dovecot::ovh(&lab);
+    dovecot.add_user(ALICE, "hunter2");
+    let exim = Exim::submission(&lab, &dovecot);
+    let mut bridge = Bridge::prepare(&lab);
+    let crm = bridge.add_account(&AddAccount::at(&lab, [dovecot.imaps, exim.submissions], ALICE));
+    bridge.serve();
+    let session_ends =
+        || bridge.log().matches("session ended").count() + bridge.log().matches("session failed").count();
+    let mut ended = session_ends();
+    // All but the last octets, of each: with the line end behind the literal, or the end mark, it would count.
+    for (start, end) in [("{40}", ""), ("{40+}", ""), ("{20+}", ""), ("{19+}", "\r")] {
+        let mut wire = bridge.sign_in(&crm);
+        wire.line(&format!("x APPEND Sent {start}"));
+        if start == "{40}" {
+            wire.expect("+");
+        }
+        wire.send(format!("Subject: half\r\n\r\ntext{end}").as_bytes());
+        drop(wire);
+        ended += 1;
+    }
+    for end in ["", "\r\n", "\r\n.", "\r\n.\r"] {
+        let mut wire = bridge.sign_in_smtp(&crm);
+        wire.smtp("MAIL FROM:<alice@ovh.test>", 250);
+        wire.smtp("RCPT TO:<alice@ovh.test>", 250);
+        wire.smtp("DATA", 354);
+        wire.send(format!("Subject: half\r\n\r\ntext{end}").as_bytes());
+        drop(wire);
+        ended += 1;
+    }
+    let gone = until(PATIENCE, || (session_ends() >= ended).then_some(()));
+    assert!(gone.is_some(), "{}", bridge.log());
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!((dovecot.count(ALICE, "INBOX.Sent"), dovecot.count(ALICE, "INBOX")), (0, 0));
+    assert!(!exim.log().contains(" <= "), "{}", exim.log());
+}
+
+#[test]
+fn the_bridge_stops_when_all_has_been_said() {
+    let Some(mut house) = House::start("") else { return };
+    let mut idle = [house.bridge.sign_in(&house.crm), Wire::plain(house.bridge.imap)];
+    idle[0].imap_ok("SELECT INBOX");
+    idle[1].expect("* OK");
+    let mut submission = house.bridge.sign_in_smtp(&house.crm);
+    let mut message = house.bridge.sign_in_smtp(&house.crm);
+    message.smtp("MAIL FROM:<alice@ovh.test>", 250);
+    message.smtp("RCPT TO:<b@c.test>", 250);
+    message.smtp("DATA", 354);
+    let mut busy = house.bridge.sign_in(&house.crm);
+    busy.imap_ok("SELECT INBOX");
+    busy.line("x FETCH 1 BODY.PEEK[]");
+    busy.expect("* 1 FETCH");
+    busy.swallow(LITERAL as u64 / 2);
+
+    house.bridge.ask_to_stop();
+    for wire in &mut idle {
+        wire.expect("* BYE ");
+        assert!(wire.rest().is_empty());
+    }
+    assert_eq!(submission.reply().0, 421);
+    let closed = until(PATIENCE, || Wire::try_plain(house.bridge.imap).is_err().then_some(()));
+    assert!(closed.is_some(), "nobody is let in any more");
+    house.door.open();
+    busy.swallow(LITERAL as u64 / 2);
+    assert_eq!(busy.next(), ")");
+    assert!(busy.next().starts_with("x OK"));
+    busy.expect("* BYE ");
+    message.send(b"Subject: x\r\n\r\nto its end\r\n.\r\n");
+    assert_eq!(message.reply().0, 250);
+    assert_eq!(message.reply().0, 421);
+    assert!(house.bridge.drain(), "it ends by itself, with success");
+}

@@ -1,0 +1,296 @@
+//! A running bridge: its first start, what it sees of changes, its caps, and what it costs while nothing happens.
+
+use crate::harness::{AddAccount, Bridge, CrmSettings, Lab, PATIENCE, Provider, Wire, until, words};
+use serde_json::Value;
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+const ALICE: &str = "alice@lab.test";
+/// Design section 6: a running bridge sees any change of the store within this.
+const SEEN: Duration = Duration::from_secs(1);
+
+/// A running bridge, and doubles that let everyone in.
+struct House {
+    imap: Provider,
+    smtp: Provider,
+    bridge: Bridge,
+    lab: Lab,
+}
+
+impl House {
+    fn start(configuration: &str) -> Option<Self> {
+        let lab = Lab::needing(&[])?;
+        let imap = Provider::imap(Some(&lab.certificates.good), |_, _, _| Some(false));
+        let smtp = Provider::smtp(Some(&lab.certificates.good));
+        let mut bridge = Bridge::configured(&lab, configuration);
+        bridge.serve();
+        Some(Self { imap, smtp, bridge, lab })
+    }
+
+    fn add(&self, address: &str) -> CrmSettings {
+        self.bridge.add_account(&AddAccount::unchecked(&self.lab, &self.imap, &self.smtp, address))
+    }
+
+    fn cli(&self, arguments: &[&str]) -> Value {
+        let output = self.bridge.cli(&[arguments, &["--json"]].concat(), b"");
+        assert!(output.status.success(), "{}", words(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    fn try_login(&self, crm: &CrmSettings) -> String {
+        let mut wire = Wire::plain(self.bridge.imap);
+        wire.expect("* OK");
+        wire.imap(&crm.imap_login()).tagged
+    }
+
+    /// How long until a login is answered like this.
+    fn login_is_answered(&self, crm: &CrmSettings, start: &str, what: &str) {
+        let began = Instant::now();
+        let seen = until(PATIENCE, || self.try_login(crm).starts_with(start).then(|| began.elapsed()));
+        told(what, seen.expect("seen at last"));
+    }
+}
+
+/// Says how long something took, and that it was short enough.
+fn told(what: &str, took: Duration) {
+    let _ = writeln!(std::io::stderr(), "{what}: seen after {took:?}");
+    assert!(took < SEEN, "{what}: {took:?}");
+}
+
+#[test]
+fn changes_are_seen_within_a_second() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    house.login_is_answered(&alice, "OK", "account add");
+
+    let made = house.cli(&["login", "add", ALICE, "--label", "crm"]);
+    let text = |key: &str| made[key].as_str().expect("text").to_owned();
+    let second = CrmSettings { login: text("login"), password: text("password") };
+    house.login_is_answered(&second, "OK", "login add");
+
+    house.cli(&["login", "revoke", &second.login]);
+    house.login_is_answered(&second, "NO [AUTHENTICATIONFAILED] ", "login revoke");
+    house.login_is_answered(&alice, "OK", "the other login goes on");
+
+    let mut imap = house.bridge.sign_in(&alice);
+    imap.imap_ok("SELECT INBOX");
+    let mut smtp = house.bridge.sign_in_smtp(&alice);
+    let bob = house.add("bob@lab.test");
+    let mut bystander = house.bridge.sign_in(&bob);
+    house.cli(&["account", "remove", ALICE]);
+    let began = Instant::now();
+    imap.expect("* BYE [UNAVAILABLE] ");
+    told("account remove, in a session", began.elapsed());
+    assert!(imap.rest().is_empty());
+    assert_eq!(smtp.reply().0, 421);
+    assert!(smtp.rest().is_empty());
+    house.login_is_answered(&alice, "NO [AUTHENTICATIONFAILED] ", "account remove, at login");
+    bystander.imap_ok("NOOP");
+}
+
+#[test]
+fn a_session_that_opens_while_its_account_is_removed_ends_too() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    // A provider that takes its time.
+    let slow = Provider::imap(Some(&lab.certificates.good), |_, _, command| {
+        if command.starts_with("NAMESPACE") {
+            thread::sleep(Duration::from_millis(1500));
+        }
+        Some(false)
+    });
+    let mut bridge = Bridge::prepare(&lab);
+    let crm = bridge.add_account(&AddAccount::at(&lab, [slow.port, 1], ALICE));
+    bridge.serve();
+    let mut wire = Wire::plain(bridge.imap);
+    wire.expect("* OK");
+    wire.line(&format!("a {}", crm.imap_login()));
+    let opening = until(PATIENCE, || slow.heard().contains("NAMESPACE").then_some(()));
+    assert!(opening.is_some());
+    assert!(bridge.cli(&["account", "remove", ALICE], b"").status.success());
+    let rest = String::from_utf8_lossy(&wire.rest()).into_owned();
+    assert!(rest.contains("* BYE "), "{rest}");
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_login_look_the_same() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    let wrong = CrmSettings { password: "x".repeat(31), ..alice.clone() };
+    let unknown = CrmSettings { login: "nobody@lab.test".into(), ..alice.clone() };
+    let imap = [&wrong, &unknown].map(|crm| house.try_login(crm));
+    assert!(imap[0].starts_with("NO [AUTHENTICATIONFAILED] "), "{imap:?}");
+    assert_eq!(imap[0], imap[1]);
+    let smtp = [&wrong, &unknown].map(|crm| {
+        let mut wire = Wire::plain(house.bridge.smtp);
+        wire.expect("220");
+        wire.smtp("EHLO crm.test", 250);
+        wire.smtp(&crm.smtp_auth(), 535)
+    });
+    assert_eq!(smtp[0], smtp[1]);
+    assert!(!house.imap.heard().contains("AUTHENTICATE"), "no provider is asked");
+}
+
+/// All that is below a folder, itself too.
+fn walk(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![path.to_owned()];
+    if path.is_dir() {
+        fs::read_dir(path).expect("a folder").for_each(|entry| found.extend(walk(&entry.expect("an entry").path())));
+    }
+    found
+}
+
+#[test]
+fn a_first_start_makes_a_private_state_and_says_what_to_do() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let mut bridge = Bridge::prepare(&lab);
+    bridge.serve();
+    let files = walk(&bridge.state());
+    let names: Vec<_> = files.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    for name in ["passerelle.db", "master.key", "ca.pem", "leaf.pem"] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    for file in &files {
+        let mode = fs::metadata(file).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", file.display());
+    }
+    let said = bridge.log();
+    let ports = [bridge.imap, bridge.smtp, bridge.imaps, bridge.smtps];
+    for words in ports.map(|port| format!("127.0.0.1:{port}")).iter().map(String::as_str).chain([
+        "serves 0 account(s)",
+        "passerelle account add you@example.org",
+        "certs/ca.pem",
+    ]) {
+        assert!(said.contains(words), "{words} is not in\n{said}");
+    }
+    assert!(said.lines().count() <= 12, "{said}");
+}
+
+#[test]
+fn a_second_bridge_at_the_same_ports_says_so() {
+    let Some(house) = House::start("") else { return };
+    let output = house.bridge.cli(&["serve"], b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    let taken =
+        format!("error: cannot serve: cannot listen on 127.0.0.1:{}: Address already in use", house.bridge.imap);
+    assert!(said.contains(&taken) && said.contains("hint: another passerelle may be running"), "{said}");
+    // The first one is none the worse.
+    let alice = house.add(ALICE);
+    assert!(house.try_login(&alice).starts_with("OK"));
+}
+
+#[test]
+fn two_sessions_share_an_account_without_waiting_for_each_other() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    let (mut one, mut other) = (house.bridge.sign_in(&alice), house.bridge.sign_in(&alice));
+    one.imap_ok("SELECT INBOX");
+    other.imap_ok("EXAMINE Sent");
+    // Each has a lane of its own: half a command of one holds up nobody.
+    one.send(b"x1 FETCH 1 ");
+    other.imap_ok("NOOP");
+    one.send(b"FLAGS\r\n");
+    assert!(one.answer("x1").is_ok());
+    let mut smtp = [house.bridge.sign_in_smtp(&alice), house.bridge.sign_in_smtp(&alice)];
+    for wire in &mut smtp {
+        wire.smtp("MAIL FROM:<alice@lab.test>", 250);
+    }
+}
+
+#[test]
+fn a_client_above_the_caps_is_told_and_gets_in_later() {
+    let Some(house) = House::start("[limits]\nconnections = 4\nbefore-login = 2\n") else { return };
+    let alice = house.add(ALICE);
+    let told_so = || {
+        Wire::plain(house.bridge.imap).expect("* BYE [LIMIT] ");
+        assert_eq!(Wire::plain(house.bridge.smtp).reply().0, 421);
+    };
+    let free = || {
+        let open = until(PATIENCE, || {
+            let mut wire = Wire::plain(house.bridge.imap);
+            wire.next().starts_with("* OK").then_some(wire)
+        });
+        open.expect("a place becomes free")
+    };
+    let mut lobby = [free(), free()];
+    told_so();
+    // Those that sign in leave the lobby to others.
+    for wire in &mut lobby {
+        wire.imap_ok(&alice.imap_login());
+    }
+    let more = [free(), free()];
+    told_so();
+    drop(more);
+    free().imap_ok(&alice.imap_login());
+    lobby[0].imap_ok("NOOP");
+}
+
+#[test]
+fn silent_clients_keep_nobody_from_signing_in() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    house.bridge.sign_in(&alice);
+    // 190 that never speak, on the TLS port too, where each sits in its handshake.
+    let ports = [house.bridge.imap, house.bridge.smtp, house.bridge.imaps];
+    let silent: Vec<_> = (0..190).map(|n| Wire::plain(ports[n % 3])).collect();
+    let began = Instant::now();
+    house.bridge.sign_in(&alice);
+    let mut smtp = Wire::tls(house.bridge.smtps, &house.bridge.authority(), "localhost");
+    smtp.expect("220");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    drop(silent);
+}
+
+#[test]
+fn sockets_return() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    house.bridge.sign_in(&alice).imap_ok("LOGOUT");
+    let before = house.bridge.sockets();
+    for n in 0..200 {
+        match n % 5 {
+            0 => drop(house.bridge.sign_in(&alice)),
+            1 => drop(house.bridge.sign_in_smtp(&alice)),
+            2 => drop(Wire::plain(house.bridge.imaps)),
+            3 => drop(Wire::tls(house.bridge.imaps, &house.bridge.authority(), "localhost").next()),
+            _ => drop(Wire::plain(house.bridge.imap)),
+        }
+    }
+    let after = until(Duration::from_secs(10), || (house.bridge.sockets() <= before).then_some(()));
+    assert!(after.is_some(), "{before} sockets before, {} after", house.bridge.sockets());
+}
+
+#[test]
+fn idle_sessions_cost_no_time() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    let mut wires = Vec::new();
+    for _ in 0..2 {
+        wires.push(Wire::plain(house.bridge.imap));
+        wires.push(Wire::tls(house.bridge.smtps, &house.bridge.authority(), "localhost"));
+        let mut selected = house.bridge.sign_in(&alice);
+        selected.imap_ok("SELECT INBOX");
+        wires.push(selected);
+        let mut half = house.bridge.sign_in(&alice);
+        half.send(b"x APPEND Sent {100+}\r\nhalf of it");
+        wires.push(half);
+        wires.push(house.bridge.sign_in_smtp(&alice));
+        // Said all that it has to say, and reads on: nothing may spin on its end.
+        let closed = house.bridge.sign_in(&alice);
+        closed.half_close();
+        wires.push(closed);
+    }
+    thread::sleep(Duration::from_millis(300));
+    let before = house.bridge.ticks();
+    thread::sleep(Duration::from_secs(2));
+    let ticks = house.bridge.ticks() - before;
+    let _ = writeln!(std::io::stderr(), "12 idle sessions, 2 s: {} ms of the processor", ticks * 10);
+    // The look for changes of the store has its share: some of its turns may cross a tick.
+    assert!(ticks <= 2, "{ticks} ticks");
+}
