@@ -185,7 +185,7 @@ impl Session {
 
     fn take_lane(&mut self, leased: Leased) -> Lease {
         let Leased { lane: Lane { stream, unread, hold }, facts } = leased;
-        let id = self.requests.next_lane(hold.generation.clone());
+        let id = self.requests.next_lane(hold.outdated());
         self.lanes.push(LanePipe { id, pipe: Pipe::new(stream, unread), hold });
         Lease { lane: id, facts }
     }

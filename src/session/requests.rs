@@ -48,11 +48,11 @@ impl Requests {
     }
 
     /// The id of a lane that was just leased; its end by a new generation is waited for from now on.
-    pub(super) fn next_lane(&mut self, mut generation: watch::Receiver<crate::model::Generation>) -> LaneId {
+    pub(super) fn next_lane(&mut self, outdated: impl Future<Output = ()> + Send + 'static) -> LaneId {
         self.lanes += 1;
         let lane = LaneId(self.lanes);
         self.tasks.spawn(async move {
-            let _ = generation.changed().await;
+            outdated.await;
             Done::Outdated(lane)
         });
         lane

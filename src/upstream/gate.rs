@@ -78,9 +78,20 @@ pub struct Lane {
 
 /// A lane's place at its gate. Dropping it gives the place to the next.
 pub struct Hold {
-    /// Changes when the account's generation grows: the lane is not to be used any more.
-    pub generation: watch::Receiver<Generation>,
+    /// The generation whose credentials opened the lane.
+    opened_with: Generation,
+    generation: watch::Receiver<Generation>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Hold {
+    /// Ends when the account has a newer generation, or is gone: the lane is not to be used any more.
+    pub fn outdated(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (opened_with, mut generation) = (self.opened_with, self.generation.clone());
+        async move {
+            let _ = generation.wait_for(|now| *now > opened_with).await;
+        }
+    }
 }
 
 impl Lane {
@@ -115,11 +126,12 @@ impl Gates {
     /// # Errors
     /// Why there is none; `login-wait` bounds the wait.
     pub async fn lease(&self, id: AccountId, purpose: LaneUse) -> Result<Leased, Failure> {
+        // The gate before the account: whatever changes after the account was read is noticed at the gate.
+        let gate = self.gate(id);
         let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
         // Removed since the verdict.
         let account = account.ok_or(Failure::LoginRefused)?;
-        let gate = self.gate(&account);
-        let generation = gate.generation.subscribe();
+        gate.reach(account.generation);
         let wait = self.bounds.login_wait;
         let permit = timeout(wait, gate.permits.clone().acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))?;
@@ -134,7 +146,8 @@ impl Gates {
                 LaneFacts::Imap { capabilities, namespace }
             }
         };
-        let hold = Hold { generation, _permit: permit };
+        let (opened_with, generation) = (account.generation, gate.generation.subscribe());
+        let hold = Hold { opened_with, generation, _permit: permit };
         let lane = Lane { stream: opened.stream, unread: opened.rest, hold };
         Ok(Leased { lane, facts })
     }
@@ -233,34 +246,39 @@ impl Gates {
         for (id, gate) in gates {
             // A removed account has no generation: any change ends its lanes.
             let generation = now.get(&id).copied().unwrap_or(Generation(i64::MAX));
-            let grown = gate.generation.send_if_modified(|known| {
-                let grown = *known != generation;
-                *known = generation;
-                grown
-            });
-            if grown {
-                *gate.folders() = Folders::default();
-            }
+            gate.reach(generation);
             if !now.contains_key(&id) {
                 self.gates.remove(&id);
             }
         }
     }
 
-    fn gate(&self, account: &Account) -> Arc<Gate> {
+    fn gate(&self, id: AccountId) -> Arc<Gate> {
         let made = || {
             let lanes = usize::try_from(self.bounds.lanes_per_account).unwrap_or(usize::MAX);
             Arc::new(Gate {
                 permits: Arc::new(Semaphore::new(lanes.min(Semaphore::MAX_PERMITS))),
-                generation: watch::Sender::new(account.generation),
+                generation: watch::Sender::new(Generation::default()),
                 folders: Mutex::default(),
             })
         };
-        self.gates.entry(account.id).or_insert_with(made).clone()
+        self.gates.entry(id).or_insert_with(made).clone()
     }
 }
 
 impl Gate {
+    /// The account was seen at this generation: what is known of an older one is forgotten, and its lanes end.
+    fn reach(&self, generation: Generation) {
+        let grown = self.generation.send_if_modified(|known| {
+            let grown = *known < generation;
+            *known = generation.max(*known);
+            grown
+        });
+        if grown {
+            *self.folders() = Folders::default();
+        }
+    }
+
     fn folders(&self) -> MutexGuard<'_, Folders> {
         // A panic elsewhere leaves a whole value here: each write is one assignment.
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)

@@ -118,6 +118,21 @@ fn a_session_that_opens_while_its_account_is_removed_ends_too() {
 }
 
 #[test]
+fn a_session_that_opens_just_after_a_change_stays() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    for label in ["one", "two", "three"] {
+        house.cli(&["login", "add", ALICE, "--label", label]);
+        house.bridge.sign_in(&alice);
+        // The change is committed, and the bridge has not looked yet.
+        house.cli(&["login", "revoke", &format!("alice+{label}@lab.test")]);
+        let mut wire = house.bridge.sign_in(&alice);
+        thread::sleep(Duration::from_millis(500));
+        wire.imap_ok("NOOP");
+    }
+}
+
+#[test]
 fn a_wrong_password_and_an_unknown_login_look_the_same() {
     let Some(house) = House::start("") else { return };
     let alice = house.add(ALICE);
