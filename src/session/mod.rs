@@ -106,6 +106,8 @@ struct Session {
 
 struct LanePipe {
     id: LaneId,
+    /// The account has a new generation, or is gone: the session ends as soon as it may.
+    outdated: bool,
     pipe: Pipe,
     hold: Hold,
 }
@@ -135,6 +137,7 @@ impl Session {
     }
 
     async fn pump(&mut self, admitted: &mut Option<impl Send>) -> Result<(), Failure> {
+            outdated: false,
         let mut flow = self.relay.event(Event::Connected, &mut self.outbox)?;
         loop {
             self.note_pause(flow);
@@ -153,6 +156,10 @@ impl Session {
             }
             flow = self.next_turn().await?;
         }
+            // A message whose end mark is sent may be out: its outcome is waited for, or it might be sent twice.
+            if self.outdated && self.relay.awaits() != Awaited::EndOfData {
+                return Err(Failure::ProviderUnreachable(Unreachable::Lost));
+            }
     }
 
     async fn next_turn(&mut self) -> Result<Flow, Failure> {
@@ -164,11 +171,11 @@ impl Session {
             Turn::Moved => Ok(Flow::More),
             Turn::Alarm => self.overdue().map_or(Ok(Flow::More), Err),
             Turn::Done(Done::Drain) => self.tell(Event::Drain),
-            Turn::Done(Done::Outdated(lane)) if self.lanes.iter().any(|held| held.id == lane) => {
-                Err(Failure::ProviderUnreachable(Unreachable::Lost))
+            Turn::Done(Done::Outdated(lane)) => {
+                // Not of one that was given back.
+                self.outdated |= self.lanes.iter().any(|held| held.id == lane);
+                Ok(Flow::More)
             }
-            // Of a lane that was given back.
-            Turn::Done(Done::Outdated(_)) => Ok(Flow::More),
             Turn::Done(Done::Answer(id, answer)) => self.tell(Event::Answer(id, answer)),
             Turn::Done(Done::Elapsed(id)) => self.tell(Event::Elapsed(id)),
             Turn::Done(Done::Leased(id, leased)) => {

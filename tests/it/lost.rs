@@ -170,6 +170,45 @@ fn a_client_cut_in_a_message_stores_and_sends_nothing() {
 }
 
 #[test]
+fn a_message_whose_end_mark_is_sent_is_waited_for_when_its_account_changes() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let door = Door::default();
+    let at_door = door.clone();
+    let slow = Provider::start(Some(&lab.certificates.good), move |visit| {
+        visit.say("220 double")?;
+        loop {
+            let line = visit.line()?;
+            match line.as_str() {
+                "DATA" => visit.say("354 go")?,
+                "." => {
+                    at_door.wait();
+                    visit.say("250 2.0.0 Taken")?;
+                }
+                _ if line.starts_with("EHLO") => visit.say("250-double\r\n250 AUTH PLAIN")?,
+                _ if line.starts_with("AUTH") => visit.say("235 2.7.0 Welcome")?,
+                _ if line.contains(':') && !line.contains('<') => {}
+                _ if line.is_empty() => {}
+                _ => visit.say("250 2.0.0 Ok")?,
+            }
+        }
+    });
+    let mut bridge = Bridge::prepare(&lab);
+    let crm = bridge.add_account(&AddAccount::at(&lab, [1, slow.port], ALICE));
+    bridge.serve();
+    let mut smtp = bridge.sign_in_smtp(&crm);
+    smtp.smtp("MAIL FROM:<alice@ovh.test>", 250);
+    smtp.smtp("RCPT TO:<b@c.test>", 250);
+    smtp.smtp("DATA", 354);
+    smtp.send(b"Subject: x\r\n\r\n.\r\n");
+    assert!(until(PATIENCE, || slow.heard().contains("\r\n.\r\n").then_some(())).is_some());
+    assert!(bridge.cli(&["account", "remove", ALICE], b"").status.success());
+    thread::sleep(Duration::from_secs(1));
+    door.open();
+    assert_eq!(smtp.reply().0, 250, "the provider has it, and the client knows");
+    assert_eq!(smtp.reply().0, 421);
+}
+
+#[test]
 fn the_bridge_stops_when_all_has_been_said() {
     let Some(mut house) = House::start("") else { return };
     let mut idle = [house.bridge.sign_in(&house.crm), Wire::plain(house.bridge.imap)];
