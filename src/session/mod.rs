@@ -55,6 +55,8 @@ pub struct Surroundings {
 
 /// The client gets the last words within this time, or not at all.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// A client that goes on sending after the last words is read while octets come at least this often.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How a session went, for the log.
 #[derive(Debug)]
@@ -81,7 +83,9 @@ pub async fn run(
     if let Some(failure) = &failure {
         session.relay.farewell(failure, &mut session.outbox);
     }
-    let _ = timeout(FAREWELL, session.flush_client()).await;
+    // First of all: half a message is never stored or sent (rule R43).
+    session.lanes.clear();
+    let _ = timeout(FAREWELL, session.take_leave()).await;
     Ended {
         failure,
         octets_from_client: session.client.read,
@@ -345,17 +349,12 @@ impl Session {
         })
     }
 
-    async fn flush_client(&mut self) {
+    /// Says the last words, then reads on for a while what the client is still sending: a socket that is closed with
+    /// octets unread resets the connection, and the client never sees the words.
+    async fn take_leave(&mut self) {
         let Self { client, outbox, .. } = self;
-        poll_fn(|context| {
-            while client.poll(context, outbox.client(), false) {}
-            if client.unwritten() + outbox.waiting(Side::Client) == 0 || client.is_broken() {
-                client.poll_shutdown(context)
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        poll_fn(|context| client.poll_farewell(context, outbox.client())).await;
+        while let Ok(true) = timeout(LINGER, poll_fn(|context| client.poll_discard(context))).await {}
     }
 }
 

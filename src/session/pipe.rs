@@ -170,11 +170,25 @@ impl Pipe {
         }
     }
 
-    /// Says the end of TLS and of the connection, where the peer still listens.
-    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Writes the last words and says the end of TLS and of the connection. What the peer says meanwhile is thrown away:
+    /// it may not read before it has said all.
+    pub(super) fn poll_farewell(&mut self, context: &mut Context<'_>, outbox: &mut Vec<u8>) -> Poll<()> {
+        while self.poll(context, outbox, false) {}
+        while self.poll_discard(context) == Poll::Ready(true) {}
         if self.state == State::Broken {
             return Poll::Ready(());
         }
+        if self.unwritten() + outbox.len() > 0 || self.unflushed {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_shutdown(context).map(drop)
+    }
+
+    /// Reads what the peer says and throws it away. False: it says no more.
+    pub(super) fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.state != State::Open {
+            return Poll::Ready(false);
+        }
+        if self.poll_read(context) { Poll::Ready(true) } else { Poll::Pending }
     }
 }

@@ -170,6 +170,26 @@ fn a_client_cut_in_a_message_stores_and_sends_nothing() {
 }
 
 #[test]
+fn last_words_are_heard_by_a_client_that_goes_on_talking() {
+    let Some(house) = House::start("") else { return };
+    // A socket that is closed with octets unread resets the connection: the client's next write fails, and most give up
+    // there, with the words unread.
+    let mut imap = Wire::plain(house.bridge.imap);
+    imap.expect("* OK");
+    assert!(imap.try_send(b"GET / HTTP/1.1\r\n") && imap.try_send(&vec![b'x'; 10_000_000]), "it could say all");
+    imap.expect("* BYE ");
+
+    let mut smtp = house.bridge.sign_in_smtp(&house.crm);
+    smtp.smtp("MAIL FROM:<alice@ovh.test>", 250);
+    smtp.smtp("RCPT TO:<b@c.test>", 250);
+    smtp.smtp("DATA", 354);
+    let text = b"and much more text\r\n".repeat(500_000);
+    assert!(smtp.try_send(b"Subject: x\r\n\r\nbare\nline end\r\n") && smtp.try_send(&text), "it could say all");
+    assert_eq!(smtp.reply().0, 550);
+    assert!(!house.smtp.heard().contains("line end"));
+}
+
+#[test]
 fn a_message_whose_end_mark_is_sent_is_waited_for_when_its_account_changes() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let door = Door::default();
