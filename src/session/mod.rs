@@ -153,9 +153,7 @@ impl Session {
             if self.relay.awaits() != Awaited::Login {
                 admitted.take();
             }
-            // A client that is gone and has said all: nobody is left to talk to. Its lanes close with the session, so
-            // that half a message is never stored or sent (rule R43).
-            if self.client.is_drained() && !self.requests.any() {
+            if self.client_has_left() {
                 return Ok(());
             }
             flow = self.next_turn().await?;
@@ -164,6 +162,13 @@ impl Session {
             if self.outdated && self.relay.awaits() != Awaited::EndOfData {
                 return Err(Failure::ProviderUnreachable(Unreachable::Lost));
             }
+    }
+
+    /// Whether nobody is left to talk to. A client that says no more may still wait for the answers to what it said: it is
+    /// heard to have left once nothing but its own words is waited for.
+    fn client_has_left(&self) -> bool {
+        let owed = self.requests.any() || !matches!(self.relay.awaits(), Awaited::Client | Awaited::Login);
+        self.client.is_broken() || (self.client.is_drained() && !owed)
     }
 
     async fn next_turn(&mut self) -> Result<Flow, Failure> {

@@ -170,6 +170,35 @@ fn a_client_cut_in_a_message_stores_and_sends_nothing() {
 }
 
 #[test]
+fn a_client_that_says_no_more_still_hears_its_answers() {
+    let Some(house) = House::start("") else { return };
+    let login = house.crm.imap_login();
+    let mut wire = Wire::plain(house.bridge.imap);
+    wire.expect("* OK");
+    wire.line(&format!("a {login}\r\nb SELECT INBOX\r\nc FETCH 1 BODY.PEEK[]\r\nd NOOP"));
+    wire.half_close();
+    assert!(wire.answer("a").is_ok() && wire.answer("b").is_ok());
+    thread::sleep(Duration::from_millis(200));
+    house.door.open();
+    assert!(wire.answer("c").is_ok() && wire.answer("d").is_ok());
+    assert!(wire.rest().is_empty());
+
+    let mut wire = Wire::plain(house.bridge.smtp);
+    wire.expect("220");
+    wire.line(&format!(
+        "EHLO crm.test\r\n{}\r\nMAIL FROM:<alice@ovh.test>\r\nRCPT TO:<b@c.test>\r\nDATA",
+        house.crm.smtp_auth()
+    ));
+    for code in [250, 235, 250, 250, 354] {
+        assert_eq!(wire.reply().0, code);
+    }
+    wire.line("Subject: x\r\n\r\ntext\r\n.");
+    wire.half_close();
+    assert_eq!(wire.reply().0, 250);
+    assert!(wire.rest().is_empty());
+}
+
+#[test]
 fn last_words_are_heard_by_a_client_that_goes_on_talking() {
     let Some(house) = House::start("") else { return };
     // A socket that is closed with octets unread resets the connection: the client's next write fails, and most give up
