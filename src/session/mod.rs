@@ -311,7 +311,7 @@ impl Session {
         }
     }
 
-    /// One look at everything that can happen.
+    /// One look at everything that can happen. Requests first: where octets always move, nothing else would be seen.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Turn, Failure>> {
         let client_may_read = !self.is_brimful(Side::Client);
         let lanes_may_read = !self.is_brimful(Side::Lane(LaneId(0)));
@@ -320,10 +320,10 @@ impl Session {
             moved |= lane.pipe.poll(context, self.outbox.lane(lane.id), lanes_may_read);
         }
         if moved {
-            return Poll::Ready(Ok(Turn::Moved));
-        }
         if let Poll::Ready(done) = self.requests.poll(context) {
             return Poll::Ready(done.map(Turn::Done));
+        }
+            return Poll::Ready(Ok(Turn::Moved));
         }
         let due = self.due();
         if self.alarm.deadline() != due {
