@@ -106,12 +106,12 @@ struct Session {
     progress: Instant,
     /// Looks at the time no later than this.
     alarm: Pin<Box<Sleep>>,
+    /// The account has a new generation, or is gone: the session ends as soon as it may.
+    outdated: bool,
 }
 
 struct LanePipe {
     id: LaneId,
-    /// The account has a new generation, or is gone: the session ends as soon as it may.
-    outdated: bool,
     pipe: Pipe,
     hold: Hold,
 }
@@ -137,11 +137,11 @@ impl Session {
             started: now,
             progress: now,
             alarm: Box::pin(sleep_until(now)),
+            outdated: false,
         }
     }
 
     async fn pump(&mut self, admitted: &mut Option<impl Send>) -> Result<(), Failure> {
-            outdated: false,
         let mut flow = self.relay.event(Event::Connected, &mut self.outbox)?;
         loop {
             self.note_pause(flow);
@@ -156,12 +156,12 @@ impl Session {
             if self.client_has_left() {
                 return Ok(());
             }
-            flow = self.next_turn().await?;
-        }
             // A message whose end mark is sent may be out: its outcome is waited for, or it might be sent twice.
             if self.outdated && self.relay.awaits() != Awaited::EndOfData {
                 return Err(Failure::ProviderUnreachable(Unreachable::Lost));
             }
+            flow = self.next_turn().await?;
+        }
     }
 
     /// Whether nobody is left to talk to. A client that says no more may still wait for the answers to what it said: it is
@@ -178,7 +178,10 @@ impl Session {
         }
         match turn {
             Turn::Moved => Ok(Flow::More),
-            Turn::Alarm => self.overdue().map_or(Ok(Flow::More), Err),
+            Turn::Alarm => match self.limit() {
+                (due, failure) if due <= Instant::now() => Err(failure),
+                _ => Ok(Flow::More),
+            },
             Turn::Done(Done::Drain) => self.tell(Event::Drain),
             Turn::Done(Done::Outdated(lane)) => {
                 // Not of one that was given back.
@@ -272,7 +275,7 @@ impl Session {
 
     /// Whether what this side says cannot be passed on: the readers on the other side are slow.
     fn is_brimful(&self, side: Side) -> bool {
-        let client_waits = self.outbox.waiting(Side::Client) + self.client.unwritten() > HIGH_WATER;
+        let client_waits = self.client_is_slow();
         match side {
             Side::Lane(_) => client_waits,
             Side::Client => {
@@ -281,6 +284,10 @@ impl Session {
                 client_waits || self.lanes.iter().any(waits)
             }
         }
+    }
+
+    fn client_is_slow(&self) -> bool {
+        self.outbox.waiting(Side::Client) + self.client.unwritten() > HIGH_WATER
     }
 
     fn note_pause(&mut self, flow: Flow) {
@@ -313,45 +320,40 @@ impl Session {
 
     /// One look at everything that can happen. Requests first: where octets always move, nothing else would be seen.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Turn, Failure>> {
+        if let Poll::Ready(done) = self.requests.poll(context) {
+            return Poll::Ready(done.map(Turn::Done));
+        }
         let client_may_read = !self.is_brimful(Side::Client);
-        let lanes_may_read = !self.is_brimful(Side::Lane(LaneId(0)));
+        let lanes_may_read = !self.client_is_slow();
         let mut moved = self.client.poll(context, self.outbox.client(), client_may_read);
         for lane in &mut self.lanes {
             moved |= lane.pipe.poll(context, self.outbox.lane(lane.id), lanes_may_read);
         }
         if moved {
-        if let Poll::Ready(done) = self.requests.poll(context) {
-            return Poll::Ready(done.map(Turn::Done));
-        }
             return Poll::Ready(Ok(Turn::Moved));
         }
-        let due = self.due();
+        let (due, _) = self.limit();
         if self.alarm.deadline() != due {
             self.alarm.as_mut().reset(due);
         }
         self.alarm.as_mut().poll(context).map(|()| Ok(Turn::Alarm))
     }
 
-    fn due(&self) -> Instant {
+    /// Until when the session waits, and whose failure it is then. Who does not read holds up the other, whatever the
+    /// relay waits for.
+    fn limit(&self) -> (Instant, Failure) {
+        let client = Failure::ClientMisbehaved(Misbehaviour::TooSlow);
+        let provider = Failure::ProviderUnreachable(Unreachable::TimedOut);
+        let Patience { login, client: idle, provider: progress, long_command, end_of_data } = self.patience;
         match self.relay.awaits() {
-            Awaited::Login => self.started + self.patience.login,
-            Awaited::Client => self.progress + self.patience.client,
-            Awaited::Provider => self.progress + self.patience.provider,
-            Awaited::LongCommand => self.progress + self.patience.long_command,
-            Awaited::EndOfData => self.progress + self.patience.end_of_data,
+            Awaited::Login => (self.started + login, client),
+            _ if self.client_is_slow() => (self.progress + progress, client),
+            _ if self.is_brimful(Side::Client) => (self.progress + progress, provider),
+            Awaited::Client => (self.progress + idle, client),
+            Awaited::Provider => (self.progress + progress, provider),
+            Awaited::LongCommand => (self.progress + long_command, provider),
+            Awaited::EndOfData => (self.progress + end_of_data, provider),
         }
-    }
-
-    fn overdue(&self) -> Option<Failure> {
-        if Instant::now() < self.due() {
-            return None;
-        }
-        Some(match self.relay.awaits() {
-            Awaited::Login | Awaited::Client => Failure::ClientMisbehaved(Misbehaviour::TooSlow),
-            Awaited::Provider | Awaited::LongCommand | Awaited::EndOfData => {
-                Failure::ProviderUnreachable(Unreachable::TimedOut)
-            }
-        })
     }
 
     /// Says the last words, then reads on for a while what the client is still sending: a socket that is closed with

@@ -292,3 +292,24 @@ fn the_bridge_stops_when_all_has_been_said() {
     assert_eq!(message.reply().0, 421);
     assert!(house.bridge.drain(), "it ends by itself, with success");
 }
+
+#[test]
+fn a_provider_that_takes_no_more_is_not_waited_for_as_long_as_a_client() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let deaf = Provider::imap(Some(&lab.certificates.good), |_, _, command| {
+        if command.starts_with("APPEND") {
+            thread::sleep(PATIENCE);
+        }
+        Some(false)
+    });
+    let mut bridge = Bridge::configured(&lab, "[timeouts]\nprogress = \"2s\"\n");
+    let crm = bridge.add_account(&AddAccount::at(&lab, [deaf.port, 1], ALICE));
+    bridge.serve();
+    let mut wire = bridge.sign_in(&crm);
+    let began = Instant::now();
+    wire.line("x APPEND Sent {100000000+}");
+    wire.try_send(&vec![b'x'; 50_000_000]);
+    let rest = String::from_utf8_lossy(&wire.rest()).into_owned();
+    assert!(rest.contains("BYE [UNAVAILABLE]"), "{rest}");
+    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+}
