@@ -267,7 +267,7 @@ fn table() -> FolderTable {
         subscribed: true,
     };
     let folders = vec![folder(b"INBOX", None), folder(REMOTE, Some(Role::Sent)), folder(b"INBOX.K\xe9.a", None)];
-    FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), folders }
+    FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), folders, gone: Vec::new() }
 }
 
 /// What can stand in one line without a literal behind it.
