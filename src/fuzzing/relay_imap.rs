@@ -107,9 +107,6 @@ impl Session {
         }
         self.says(Side::Client, b"");
         self.says(Side::Lane(LANE), b"");
-        if self.leased && self.provider.at_boundary() && self.unread[1].is_empty() && !self.ended {
-            assert!(self.heard.framer.at_boundary(), "the client waits for octets that nobody will send");
-        }
     }
 
     /// The provider says its name of a mailbox: only between two responses, for data streams as it is.
@@ -121,19 +118,19 @@ impl Session {
 
     fn says(&mut self, side: Side, said: &[u8]) {
         let at = usize::from(side != Side::Client);
-        if at == 1 {
-            if !self.leased {
-                return;
-            }
-            let mut input = said;
-            while !input.is_empty() && self.provider.next(&mut input).is_ok() {}
+        if at == 1 && !self.leased {
+            return;
         }
         let mut held = std::mem::take(&mut self.unread[at]);
         held.extend_from_slice(said);
         let mut input = &held[..];
         while !input.is_empty() && !self.ended {
-            let left = input.len();
-            match self.relay.input(side, &mut input, &mut self.outbox) {
+            let (before, left) = (input, input.len());
+            let flow = self.relay.input(side, &mut input, &mut self.outbox);
+            if at == 1 {
+                self.follow(&before[..left - input.len()]);
+            }
+            match flow {
                 Ok(Flow::More) => assert!(input.len() < left, "nothing was taken"),
                 Ok(Flow::Pause(paused)) => {
                     assert!(paused == side, "the other side is paused");
@@ -143,11 +140,19 @@ impl Session {
                 flow => self.flows(flow),
             }
             self.flush();
+            if self.leased && self.provider.at_boundary() && !self.ended {
+                assert!(self.heard.framer.at_boundary(), "the client waits for octets that nobody will send");
+            }
         }
         // As the driver's read buffer: what is paused waits, and no more is read.
         held.drain(..held.len() - input.len());
         held.truncate(4096);
         self.unread[at] = held;
+    }
+
+    /// Frames what the relay took of the provider's octets.
+    fn follow(&mut self, mut taken: &[u8]) {
+        while !taken.is_empty() && self.provider.next(&mut taken).is_ok() {}
     }
 
     fn answer(&mut self, good: bool) {
