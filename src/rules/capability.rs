@@ -3,7 +3,8 @@
 use crate::wire::imap::Capabilities;
 
 /// Offered whatever the provider has: the bridge does them itself.
-const OWN: [&str; 8] = ["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "NAMESPACE", "UNSELECT", "CHILDREN", "SPECIAL-USE"];
+const OWN: [&str; 9] =
+    ["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "NAMESPACE", "UNSELECT", "CHILDREN", "SPECIAL-USE", "IDLE"];
 
 /// Offered when the provider has it; commands and answers pass as they are, names and UIDVALIDITY rewritten.
 const SHARED: [&str; 9] = [
@@ -48,7 +49,7 @@ mod tests {
         );
         assert_eq!(
             after_login(&dovecot),
-            "IMAP4rev1 LITERAL+ SASL-IR ID NAMESPACE UNSELECT CHILDREN SPECIAL-USE MOVE SORT THREAD=REFS ESEARCH"
+            "IMAP4rev1 LITERAL+ SASL-IR ID NAMESPACE UNSELECT CHILDREN SPECIAL-USE IDLE MOVE SORT THREAD=REFS ESEARCH"
         );
     }
 

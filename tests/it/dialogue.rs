@@ -15,7 +15,7 @@
 //! ? publish => ok                     the table that was just read makes the namespace
 //! ? validity Sent INBOX.Sent 1 => 2   the UIDVALIDITY to tell
 //! ? release clean
-//! ! closed | ! drain                  an event
+//! ! closed | ! drain | ! elapsed      an event; elapsed is that of the timer asked for last
 //! ! secured                           anywhere: the client came over TLS
 //! = done | = failed BareLineEnd       how it ends; `= failed` implies the farewell
 //! ```
@@ -105,6 +105,8 @@ struct Run<'a> {
     unread: [Vec<u8>; 2],
     heard: [Vec<u8>; 2],
     requests: Vec<(RequestId, Request)>,
+    /// The timer asked for last.
+    timer: Option<RequestId>,
     end: Option<Result<(), Failure>>,
 }
 
@@ -126,6 +128,7 @@ impl<'a> Run<'a> {
             unread: Default::default(),
             heard: Default::default(),
             requests: Vec::new(),
+            timer: None,
             end: None,
         }
     }
@@ -259,6 +262,9 @@ impl<'a> Run<'a> {
         if asked != question {
             return Err(format!("asked instead: {asked}"));
         }
+        if matches!(request, Request::Timer(_)) {
+            self.timer = Some(id);
+        }
         let answer: Vec<&str> = answer.split_whitespace().collect();
         let answer = match (request, answer.split_first()) {
             (Request::Verdict(_), Some((&"ok", _))) => Answer::Verdict(Ok(admission())),
@@ -296,6 +302,10 @@ impl<'a> Run<'a> {
                 self.happens(Event::Closed(lane));
             }
             "drain" => self.happens(Event::Drain),
+            "elapsed" => {
+                let timer = self.timer.ok_or("no timer was asked for")?;
+                self.happens(Event::Elapsed(timer));
+            }
             "secured" => {}
             _ => return Err("no such event".to_owned()),
         }

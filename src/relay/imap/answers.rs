@@ -49,6 +49,10 @@ impl Session {
         if !matches!(failure, Failure::ClientMisbehaved(_)) {
             for pending in &self.pending {
                 let tag = if pending.own { &pending.spelled } else { &pending.tag };
+                // Nobody waits for what we ask on our own.
+                if tag.is_empty() {
+                    continue;
+                }
                 say(tag, "NO", reply.code, reply.text.as_bytes(), client);
             }
             match &self.ready {

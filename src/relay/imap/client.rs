@@ -25,6 +25,8 @@ pub(super) enum ClientReading {
     AwaitingGoAhead { tag: Vec<u8>, message: Literal },
     /// A line of a command, or a literal in it.
     Command,
+    /// DONE of an IDLE.
+    Idle,
     /// A refused literal, thrown away; then this is said.
     Discard { reply: Vec<u8> },
     /// The message of the APPEND of this tag, and the line end behind it.
@@ -36,6 +38,10 @@ pub(super) enum ClientReading {
 impl ClientReading {
     pub(super) fn rests(&self) -> bool {
         matches!(self, Self::AwaitingGoAhead { .. })
+    }
+
+    pub(super) fn is_message(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::AwaitingGoAhead { .. })
     }
 
     pub(super) fn is_between_commands(&self, gathered: &[u8]) -> bool {
@@ -73,6 +79,10 @@ impl Session {
                 // A refused command may have more than one literal.
                 let literal = if let End::Literal(literal) = end { Some(literal) } else { None };
                 self.dispatch(Ready::Refusal(Refusal { line: reply, literal }), out)
+            }
+            (ClientReading::Idle, Piece::Line { text, end: End::Line }) => {
+                self.reading = ClientReading::Idle;
+                self.idle_line(text, out)
             }
             (ClientReading::Sasl { tag, exchange }, Piece::Line { text, end: End::Line }) => {
                 self.sasl_step(tag, exchange.answer(text), out)

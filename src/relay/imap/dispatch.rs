@@ -1,6 +1,6 @@
 //! What is done with a whole command of a client that has signed in.
 
-use super::{Asked, ClientReading, PENDING_MAX, Pending, Session, answers};
+use super::{Asked, ClientReading, Numbers, PENDING_MAX, Pending, Session, answers};
 use crate::{
     failure::{Failure, Misbehaviour},
     model::LocalName,
@@ -79,7 +79,7 @@ fn turn(verb: Verb) -> Turn {
         }
         Verb::Authenticate | Verb::Login | Verb::Starttls | Verb::Xlist => Turn::Local,
         Verb::Close | Verb::Create | Verb::Delete | Verb::Examine | Verb::Rename | Verb::Select => Turn::Exclusive,
-        Verb::Subscribe | Verb::Unselect | Verb::Unsubscribe => Turn::Exclusive,
+        Verb::Idle | Verb::Subscribe | Verb::Unselect | Verb::Unsubscribe => Turn::Exclusive,
         Verb::Append | Verb::Check | Verb::Copy | Verb::Expunge | Verb::Fetch | Verb::Move | Verb::Noop => {
             Turn::Forwarded
         }
@@ -96,7 +96,13 @@ impl Session {
             Ready::Command(command) if self.pending.iter().any(|pending| pending.tag == command.tag()) => {
                 self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out)
             }
-            Ready::Command(command) if self.may_run(&command) => self.run(command, out),
+            Ready::Command(command) if self.may_run(&command) => {
+                if self.needs_lane(&command) && !self.has_lane(out) {
+                    self.ready = Some(Ready::Command(command));
+                    return Ok(());
+                }
+                self.run(command, out)
+            }
             ready => {
                 self.ready = Some(ready);
                 Ok(())
@@ -110,6 +116,26 @@ impl Session {
             Turn::Exclusive | Turn::Local => self.is_idle(),
             Turn::Forwarded if command.head.verb == Verb::Noop && self.selected.is_none() => self.is_idle(),
             Turn::Forwarded => !exclusive && self.pending.len() < PENDING_MAX && self.writer.octets() < HIGH_WATER,
+        }
+    }
+
+    /// Whether a lane that was dropped is opened anew for this command.
+    fn needs_lane(&self, command: &Command) -> bool {
+        match command.head.verb {
+            Verb::Capability | Verb::Id | Verb::Logout | Verb::Namespace => false,
+            Verb::Idle | Verb::Noop => self.selected.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Answers the command that waits with a failure that is not its own.
+    pub(super) fn refuse_ready(&mut self, failure: &Failure, out: &mut Outbox) -> Result<(), Failure> {
+        match self.ready.take() {
+            Some(Ready::Command(command)) => self.refuse(&command, failure, out),
+            ready => {
+                self.ready = ready;
+                Ok(())
+            }
         }
     }
 
@@ -132,6 +158,10 @@ impl Session {
                 Ok(())
             }
             Verb::Unselect => self.unselect(command, out),
+            Verb::Idle => {
+                self.idle(command.tag(), out);
+                Ok(())
+            }
             _ => match command.arguments.clone() {
                 Arguments::Mailbox(mailbox) => self.with_mailbox(command, &mailbox, out),
                 Arguments::Rename { from, to } => self.rename(command, &from, &to, out),
@@ -296,7 +326,7 @@ impl Session {
     pub(super) fn read_folders(&mut self, out: &mut Outbox) -> Result<(), Failure> {
         let Some(signed) = &self.signed else { return Err(Failure::Internal("a reading before login")) };
         let (reading, lines) = FolderReading::begin(&signed.capabilities);
-        out.lane(signed.lane).extend_from_slice(&lines);
+        self.to_lane(&lines, out);
         self.folders = Some(reading);
         Ok(())
     }
@@ -317,9 +347,10 @@ impl Session {
         let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
         if matches!(command.head.verb, Verb::Select | Verb::Examine) {
             self.selected = None;
+            self.opening = Numbers::default();
         }
         self.writer.command(command.tag(), &octets, &signed.capabilities);
-        self.writer.flush(out.lane(signed.lane));
+        self.flush_writer(out);
         self.pending.push_back(Pending { route, spelled, ..Pending::of(command.tag(), command.head.verb) });
         Ok(())
     }
@@ -338,7 +369,7 @@ impl Session {
         let behind = !self.writer.is_empty();
         let waits = behind || message.synchronising || !signed.capabilities.takes_non_synchronising(message.octets);
         self.writer.append(command.tag(), &octets, waits, &signed.capabilities);
-        self.writer.flush(out.lane(signed.lane));
+        self.flush_writer(out);
         let tag = command.tag().to_vec();
         self.reading =
             if waits { ClientReading::AwaitingGoAhead { tag, message } } else { ClientReading::Message { tag } };
@@ -353,7 +384,7 @@ impl Session {
         if signed.capabilities.has("UNSELECT") {
             return self.forward(command, None, out);
         }
-        out.lane(signed.lane).extend_from_slice(b"PSRLe EXAMINE INBOX\r\n");
+        self.to_lane(b"PSRLe EXAMINE INBOX\r\n", out);
         self.selected = None;
         let spelled = command.tag().to_vec();
         self.pending.push_back(Pending { own: true, spelled, ..Pending::of(b"PSRLe", Verb::Examine) });
@@ -362,25 +393,36 @@ impl Session {
 
     /// A command of ours ended. CLOSE goes out only when INBOX is surely open read-only: where EXAMINE was refused the
     /// old mailbox may still be selected, and CLOSE would expunge it.
-    pub(super) fn own_ended(&mut self, ended: Pending, ok: bool, out: &mut Outbox) {
-        if ended.verb == Verb::Examine && ok {
-            self.to_lane(b"PSRLc CLOSE\r\n", out);
-            let spelled = ended.spelled;
-            self.pending.push_back(Pending { own: true, spelled, ..Pending::of(b"PSRLc", Verb::Unselect) });
-        } else {
-            answers::say(&ended.spelled, "OK", None, b"UNSELECT completed", out.client());
+    pub(super) fn own_ended(&mut self, ended: Pending, ok: bool, out: &mut Outbox) -> Result<(), Failure> {
+        match ended.verb {
+            Verb::Select => return self.reselected(ok, out),
+            Verb::Idle | Verb::Noop => self.idle_command_ended(ended.verb, ok, out),
+            Verb::Fetch => self.idle_upstream(out),
+            Verb::Examine if ok => {
+                self.to_lane(b"PSRLc CLOSE\r\n", out);
+                let spelled = ended.spelled;
+                self.pending.push_back(Pending { own: true, spelled, ..Pending::of(b"PSRLc", Verb::Unselect) });
+            }
+            _ => answers::say(&ended.spelled, "OK", None, b"UNSELECT completed", out.client()),
         }
+        Ok(())
     }
 
     pub(super) fn to_lane(&self, octets: &[u8], out: &mut Outbox) {
-        if let Some(signed) = &self.signed {
-            out.lane(signed.lane).extend_from_slice(octets);
+        if let Some(lane) = self.signed.as_ref().and_then(|signed| signed.lane) {
+            out.lane(lane).extend_from_slice(octets);
+        }
+    }
+
+    pub(super) fn flush_writer(&mut self, out: &mut Outbox) {
+        if let Some(lane) = self.signed.as_ref().and_then(|signed| signed.lane) {
+            self.writer.flush(out.lane(lane));
         }
     }
 }
 
 impl Pending {
-    fn of(tag: &[u8], verb: Verb) -> Self {
+    pub(super) fn of(tag: &[u8], verb: Verb) -> Self {
         Self { tag: tag.to_vec(), verb, route: None, target: None, spelled: Vec::new(), own: false }
     }
 }

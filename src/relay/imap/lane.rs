@@ -1,7 +1,10 @@
 //! The provider's responses towards the client: what passes, what is rewritten, what is swallowed. Data streams; only
 //! what carries a mailbox name is held, under a cap.
 
-use super::{Asked, ClientReading, Pending, Session, WITHHELD_MAX, answers::say, dispatch::Refusal, writer::Waiting};
+use super::{
+    Asked, ClientReading, Numbers, Pending, Selected, Session, WITHHELD_MAX, answers::say, dispatch::Refusal,
+    writer::Waiting,
+};
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
     relay::{Outbox, Request, folders::Progress},
@@ -54,6 +57,11 @@ enum Sent {
 const HELD_MAX: usize = 2 * IMAP_LINE_FIRST;
 
 impl LaneReading {
+    /// Whether the provider stands between two responses.
+    pub(super) fn is_boundary_for_provider(&self) -> bool {
+        matches!(self, Self::Boundary)
+    }
+
     /// Whether the client stands between two responses.
     pub(super) fn is_boundary_for_client(&self) -> bool {
         !matches!(self, Self::Passing(Passing { aside: false, .. }))
@@ -132,7 +140,7 @@ impl Session {
                 }
                 self.whole_response(text, out)
             }
-            Response::Data { kind, .. } => match self.fate(kind) {
+            Response::Data { kind, number, .. } => match self.counted(kind, number) {
                 DataFate::Drop => {
                     if !whole {
                         self.lane_reading = LaneReading::Dropping;
@@ -157,8 +165,34 @@ impl Session {
         }
     }
 
+    /// The fate of data, its number kept where it counts.
+    fn counted(&mut self, kind: Kind, number: Option<u32>) -> DataFate {
+        match (kind, number) {
+            (Kind::Exists, Some(count)) => self.numbers().exists(count),
+            (Kind::Expunge, _) => self.numbers().expunged(),
+            _ => {}
+        }
+        self.fate(kind)
+    }
+
+    /// What is known of the mailbox that the provider speaks of now.
+    fn numbers(&mut self) -> &mut Numbers {
+        let opening = self.pending.iter().any(|pending| matches!(pending.verb, Verb::Select | Verb::Examine));
+        match (&mut self.reselected, &mut self.selected) {
+            (Some(found), _) => found,
+            (None, Some(selected)) if !opening => selected.told(),
+            _ => &mut self.opening,
+        }
+    }
+
+    /// Whether a command of ours is pending whose answers the client must not see.
+    fn swallows(&self) -> bool {
+        let shown = |verb| matches!(verb, Verb::Fetch | Verb::Idle | Verb::Noop);
+        self.pending.front().is_some_and(|pending| pending.own && !shown(pending.verb))
+    }
+
     fn fate(&self, kind: Kind) -> DataFate {
-        let own = self.pending.front().is_some_and(|pending| pending.own);
+        let own = self.swallows();
         let opening = self.pending.iter().any(|pending| matches!(pending.verb, Verb::Select | Verb::Examine));
         match (kind, data_fate(kind)) {
             (Kind::List | Kind::Lsub | Kind::Namespace, _) if self.folders.is_some() => DataFate::Status,
@@ -242,24 +276,23 @@ impl Session {
                 out.client().append(&mut self.withheld);
                 Ok(())
             }
+            None if self.idle_accepted(out) => Ok(()),
             None => Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
-        }
-    }
-
-    fn flush_writer(&mut self, out: &mut Outbox) {
-        if let Some(signed) = &self.signed {
-            self.writer.flush(out.lane(signed.lane));
         }
     }
 
     fn untagged(&mut self, octets: &[u8], status: &Status<'_>, out: &mut Outbox) -> Result<(), Failure> {
         match status.condition {
-            // The provider ends the session; what the client hears is the same as when it just closes.
+            // The provider ends the session, and says so before it closes.
+            Condition::Bye if self.pending.iter().all(Self::is_idle_command) && self.folders.is_none() => return Ok(()),
             Condition::Bye => return Err(Failure::ProviderUnreachable(Unreachable::Lost)),
             Condition::Preauth => return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
             Condition::Ok | Condition::No | Condition::Bad => {}
         }
-        if self.pending.front().is_some_and(|pending| pending.own) {
+        if let Some(code) = status.code {
+            self.numbers().code(code);
+        }
+        if self.swallows() {
             return Ok(());
         }
         let oldest = |verbs: &[Verb]| self.pending.iter().find(|pending| verbs.contains(&pending.verb));
@@ -297,8 +330,7 @@ impl Session {
         let Some(pending) = self.pending.remove(at) else { return Err(unasked) };
         self.completed(&pending, ok, out);
         if pending.own {
-            self.own_ended(pending, ok, out);
-            return Ok(());
+            return self.own_ended(pending, ok, out);
         }
         let mut line = Vec::new();
         let words = if ok { format!("{} completed", pending.verb.name()).into_bytes() } else { words };
@@ -332,8 +364,11 @@ impl Session {
     /// What the end of a command means for the session.
     fn completed(&mut self, pending: &Pending, ok: bool, out: &mut Outbox) {
         match pending.verb {
+            // Ours, on a new lane: the client's mailbox is still the one that it was.
+            Verb::Select | Verb::Examine if pending.own && self.reselected.is_some() => {}
             Verb::Select | Verb::Examine => {
-                self.selected = pending.route.clone().filter(|_| ok);
+                let route = pending.route.clone().filter(|_| ok);
+                self.selected = route.map(|route| Selected::new(route, pending.verb, self.opening));
                 // After BAD, and with some providers after NO, the mailbox before it is still selected.
                 self.provider_selected |= ok;
             }

@@ -10,14 +10,18 @@
 //! | `client` | octets of the client into whole commands; before login; the message of an APPEND |
 //! | `dispatch` | a whole command: forwarded, local or exclusive |
 //! | `answers` | what the bridge says of its own: LIST, status lines |
+//! | `idle` | IDLE, which is ours |
 //! | `lane` | the provider's responses towards the client |
+//! | `reopen` | a dropped lane opened anew without the client noticing |
 //! | `told` | what of status lines and STATUS answers the client is told |
 //! | `writer` | commands towards the provider, cut where it must say `+` first |
 
 mod answers;
 mod client;
 mod dispatch;
+mod idle;
 mod lane;
+mod reopen;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -26,7 +30,7 @@ mod writer;
 use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
 use super::{SessionFacts, Side, folders::FolderReading};
 use crate::{
-    failure::{Failure, Misbehaviour, Unreachable},
+    failure::{Failure, Misbehaviour},
     model::LocalName,
     rules::namespace::{Namespace, Route},
     wire::{
@@ -36,7 +40,9 @@ use crate::{
 };
 use client::ClientReading;
 use dispatch::Ready;
+use idle::Idling;
 use lane::LaneReading;
+use reopen::{Numbers, Selected};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -74,7 +80,12 @@ struct Session {
     lane_reading: LaneReading,
     /// A reading of the folder table under way; it runs only with nothing pending.
     folders: Option<FolderReading>,
-    selected: Option<Route>,
+    selected: Option<Selected>,
+    /// What is told of a mailbox that the client is opening.
+    opening: Numbers,
+    /// What is found in the mailbox that we select again on a new lane.
+    reselected: Option<Numbers>,
+    idling: Option<Idling>,
     /// The provider has a mailbox selected, whatever the client believes.
     provider_selected: bool,
     /// What UIDVALIDITY is told for a mailbox of the namespace, with the upstream value that it stands for.
@@ -91,7 +102,8 @@ struct Session {
 
 /// What is known once the client has signed in.
 struct Signed {
-    lane: LaneId,
+    /// None: dropped while nothing was under way, and not needed since.
+    lane: Option<LaneId>,
     capabilities: Capabilities,
     namespace: Arc<Namespace>,
 }
@@ -106,6 +118,8 @@ enum Asked {
     },
     Folders,
     Published,
+    /// A lane in place of one that was dropped.
+    Reopened,
     /// With the response that cannot go on before the value is known.
     Validity {
         local: LocalName,
@@ -155,6 +169,9 @@ impl ImapRelay {
             lane_reading: LaneReading::Boundary,
             folders: None,
             selected: None,
+            opening: Numbers::default(),
+            reselected: None,
+            idling: None,
             provider_selected: false,
             told: HashMap::new(),
             withheld: Vec::new(),
@@ -194,8 +211,11 @@ impl Relay for ImapRelay {
                 }
             }
             Event::Closed(_) if session.ended => {}
-            Event::Closed(_) => return Err(Failure::ProviderUnreachable(Unreachable::Lost)),
-            Event::Elapsed(_) => {}
+            Event::Closed(_) => {
+                session.lane_lost(out)?;
+                self.provider = Framer::provider();
+            }
+            Event::Elapsed(timer) => session.idle_elapsed(timer, out),
             Event::Drain => session.draining = true,
         }
         session.go_on(out)?;
@@ -217,6 +237,7 @@ impl Relay for ImapRelay {
         };
         match () {
             () if session.signed.is_none() => Awaited::Login,
+            () if session.idling.as_ref().is_some_and(Idling::waits_for_client) => Awaited::Client,
             // The message of an APPEND is the client's to send.
             () if matches!(session.reading, ClientReading::Message { .. }) => Awaited::Client,
             () if session.pending.iter().any(long) => Awaited::LongCommand,
@@ -272,7 +293,9 @@ impl Session {
         {
             self.dispatch(ready, out)?;
         }
-        if self.draining && !self.ended && self.is_idle() && self.reading.is_between_commands(&self.gathered) {
+        let between = self.is_idle() && self.reading.is_between_commands(&self.gathered);
+        let idling = self.idling.is_some() && self.lane_reading.is_boundary_for_client();
+        if self.draining && !self.ended && (between || idling) {
             self.release(out);
             out.client().extend_from_slice(b"* BYE [UNAVAILABLE] The mail bridge is stopping, connect again\r\n");
             self.ended = true;
@@ -290,7 +313,8 @@ impl Session {
 
     /// Whether the client's input waits for something else.
     fn client_rests(&self) -> bool {
-        self.asked.is_some() || self.ready.is_some() || self.folders.is_some() || self.reading.rests()
+        let leaving = self.idling.as_ref().is_some_and(|idling| !idling.waits_for_client());
+        self.asked.is_some() || self.ready.is_some() || self.folders.is_some() || self.reading.rests() || leaving
     }
 
     /// Whether the lane's input waits for an answer.
@@ -319,13 +343,14 @@ impl Session {
                     return Err(Failure::Internal("a lane of another protocol"));
                 };
                 self.say_signed_in(&tag, &capabilities, out);
-                self.signed = Some(Signed { lane: lease.lane, capabilities, namespace });
+                self.signed = Some(Signed { lane: Some(lease.lane), capabilities, namespace });
                 Ok(())
             }
             (Asked::Lane { tag }, Answer::Lane(Err(failure))) => {
                 self.say_failure(&tag, &failure, out);
                 Ok(())
             }
+            (Asked::Reopened, Answer::Lane(lease)) => self.reopened(lease, out),
             (Asked::Folders, Answer::Folders(None)) => self.read_folders(out),
             (Asked::Folders | Asked::Published, Answer::Folders(Some(namespace))) => {
                 if let Some(signed) = &mut self.signed {
@@ -372,9 +397,9 @@ impl Session {
     }
 
     fn release(&mut self, out: &mut Outbox) {
-        if let Some(signed) = &self.signed {
+        if let Some(lane) = self.signed.as_ref().and_then(|signed| signed.lane) {
             let clean = self.is_idle() && !self.provider_selected && self.writer.is_empty();
-            out.ask(Request::Release(signed.lane, if clean { LaneState::Clean } else { LaneState::Unknown }));
+            out.ask(Request::Release(lane, if clean { LaneState::Clean } else { LaneState::Unknown }));
         }
     }
 }

@@ -83,7 +83,9 @@ impl Session {
     /// The provider's words, unless they hold the name of a mailbox that the client knows under another.
     pub(super) fn words<'a>(&self, status: &Status<'a>) -> Cow<'a, [u8]> {
         let routes = self.pending.iter().flat_map(|pending| [&pending.route, &pending.target]).flatten();
-        let tells = routes.chain(&self.selected).any(|route| tells_name(status.words, route));
+        let tells = routes
+            .chain(self.selected.as_ref().map(|selected| &selected.route))
+            .any(|route| tells_name(status.words, route));
         if tells || status.words.is_empty() {
             let words: &[u8] = match status.condition {
                 Condition::Ok => b"Done",

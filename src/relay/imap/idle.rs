@@ -1,0 +1,167 @@
+//! IDLE (RFC 2177), which is the bridge's own: offered whatever the provider has, renewed upstream before anyone on the
+//! way forgets the connection, and answered alone where no mailbox is selected.
+//!
+//! Where the provider lacks IDLE, or refuses it, it is asked by NOOP from time to time.
+
+use super::{ClientReading, Pending, Session, answers::say};
+use crate::{
+    failure::Failure,
+    relay::{Outbox, Request, RequestId},
+    wire::imap::command::Verb,
+};
+use std::time::Duration;
+
+/// An IDLE is renewed in this time: Gmail drops connections that are silent for long, and routers on the way forget them
+/// after 10 minutes (providers.md section 3).
+const RENEWED: Duration = Duration::from_secs(9 * 60);
+/// A provider without IDLE is asked this often.
+const POLLED: Duration = Duration::from_secs(60);
+
+/// The client's IDLE under way, and how far the provider is with its own.
+pub(super) struct Idling {
+    /// The client's.
+    tag: Vec<u8>,
+    upstream: Upstream,
+    timer: Option<RequestId>,
+    /// The client said DONE: it is answered when the provider's has ended.
+    done: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upstream {
+    /// No mailbox is selected: nothing can happen there.
+    None,
+    /// IDLE is sent and not answered.
+    Starting,
+    On,
+    /// DONE is sent.
+    Stopping,
+    /// Asked by NOOP, which is not pending now.
+    Polled,
+    /// NOOP is pending.
+    Polling,
+}
+
+impl Idling {
+    /// Whether DONE is still to come.
+    pub(super) fn waits_for_client(&self) -> bool {
+        !self.done
+    }
+}
+
+const IDLE: &[u8] = b"PSRLi";
+const NOOP: &[u8] = b"PSRLp";
+
+impl Session {
+    pub(super) fn idle(&mut self, tag: &[u8], out: &mut Outbox) {
+        out.client().extend_from_slice(b"+ Idling\r\n");
+        self.reading = ClientReading::Idle;
+        self.idling = Some(Idling { tag: tag.to_vec(), upstream: Upstream::None, timer: None, done: false });
+        self.idle_upstream(out);
+    }
+
+    /// Begins to idle at the provider, where a mailbox is selected. Also called after a lane was opened anew.
+    pub(super) fn idle_upstream(&mut self, out: &mut Outbox) {
+        let offered = self.signed.as_ref().is_some_and(|signed| signed.capabilities.has("IDLE"));
+        let Some(idling) = &mut self.idling else { return };
+        if self.selected.is_none() {
+            return;
+        }
+        let period = if offered {
+            idling.upstream = Upstream::Starting;
+            self.pending.push_back(Pending { own: true, ..Pending::of(IDLE, Verb::Idle) });
+            RENEWED
+        } else {
+            idling.upstream = Upstream::Polled;
+            POLLED
+        };
+        idling.timer = Some(out.ask(Request::Timer(period)));
+        if offered {
+            self.to_lane(b"PSRLi IDLE\r\n", out);
+        }
+    }
+
+    /// A line of an idling client: DONE, or what ends IDLE as an error.
+    pub(super) fn idle_line(&mut self, text: &[u8], out: &mut Outbox) -> Result<(), Failure> {
+        let Some(idling) = &mut self.idling else { return Err(Failure::Internal("idling without IDLE")) };
+        if !text.eq_ignore_ascii_case(b"DONE") {
+            return Err(Failure::ClientMisbehaved(crate::failure::Misbehaviour::Syntax));
+        }
+        idling.done = true;
+        match idling.upstream {
+            Upstream::None | Upstream::Polled => self.idle_ended(out),
+            Upstream::On => self.stop_idling(out),
+            Upstream::Starting | Upstream::Stopping | Upstream::Polling => {}
+        }
+        Ok(())
+    }
+
+    fn stop_idling(&mut self, out: &mut Outbox) {
+        if let Some(idling) = &mut self.idling {
+            idling.upstream = Upstream::Stopping;
+            self.to_lane(b"DONE\r\n", out);
+        }
+    }
+
+    /// The provider said `+`. False: not to an IDLE.
+    pub(super) fn idle_accepted(&mut self, out: &mut Outbox) -> bool {
+        match &mut self.idling {
+            Some(idling) if idling.upstream == Upstream::Starting => {
+                idling.upstream = Upstream::On;
+                if idling.done {
+                    self.stop_idling(out);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The provider ended our IDLE or NOOP.
+    pub(super) fn idle_command_ended(&mut self, verb: Verb, ok: bool, out: &mut Outbox) {
+        let Some(idling) = &mut self.idling else { return };
+        if idling.done {
+            self.idle_ended(out);
+        } else if verb == Verb::Idle && ok {
+            self.idle_upstream(out);
+        } else {
+            // Refused, or polled: asked again in a while.
+            idling.upstream = Upstream::Polled;
+            idling.timer = Some(out.ask(Request::Timer(POLLED)));
+        }
+    }
+
+    /// A timer ran out; those of an IDLE that has ended mean nothing.
+    pub(super) fn idle_elapsed(&mut self, timer: RequestId, out: &mut Outbox) {
+        let Some(idling) = self.idling.as_mut().filter(|idling| idling.timer == Some(timer)) else { return };
+        match idling.upstream {
+            Upstream::On => self.stop_idling(out),
+            Upstream::Polled => {
+                idling.upstream = Upstream::Polling;
+                self.pending.push_back(Pending { own: true, ..Pending::of(NOOP, Verb::Noop) });
+                self.to_lane(b"PSRLp NOOP\r\n", out);
+            }
+            Upstream::None | Upstream::Starting | Upstream::Stopping | Upstream::Polling => {}
+        }
+    }
+
+    fn idle_ended(&mut self, out: &mut Outbox) {
+        if let Some(idling) = self.idling.take() {
+            self.reading = ClientReading::Command;
+            say(&idling.tag, "OK", None, b"IDLE completed", out.client());
+        }
+    }
+
+    /// The lane of an idling session is gone: what was under way there with it.
+    pub(super) fn idle_lost(&mut self) {
+        if let Some(idling) = &mut self.idling {
+            idling.upstream = Upstream::None;
+            idling.timer = None;
+        }
+    }
+
+    /// Whether a command of ours is one of an IDLE: it can be lost with its lane.
+    pub(super) fn is_idle_command(pending: &Pending) -> bool {
+        pending.own && matches!(pending.verb, Verb::Idle | Verb::Noop)
+    }
+}
