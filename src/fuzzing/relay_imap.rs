@@ -8,8 +8,8 @@ use crate::{
     failure::{Failure, Unreachable},
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role},
     relay::{
-        Admission, Answer, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay, Request, RequestId,
-        SessionFacts, Side, imap::ImapRelay,
+        Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay, Request,
+        RequestId, SessionFacts, Side, imap::ImapRelay,
     },
     rules::namespace::Namespace,
     wire::imap::{
@@ -58,6 +58,8 @@ struct Session {
     capabilities: Capabilities,
     namespace: Arc<Namespace>,
     asked: Option<(RequestId, Request)>,
+    /// The timer asked for last.
+    timer: Option<RequestId>,
     leased: bool,
     /// What the client and the provider said and the relay left.
     unread: [Vec<u8>; 2],
@@ -73,7 +75,7 @@ struct Session {
 impl Session {
     fn new(flags: u8) -> Self {
         let words =
-            ["LITERAL+", "UIDPLUS MOVE", "SORT THREAD=REFS", "UNSELECT", "LIST-EXTENDED SPECIAL-USE", "LITERAL-"];
+            ["LITERAL+", "UIDPLUS MOVE", "SORT THREAD=REFS", "UNSELECT IDLE", "LIST-EXTENDED SPECIAL-USE", "LITERAL-"];
         let offered = words.iter().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, words)| *words);
         let capabilities = response::capabilities(offered.collect::<Vec<_>>().join(" ").as_bytes());
         let facts = SessionFacts { hostname: "bridge.test".into(), secured: flags & 64 != 0, message_max: 300 };
@@ -83,6 +85,7 @@ impl Session {
             capabilities,
             namespace: Arc::new(Namespace::new(AccountId(1), &table(), &[])),
             asked: None,
+            timer: None,
             leased: false,
             unread: Default::default(),
             told: Vec::new(),
@@ -101,8 +104,9 @@ impl Session {
             11 => self.tells_name(&[b"* STATUS ", REMOTE, b" (", &one_line(said), b")\r\n"].concat()),
             12 => self.tells_name(&[b"* LIST (\\Sent) \".\" ", REMOTE, b"\r\n"].concat()),
             13 => self.tells_name(&[b"* OK [ALERT ", REMOTE, b"] ", &one_line(said), b"\r\n"].concat()),
-            14 if said.len() == 7 => self.happens(Event::Closed(LANE)),
+            14 if said.len() == 7 => self.closes(),
             15 if said.len() == 7 => self.happens(Event::Drain),
+            14 | 15 if said.len() == 6 => self.timer.take().into_iter().for_each(|id| self.happens(Event::Elapsed(id))),
             _ => self.answer(true),
         }
         self.says(Side::Client, b"");
@@ -174,13 +178,24 @@ impl Session {
         self.happens(Event::Answer(id, answer));
     }
 
-    /// A drain, no more answers, and no lane: whatever the session was in ends with it.
+    /// The lane is gone; the next one, if the relay asks for it, begins anew.
+    fn closes(&mut self) {
+        self.leased = false;
+        self.provider = Framer::provider();
+        self.unread[1].clear();
+        self.happens(Event::Closed(LANE));
+    }
+
+    /// A drain, no more answers, and no lane: whatever the session was in ends with it, but for a command that the client
+    /// has not said whole.
     fn finish(&mut self) {
         self.happens(Event::Drain);
         self.answer(false);
         self.answer(false);
-        self.happens(Event::Closed(LANE));
-        assert!(self.ended, "the session does not end");
+        self.closes();
+        self.answer(false);
+        let waits = self.asked.is_none() && self.relay.awaits() == Awaited::Client;
+        assert!(self.ended || waits, "the session does not end");
         assert!(!self.told.windows(SECRET.len()).any(|window| window == SECRET), "the password went to the provider");
         self.heard.check();
     }
@@ -215,6 +230,7 @@ impl Session {
         while let Some((id, request)) = self.outbox.next_request() {
             match request {
                 Request::Release(..) | Request::Stale(_) => {}
+                Request::Timer(_) => self.timer = Some(id),
                 _ => assert!(self.asked.replace((id, request)).is_none(), "two requests at once"),
             }
         }
