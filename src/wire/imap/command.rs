@@ -304,8 +304,11 @@ fn word_may_pass(word: &[u8]) -> Result<(), Misbehaviour> {
         b"SAVE",
         b"MAILBOXID",
     ];
-    let gmail = word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"X-GM-"));
-    if gmail || word == b"$" || REFUSED.iter().any(|refused| word.eq_ignore_ascii_case(refused)) {
+    // STORE puts a sign before its item. No item or key that begins with X is of a standard: Gmail's tell and take labels,
+    // Dovecot's X-MAILBOX tells a name, both past the folder map.
+    let word = word.strip_prefix(b"+").or(word.strip_prefix(b"-")).unwrap_or(word);
+    let private = word.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"X-"));
+    if private || word == b"$" || REFUSED.iter().any(|refused| word.eq_ignore_ascii_case(refused)) {
         return Err(Misbehaviour::Syntax);
     }
     Ok(())
@@ -419,6 +422,9 @@ mod tests {
             b"a SEARCH x-gm-raw foo",
             b"a UID SEARCH RETURN (SAVE) ALL",
             b"a FETCH $ FLAGS",
+            b"a STORE 1 +X-GM-LABELS (\"[Gmail]/x\")",
+            b"a STORE 1 -x-gm-labels x",
+            b"a FETCH 1 (X-MAILBOX)",
         ] {
             assert!(read(line).is_err(), "{}", String::from_utf8_lossy(line));
         }
