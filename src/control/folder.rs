@@ -87,6 +87,7 @@ mod tests {
             delimiter: Some(b'.'),
             folders: vec![folder("INBOX", None), folder("INBOX.&AMk-l&AOk-ments envoy&AOk-s", Some(Role::Sent))],
             gone: Vec::new(),
+            foreign: Vec::new(),
         };
         let rows = rows(AccountId(1), &table, &[]);
         let names: Vec<_> = rows.iter().map(|row| (row.local.as_str(), row.remote.as_str(), row.role)).collect();

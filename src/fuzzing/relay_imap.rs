@@ -288,7 +288,7 @@ fn table() -> FolderTable {
         subscribed: true,
     };
     let folders = vec![folder(b"INBOX", None), folder(REMOTE, Some(Role::Sent)), folder(b"INBOX.K\xe9.a", None)];
-    FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), folders, gone: Vec::new() }
+    FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), folders, gone: Vec::new(), foreign: Vec::new() }
 }
 
 /// What can stand in one line without a literal behind it.

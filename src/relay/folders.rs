@@ -128,7 +128,8 @@ impl FolderReading {
     #[must_use]
     pub fn finish(mut self) -> FolderTable {
         let (prefix, delimiter) = self.namespaces.personal.first().cloned().unwrap_or((Vec::new(), self.delimiter));
-        let foreign: Vec<_> = self.namespaces.foreign.iter().filter(|prefix| !prefix.is_empty()).collect();
+        let mut foreign = self.namespaces.foreign;
+        foreign.retain(|prefix| !prefix.is_empty());
         let is_foreign = |name: &RemoteName| foreign.iter().any(|prefix| name.as_bytes().starts_with(prefix));
         self.folders.retain(|folder| !is_foreign(&folder.name));
         for folder in &mut self.folders {
@@ -137,7 +138,7 @@ impl FolderReading {
         let mut gone: Vec<_> = self.subscribed.into_iter().filter(|name| !self.index.contains_key(name)).collect();
         gone.retain(|name| !is_foreign(name));
         gone.sort();
-        FolderTable { prefix, delimiter: delimiter.or(self.delimiter), folders: self.folders, gone }
+        FolderTable { prefix, delimiter: delimiter.or(self.delimiter), folders: self.folders, gone, foreign }
     }
 }
 

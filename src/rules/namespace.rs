@@ -5,7 +5,7 @@
 use super::{folder_map::FolderMap, special};
 use crate::{
     model::{AccountId, Attributes, FolderTable, LocalName, RemoteName, Role},
-    wire::imap::pattern::Pattern,
+    wire::{FOLDER_NAMES_MAX, imap::pattern::Pattern},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -36,6 +36,8 @@ pub struct Entry {
 pub struct Namespace {
     account: AccountId,
     map: FolderMap,
+    /// Of other users, and shared: what begins so is no mailbox of this account.
+    foreign: Vec<Vec<u8>>,
     /// In LIST order: INBOX, the roles, then by name.
     entries: Vec<Entry>,
     by_local: HashMap<LocalName, usize>,
@@ -58,8 +60,14 @@ impl Namespace {
                 roles.insert(remote.clone(), role);
             }
         }
-        let mut namespace =
-            Self { account, map, entries: Vec::new(), by_local: HashMap::new(), by_remote: HashMap::new() };
+        let mut namespace = Self {
+            account,
+            map,
+            foreign: table.foreign.clone(),
+            entries: Vec::new(),
+            by_local: HashMap::new(),
+            by_remote: HashMap::new(),
+        };
         namespace.fill(table, &roles);
         namespace
     }
@@ -68,6 +76,10 @@ impl Namespace {
         for folder in &table.folders {
             // Outside the personal namespace: hidden.
             let Some(local) = self.map.to_local(&folder.name) else { continue };
+            // Nobody has such a mailbox; a provider that says so wants to cost us something.
+            if levels(&local) > LEVELS_MAX {
+                continue;
+            }
             self.entries.push(Entry {
                 local,
                 attributes: folder.attributes,
@@ -95,16 +107,25 @@ impl Namespace {
         }
     }
 
-    /// Marks parents, and adds those that exist only through their children.
+    /// Marks parents, and adds those that exist only through their children: as many as the names themselves may take, for
+    /// a name of many levels implies as many parents of nearly its length.
     fn add_implied_parents(&mut self) {
         let names: BTreeSet<LocalName> = self.entries.iter().map(|entry| entry.local.clone()).collect();
-        let parents: BTreeSet<LocalName> = names.iter().flat_map(ancestors).collect();
         for entry in &mut self.entries {
-            entry.has_children = parents.contains(&entry.local);
+            entry.has_children = has_children(&names, &entry.local);
         }
-        for local in parents.difference(&names) {
+        let mut implied = BTreeSet::new();
+        let mut octets = 0;
+        for parent in names.iter().flat_map(ancestors).filter(|parent| !names.contains(parent)) {
+            octets += parent.as_bytes().len();
+            if octets > FOLDER_NAMES_MAX {
+                break;
+            }
+            implied.insert(parent);
+        }
+        for local in implied {
             self.entries.push(Entry {
-                local: local.clone(),
+                local,
                 attributes: Attributes { no_select: true, ..Attributes::default() },
                 has_children: true,
                 role: None,
@@ -133,6 +154,9 @@ impl Namespace {
     #[must_use]
     pub fn route_of_new(&self, local: &LocalName) -> Option<Route> {
         let remote = self.map.to_remote(local).ok()?;
+        if self.foreign.iter().any(|prefix| is_in(prefix, &remote)) {
+            return None;
+        }
         Some(Route { account: self.account, local: local.clone(), remote })
     }
 
@@ -154,6 +178,14 @@ impl Namespace {
         let pattern = Pattern::new(pattern);
         let told = move |entry: &&Entry| !entry.gone && (levels || entry.remote.is_some());
         self.entries.iter().filter(told).filter(move |entry| entry.matches(&pattern))
+    }
+
+    /// What matching a pattern against all names costs, in steps of some nanoseconds: it runs where other sessions wait
+    /// (rules R16, R45).
+    #[must_use]
+    pub fn cost(&self, pattern: &[u8]) -> u64 {
+        let pattern = Pattern::new(pattern);
+        self.entries.iter().map(|entry| pattern.cost(entry.local.as_bytes())).sum()
     }
 
     /// What LSUB answers (RFC 3501 6.3.9): subscribed names, whether they are mailboxes or not.
@@ -201,10 +233,29 @@ fn rank(entry: &Entry) -> u8 {
     }
 }
 
-fn ancestors(local: &LocalName) -> Vec<LocalName> {
+/// Whether a name lies in the namespace of this prefix, or is the prefix without its delimiter.
+fn is_in(prefix: &[u8], remote: &RemoteName) -> bool {
+    let node = prefix.split_last().map_or(prefix, |(_, node)| node);
+    !prefix.is_empty() && (remote.as_bytes().starts_with(prefix) || remote.as_bytes() == node)
+}
+
+/// Levels of the hierarchy in one name. People nest a handful; Exchange allows 300.
+const LEVELS_MAX: usize = 300;
+
+fn levels(local: &LocalName) -> usize {
+    local.as_bytes().iter().filter(|octet| **octet == LocalName::DELIMITER).count()
+}
+
+fn has_children(names: &BTreeSet<LocalName>, local: &LocalName) -> bool {
+    let Ok(below) = LocalName::parse(&[local.as_bytes(), &[LocalName::DELIMITER]].concat()) else { return false };
+    let next = names.range(&below..).next();
+    next.is_some_and(|name| name.as_bytes().starts_with(below.as_bytes()))
+}
+
+fn ancestors(local: &LocalName) -> impl Iterator<Item = LocalName> {
     let octets = local.as_bytes();
     let ends = octets.iter().enumerate().filter(|(_, octet)| **octet == LocalName::DELIMITER).map(|(at, _)| at);
-    ends.filter_map(|at| LocalName::parse(octets.get(..at)?).ok()).collect()
+    ends.filter_map(|at| LocalName::parse(octets.get(..at)?).ok())
 }
 
 #[cfg(test)]
@@ -283,6 +334,32 @@ mod tests {
         assert_eq!(namespace.lsub(b"*").map(|entry| entry.local.as_str()).collect::<Vec<_>>(), ["Old"]);
         assert_eq!(listed(&namespace, "%"), Vec::<String>::new());
         assert_eq!(remote_of(&namespace, "Old"), None);
+    }
+
+    #[test]
+    fn what_others_share_cannot_be_reached_by_making_it() {
+        let foreign = vec![b"shared.".to_vec()];
+        let table = FolderTable { delimiter: Some(b'.'), foreign, ..FolderTable::default() };
+        let namespace = Namespace::new(AccountId(1), &table, &[]);
+        let route = |name: &[u8]| namespace.route_of_new(&LocalName::parse(name).expect("a name"));
+        assert_eq!(route(b"shared/bob/x"), None);
+        assert_eq!(route(b"shared"), None);
+        assert!(route(b"sharedx").is_some());
+    }
+
+    #[test]
+    fn deep_names_imply_no_more_than_names_may_take() {
+        let name = |n: usize| RemoteName::parse(format!("{n:03}{}", "/a".repeat(290)).as_bytes()).expect("a name");
+        let folder = |n| Folder { name: name(n), attributes: Attributes::default(), role: None, subscribed: false };
+        let folders = (0..900).map(folder).collect();
+        let table = FolderTable { delimiter: Some(b'/'), folders, ..FolderTable::default() };
+        let namespace = Namespace::new(AccountId(1), &table, &[]);
+        let octets: usize = namespace.entries.iter().map(|entry| entry.local.as_bytes().len()).sum();
+        assert!(octets <= 2 * FOLDER_NAMES_MAX, "{octets}");
+        let deep = RemoteName::parse("/a".repeat(2000).as_bytes()).expect("a name");
+        let folders = vec![Folder { name: deep, ..folder(0) }];
+        let table = FolderTable { delimiter: Some(b'/'), folders, ..FolderTable::default() };
+        assert!(Namespace::new(AccountId(1), &table, &[]).entries.is_empty());
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl Identity {
             subscribed: true,
         };
         let folders = ["INBOX", "Sent", "Kunden/2024"].map(folder).to_vec();
-        let table = FolderTable { prefix: Vec::new(), delimiter: Some(b'/'), folders, gone: Vec::new() };
+        let table =
+            FolderTable { prefix: Vec::new(), delimiter: Some(b'/'), folders, gone: Vec::new(), foreign: Vec::new() };
         let namespace = Arc::new(Namespace::new(AccountId(1), &table, &[]));
         let capabilities = capabilities(offered.as_bytes());
         session.answer(Answer::Lane(Ok(Lease { lane: LANE, facts: LaneFacts::Imap { capabilities, namespace } })));

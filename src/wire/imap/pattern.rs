@@ -24,6 +24,12 @@ impl Pattern {
         Self { octets, letters }
     }
 
+    /// Steps that matching this name takes.
+    #[must_use]
+    pub fn cost(&self, name: &[u8]) -> u64 {
+        if self.letters > name.len() { 1 } else { self.octets.len() as u64 * (name.len() as u64 + 1) }
+    }
+
     /// Whether `name` matches: `*` is any run of octets, `%` any without the delimiter. INBOX, which names have in
     /// capitals, is matched in any case (section 5.1).
     #[must_use]

@@ -109,5 +109,5 @@ pub fn table(provider: &str) -> FolderTable {
     if provider == "latin" {
         folders.push(folder(b"Envoy\xe9s".to_vec(), Some(Role::Sent)));
     }
-    FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders, gone: Vec::new() }
+    FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders, gone: Vec::new(), foreign: Vec::new() }
 }
