@@ -73,7 +73,11 @@ pub(super) fn say(tag: &[u8], condition: &str, code: Option<&str>, words: &[u8],
     if let Some(code) = code {
         client.extend_from_slice(format!(" [{code}]").as_bytes());
     }
-    let words = respell(words);
+    let mut words = respell(words);
+    // imaplib takes `{5}` at the end of a text for a literal, and waits for five octets.
+    if let Some(last @ b'}') = words.last_mut() {
+        *last = b')';
+    }
     client.push(b' ');
     client.extend_from_slice(if words.is_empty() { b"Done" } else { &words });
     client.extend_from_slice(b"\r\n");

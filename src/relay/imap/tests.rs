@@ -121,7 +121,7 @@ fn answer() -> impl Strategy<Value = String> {
         "* 1 FETCH (FLAGS (\\Seen)  UID 7)",
         "* OK [UIDNEXT 9] Predicted next UID",
         "* OK [PERMANENTFLAGS (\\Seen \\*)] Limited",
-        "* NO [ALERT] The disk is {5}",
+        "* NO [ALERT] The disk is full",
     ]);
     prop_oneof![
         lines.prop_map(|line| format!("{line}\r\n")),

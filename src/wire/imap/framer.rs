@@ -222,7 +222,7 @@ impl Framer {
             &self.line
         };
         let text = line.strip_suffix(b"\r\n").ok_or(Misbehaviour::BareLineEnd)?;
-        let end = if first && is_status_line(text) { End::Line } else { end_of(announcement(text)?) };
+        let end = if first && is_status_line(text) { End::Line } else { end_of(announced_by_provider(text)?) };
         self.state = State::after(end);
         Ok(Some(Piece::Line { text, end }))
     }
@@ -250,7 +250,7 @@ impl Framer {
             None => return Err(Misbehaviour::BareLineEnd),
         };
         rest.remember(text);
-        let end = if rest.announces { end_of(announcement(&rest.tail)?) } else { End::Line };
+        let end = if rest.announces { end_of(announced_by_provider(&rest.tail)?) } else { End::Line };
         self.state = State::after(end);
         Ok(Some(Piece::More { text, end }))
     }
@@ -288,11 +288,15 @@ fn end_of(literal: Option<Literal>) -> End {
     literal.map_or(End::Line, End::Literal)
 }
 
-/// The literal that a line's end announces, if it does.
+/// The literal that a line's end announces, if it does. What one reader takes for an announcement and another for text
+/// is refused: the octets behind it would be lines of answers to one of them.
 fn announcement(line: &[u8]) -> Result<Option<Literal>, Misbehaviour> {
     let Some(inner) = line.strip_suffix(b"}") else { return Ok(None) };
     let tail = &inner[inner.len().saturating_sub(TAIL)..];
-    let Some(open) = tail.iter().rposition(|octet| *octet == b'{') else { return Ok(None) };
+    let Some(open) = tail.iter().rposition(|octet| *octet == b'{') else {
+        let endless = tail.len() == TAIL && tail.iter().all(u8::is_ascii_digit);
+        return if endless { Err(Misbehaviour::LiteralSize) } else { Ok(None) };
+    };
     let size = &tail[open + 1..];
     if !size.iter().all(|octet| octet.is_ascii_digit() || matches!(octet, b'+' | b'-')) {
         return Ok(None);
@@ -307,6 +311,15 @@ fn announcement(line: &[u8]) -> Result<Option<Literal>, Misbehaviour> {
     let binary = open > 0 && tail[open - 1] == b'~';
     let announced_in = size.len() + 2 + usize::from(binary);
     Ok(Some(Literal { octets, synchronising: digits.len() == size.len(), announced_in }))
+}
+
+/// The literal that a provider's line announces. Only clients send without waiting (RFC 7888): to a client that knows no
+/// `{n+}` from servers the octets would be lines.
+fn announced_by_provider(line: &[u8]) -> Result<Option<Literal>, Misbehaviour> {
+    match announcement(line)? {
+        Some(Literal { synchronising: false, .. }) => Err(Misbehaviour::LiteralSize),
+        literal => Ok(literal),
+    }
 }
 
 /// Whether a line's text is for people: `* OK …`, a tagged status, `+ …`. What looks like a literal at the end of such a
@@ -406,6 +419,13 @@ mod tests {
             assert_eq!(of_provider(line.as_bytes()).1, Some(Misbehaviour::LiteralSize), "{size}");
         }
         assert_eq!(of_provider(b"* LIST () NIL a{b}\r\n").1, None);
+    }
+
+    #[test]
+    fn what_a_client_may_read_in_another_way_is_refused() {
+        for line in [&b"* 1 FETCH (X {36+}\r\n"[..], b"* 1 FETCH (X {0000000000000000000000000000005}\r\n"] {
+            assert_eq!(of_provider(line).1, Some(Misbehaviour::LiteralSize));
+        }
     }
 
     #[test]
