@@ -153,6 +153,10 @@ impl Session {
             if self.relay.awaits() != Awaited::Login {
                 admitted.take();
             }
+            // Looked at in each turn: while octets move, the alarm is not.
+            if self.relay.awaits() == Awaited::Login && Instant::now() >= self.started + self.patience.login {
+                return Err(Failure::ClientMisbehaved(Misbehaviour::TooSlow));
+            }
             if self.client_has_left() {
                 return Ok(());
             }
