@@ -117,6 +117,13 @@ impl Session {
         };
         let tag = self.gathered.get(head.tag.clone()).unwrap_or_default().to_vec();
         let signed = self.signed.is_some();
+        // `~{n}` (RFC 3516): a provider without BINARY answers BAD, and reads what follows as commands.
+        let at = self.gathered.len().saturating_sub(literal.announced_in);
+        let binary = self.gathered.get(at) == Some(&b'~');
+        if binary && !self.signed.as_ref().is_some_and(|signed| signed.capabilities.has("BINARY")) {
+            self.misbehaved()?;
+            return self.refuse_literal(literal, &tag, Misbehaviour::Syntax, out);
+        }
         if head.verb == Verb::Append && signed {
             match command::append(&head, &self.gathered, literal.announced_in) {
                 Ok(None) => {}
@@ -131,7 +138,7 @@ impl Session {
             }
         }
         let room = cap.saturating_sub(self.gathered.len() + 2) as u64;
-        if literal.octets > IMAP_LITERAL_HELD.min(room) || (!signed && head.verb != Verb::Login) {
+        if binary || literal.octets > IMAP_LITERAL_HELD.min(room) || (!signed && head.verb != Verb::Login) {
             self.misbehaved()?;
             return self.refuse_literal(literal, &tag, Misbehaviour::LiteralTooLarge, out);
         }
@@ -198,6 +205,10 @@ impl Session {
     }
 
     fn before_login(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
+        self.before_login = self.before_login.saturating_add(1);
+        if self.before_login > COMMANDS_BEFORE_LOGIN_MAX {
+            return Err(Failure::ClientMisbehaved(Misbehaviour::TooManyBadCommands));
+        }
         let tag = command.tag().to_vec();
         match (command.head.verb, &command.arguments) {
             (Verb::Login, Arguments::Login { user, password }) => {
@@ -262,6 +273,9 @@ impl Session {
         Ok(())
     }
 }
+
+/// Commands before login: the most that a client of the field sends is five, and each refused login is one.
+const COMMANDS_BEFORE_LOGIN_MAX: u8 = 30;
 
 /// A browser, or a script that makes one send mail (ALPACA): rule R13.
 fn is_http(line: &[u8]) -> bool {

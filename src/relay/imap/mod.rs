@@ -73,6 +73,8 @@ struct Session {
     /// Commands and logins refused on this connection.
     misbehaved: u8,
     refused_logins: u8,
+    /// Whole commands before login.
+    before_login: u8,
 
     /// Commands at the provider, oldest first.
     pending: VecDeque<Pending>,
@@ -164,6 +166,7 @@ impl ImapRelay {
             ready: None,
             misbehaved: 0,
             refused_logins: 0,
+            before_login: 0,
             pending: VecDeque::new(),
             writer: Writer::default(),
             lane_reading: LaneReading::Boundary,

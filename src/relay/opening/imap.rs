@@ -297,7 +297,7 @@ fn login(user: &[u8], password: &[u8]) -> Result<VecDeque<Secret<Vec<u8>>>, Fail
     let mut parts = VecDeque::new();
     let mut octets = format!("{TAG} LOGIN ").into_bytes();
     for (text, end) in [(user, &b" "[..]), (password, b"\r\n")] {
-        if text.is_ascii() {
+        if text.iter().all(|octet| matches!(octet, b' '..=b'~')) {
             write_string(text, false, &mut octets);
         } else {
             octets.extend_from_slice(format!("{{{}}}\r\n", text.len()).as_bytes());
