@@ -1,7 +1,7 @@
 //! Dialogues: files that say, in order, what each voice says on the wire, and what the relay asks of the bridge.
 //!
 //! Because relays do no I/O, each file is run several times: with everything a voice says at once, octet by octet, and
-//! at seeded random cuts. What the bridge says must not depend on it.
+//! at seeded random cuts. What the bridge says must not depend on it. `dialogue_tls.rs` plays the same files over sockets.
 //!
 //! ```text
 //! # a comment: the story, above all
@@ -21,8 +21,8 @@
 //! ```
 //! Octets: `\r \n \t \\ \xHH`, `\{1000*a}` for a repeated one; a line ends with CR LF unless a lone `\` ends it.
 
-mod protocol;
-mod words;
+pub(crate) mod protocol;
+pub(crate) mod words;
 
 use passerelle::{
     failure::Failure,

@@ -12,6 +12,7 @@ mod cli;
 mod clients;
 mod config;
 mod dialogue;
+mod dialogue_tls;
 mod harness;
 mod lab;
 mod layers;
