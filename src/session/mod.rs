@@ -58,6 +58,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that goes on sending after the last words is read while octets come at least this often.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A client that has ended its side is owed answers, but may as well be gone, with its provider still at work: it is
+/// waited for no longer than this without progress.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
 /// How a session went, for the log.
 #[derive(Debug)]
 pub struct Ended {
@@ -351,12 +355,13 @@ impl Session {
         let Patience { login, client: idle, provider: progress, long_command, end_of_data } = self.patience;
         match self.relay.awaits() {
             Awaited::Login => (self.started + login, client),
+            Awaited::EndOfData => (self.progress + end_of_data, provider),
+            _ if self.client.has_ended() => (self.progress + progress.min(HALF_CLOSED), client),
             _ if self.client_is_slow() => (self.progress + progress, client),
             _ if self.is_brimful(Side::Client) => (self.progress + progress, provider),
             Awaited::Client => (self.progress + idle, client),
             Awaited::Provider => (self.progress + progress, provider),
             Awaited::LongCommand => (self.progress + long_command, provider),
-            Awaited::EndOfData => (self.progress + end_of_data, provider),
         }
     }
 

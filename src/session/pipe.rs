@@ -76,6 +76,11 @@ impl Pipe {
         self.state == State::Broken || (self.state == State::Ended && self.start == self.end)
     }
 
+    /// Whether the peer says no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state != State::Open
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         self.state == State::Broken
     }

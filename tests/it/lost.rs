@@ -199,6 +199,34 @@ fn a_client_that_says_no_more_still_hears_its_answers() {
 }
 
 #[test]
+fn a_client_that_is_gone_frees_its_lane_although_the_provider_is_at_work() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let (asked, left) = (Door::default(), Door::default());
+    let (at_asked, at_left) = (asked.clone(), left.clone());
+    let busy = Provider::imap(Some(&lab.certificates.good), move |visit, _, command| {
+        if command == "SEARCH TEXT x" {
+            at_asked.open();
+            // Never answered; the next that comes is the end.
+            assert_eq!(visit.some().unwrap_or_default(), b"");
+            at_left.open();
+            return None;
+        }
+        Some(false)
+    });
+    let mut bridge = Bridge::prepare(&lab);
+    let crm = bridge.add_account(&AddAccount::at(&lab, [busy.port, 1], ALICE));
+    bridge.serve();
+    let mut wire = bridge.sign_in(&crm);
+    wire.imap_ok("SELECT INBOX");
+    wire.line("x SEARCH TEXT x");
+    asked.wait();
+    let began = Instant::now();
+    drop(wire);
+    left.wait();
+    assert!(began.elapsed() < PATIENCE * 3 / 4, "{:?}", began.elapsed());
+}
+
+#[test]
 fn last_words_are_heard_by_a_client_that_goes_on_talking() {
     let Some(house) = House::start("") else { return };
     // A socket that is closed with octets unread resets the connection: the client's next write fails, and most give up
