@@ -329,7 +329,7 @@ impl Default for Listen {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1000, before_login: 200, lanes_per_account: 8, message_size: Size(150 << 20) }
+        Self { connections: 1000, before_login: 500, lanes_per_account: 8, message_size: Size(150 << 20) }
     }
 }
 
