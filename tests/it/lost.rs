@@ -122,12 +122,14 @@ fn a_provider_lost_in_a_literal_leaves_no_complete_answer() {
         house.imap.cut();
         assert!(wire.rest().is_empty(), "nothing is said in the middle of a literal");
     }
-    // Between two answers it is said.
+    // With nothing under way the lane is opened anew, and the client goes on with the mailbox that it has open.
     let mut wire = house.bridge.sign_in(&house.crm);
     wire.imap_ok("SELECT INBOX");
     house.imap.cut();
-    wire.expect("* BYE [UNAVAILABLE] ");
-    assert!(wire.rest().is_empty());
+    // Until the bridge has seen the end: a command that is under way then is answered NO.
+    thread::sleep(Duration::from_secs(1));
+    wire.imap_ok("NOOP");
+    wire.imap_ok("CHECK");
 }
 
 #[test]

@@ -241,11 +241,11 @@ pub fn arguments(head: &Head, octets: &[u8], nesting: usize) -> Result<Arguments
             cursor.space()?;
             cursor.sequence_set()?;
             cursor.space()?;
-            passed(cursor, nesting)
+            passed(cursor, nesting, item_may_pass)
         }
         Id | Search | Sort | Thread => {
             cursor.space()?;
-            passed(cursor, nesting)
+            passed(cursor, nesting, word_may_pass)
         }
     }
 }
@@ -255,11 +255,15 @@ fn none(mut cursor: Cursor<'_>) -> Result<Arguments, Misbehaviour> {
     Ok(Arguments::None)
 }
 
-fn passed(cursor: Cursor<'_>, nesting: usize) -> Result<Arguments, Misbehaviour> {
+fn passed(
+    cursor: Cursor<'_>,
+    nesting: usize,
+    word: fn(&[u8]) -> Result<(), Misbehaviour>,
+) -> Result<Arguments, Misbehaviour> {
     if cursor.is_at_end() {
         return Err(Misbehaviour::Syntax);
     }
-    check_arguments(cursor.rest(), nesting, word_may_pass)?;
+    check_arguments(cursor.rest(), nesting, word)?;
     Ok(Arguments::Passed)
 }
 
@@ -304,14 +308,23 @@ fn word_may_pass(word: &[u8]) -> Result<(), Misbehaviour> {
         b"SAVE",
         b"MAILBOXID",
     ];
-    // STORE puts a sign before its item. No item or key that begins with X is of a standard: Gmail's tell and take labels,
-    // Dovecot's X-MAILBOX tells a name, both past the folder map.
+    // STORE puts a sign before its item.
     let word = word.strip_prefix(b"+").or(word.strip_prefix(b"-")).unwrap_or(word);
-    let private = word.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"X-"));
-    if private || word == b"$" || REFUSED.iter().any(|refused| word.eq_ignore_ascii_case(refused)) {
+    let gmail = begins(word, b"X-GM-");
+    if gmail || word == b"$" || REFUSED.iter().any(|refused| word.eq_ignore_ascii_case(refused)) {
         return Err(Misbehaviour::Syntax);
     }
     Ok(())
+}
+
+/// As [`word_may_pass`] for FETCH and STORE, whose items are of a standard where they do not begin with X: Gmail's tell and
+/// take labels, Dovecot's X-MAILBOX tells a name, both past the folder map.
+fn item_may_pass(word: &[u8]) -> Result<(), Misbehaviour> {
+    if begins(word, b"X-") { Err(Misbehaviour::Syntax) } else { word_may_pass(word) }
+}
+
+fn begins(word: &[u8], start: &[u8]) -> bool {
+    word.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
 }
 
 /// The front of an APPEND up to the announcement of its message.
@@ -436,6 +449,7 @@ mod tests {
     fn what_real_clients_send_passes() {
         for line in [
             &b"A SEARCH (UNSEEN)"[..],
+            b"A SEARCH CHARSET X-UNKNOWN TEXT x",
             b"A SORT (REVERSE DATE) UTF-8 SUBJECT x",
             b"A STORE 3 +Flags (\\Seen)",
             b"A FETCH 6 (RFC822)",
