@@ -103,6 +103,8 @@ struct Session {
     outbox: Outbox,
     client: Pipe,
     lanes: Vec<LanePipe>,
+    /// Lanes so far.
+    leased: u32,
     requests: Requests,
     patience: Patience,
     started: Instant,
@@ -136,6 +138,7 @@ impl Session {
             outbox: Outbox::default(),
             client: Pipe::new(client, Vec::new()),
             lanes: Vec::new(),
+            leased: 0,
             requests: Requests::new(surroundings.gates, surroundings.drain),
             patience: surroundings.patience,
             started: now,
@@ -191,10 +194,16 @@ impl Session {
                 _ => Ok(Flow::More),
             },
             Turn::Done(Done::Drain) => self.tell(Event::Drain),
-            Turn::Done(Done::Outdated(lane)) => {
-                // Not of one that was given back.
-                self.outdated |= self.lanes.iter().any(|held| held.id == lane);
+            Turn::Done(Done::Outdated) => {
+                self.outdated = true;
                 Ok(Flow::More)
+            }
+            Turn::Done(Done::Judged(id, judged)) => {
+                let verdict = judged.map(|(admission, generation)| {
+                    self.requests.entitle(admission.account, generation);
+                    admission
+                });
+                self.tell(Event::Answer(id, Answer::Verdict(verdict)))
             }
             Turn::Done(Done::Answer(id, answer)) => self.tell(Event::Answer(id, answer)),
             Turn::Done(Done::Elapsed(id)) => self.tell(Event::Elapsed(id)),
@@ -212,7 +221,8 @@ impl Session {
 
     fn take_lane(&mut self, leased: Leased) -> Lease {
         let Leased { lane: Lane { stream, unread, hold }, facts } = leased;
-        let id = self.requests.next_lane(hold.outdated());
+        self.leased += 1;
+        let id = LaneId(self.leased);
         self.lanes.push(LanePipe { id, pipe: Pipe::new(stream, unread), hold });
         Lease { lane: id, facts }
     }

@@ -2,22 +2,27 @@
 
 use crate::{
     failure::Failure,
-    relay::{Answer, LaneId, LaneState, Request, RequestId},
+    model::{AccountId, Generation},
+    relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
     upstream::{Gates, Leased},
 };
 use std::{
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
 
 /// What has come of something that was waited for.
 pub(super) enum Done {
     Answer(RequestId, Answer),
     Leased(RequestId, Result<Leased, Failure>),
+    Judged(RequestId, Result<(Admission, Generation), Failure>),
     Elapsed(RequestId),
-    /// The account of this lane has a new generation, or is gone.
-    Outdated(LaneId),
+    /// The account that the session was let in to has a new generation, or is gone.
+    Outdated,
     /// The bridge stops.
     Drain,
 }
@@ -28,7 +33,16 @@ pub(super) struct Requests {
     tasks: JoinSet<Done>,
     /// Requests that will be answered.
     open: usize,
-    lanes: u32,
+    /// What the last good verdict let in to.
+    entitled: Option<Entitled>,
+}
+
+/// An account, good for as long as it is of this generation. Relays ask for lanes by the account alone, so that none can
+/// outlive the verdict.
+struct Entitled {
+    account: AccountId,
+    generation: Generation,
+    watch: AbortHandle,
 }
 
 impl Requests {
@@ -39,7 +53,7 @@ impl Requests {
             let _ = drain.wait_for(|drain| *drain).await;
             Done::Drain
         });
-        Self { gates, tasks, open: 0, lanes: 0 }
+        Self { gates, tasks, open: 0, entitled: None }
     }
 
     /// Whether an answer is still to come.
@@ -47,15 +61,22 @@ impl Requests {
         self.open > 0
     }
 
-    /// The id of a lane that was just leased; its end by a new generation is waited for from now on.
-    pub(super) fn next_lane(&mut self, outdated: impl Future<Output = ()> + Send + 'static) -> LaneId {
-        self.lanes += 1;
-        let lane = LaneId(self.lanes);
-        self.tasks.spawn(async move {
+    /// A verdict was good: from now on, with a lane or without, a new generation of its account is waited for.
+    pub(super) fn entitle(&mut self, account: AccountId, generation: Generation) {
+        let outdated = self.gates.outdated(account, generation);
+        let watch = self.tasks.spawn(async move {
             outdated.await;
-            Done::Outdated(lane)
+            Done::Outdated
         });
-        lane
+        if let Some(earlier) = self.entitled.replace(Entitled { account, generation, watch }) {
+            earlier.watch.abort();
+        }
+    }
+
+    /// At which generation the session was let in to this account.
+    fn judged_at(&self, account: AccountId) -> Result<Generation, Failure> {
+        let entitled = self.entitled.as_ref().filter(|entitled| entitled.account == account);
+        entitled.map(|entitled| entitled.generation).ok_or(Failure::Internal("an account without a verdict"))
     }
 
     /// Starts what was asked for. A lane that is given back is returned: it is the session's to give.
@@ -65,10 +86,19 @@ impl Requests {
             Request::Release(lane, state) => return Some((lane, state)),
             Request::Stale(account) => gates.stale(account),
             Request::Verdict(credentials) => {
-                self.answer(async move { Done::Answer(id, Answer::Verdict(gates.verdict(&credentials).await)) });
+                self.answer(async move { Done::Judged(id, gates.verdict(&credentials).await) });
             }
             Request::Lane(account, purpose) => {
-                self.answer(async move { Done::Leased(id, gates.lease(account, purpose).await) });
+                let judged_at = self.judged_at(account);
+                self.answer(async move {
+                    Done::Leased(
+                        id,
+                        match judged_at {
+                            Ok(judged_at) => gates.lease(account, judged_at, purpose).await,
+                            Err(failure) => Err(failure),
+                        },
+                    )
+                });
             }
             Request::Folders(account) => {
                 self.answer(async move { Done::Answer(id, Answer::Folders(gates.folders(account))) });
@@ -94,16 +124,20 @@ impl Requests {
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Done, Failure>> {
-        match self.tasks.poll_join_next(context) {
-            Poll::Ready(Some(Ok(done))) => {
-                if !matches!(done, Done::Outdated(_) | Done::Drain) {
-                    self.open -= 1;
+        loop {
+            return match self.tasks.poll_join_next(context) {
+                Poll::Ready(Some(Ok(done))) => {
+                    if !matches!(done, Done::Outdated | Done::Drain) {
+                        self.open -= 1;
+                    }
+                    Poll::Ready(Ok(done))
                 }
-                Poll::Ready(Ok(done))
-            }
-            // A task that panicked; the session cannot go on without its answer.
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Err(Failure::Internal("a request of the session panicked"))),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                // The watch of an earlier verdict.
+                Poll::Ready(Some(Err(error))) if error.is_cancelled() => continue,
+                // A task that panicked; the session cannot go on without its answer.
+                Poll::Ready(Some(Err(_))) => Poll::Ready(Err(Failure::Internal("a request of the session panicked"))),
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            };
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::{Error, Store, on, password::CramState, vault::Place};
 use crate::{
     failure::Failure,
-    model::{AccountId, Address, Login, LoginId, Secret, UserId},
+    model::{AccountId, Address, Generation, Login, LoginId, Secret, UserId},
     relay::{Admission, Credentials},
 };
 
@@ -48,6 +48,7 @@ struct Candidate {
     id: i64,
     account_id: i64,
     address: String,
+    generation: i64,
     password_hmac: Option<Vec<u8>>,
 }
 
@@ -116,16 +117,16 @@ impl Store {
         })
     }
 
-    /// Whether these credentials open an account, and which.
+    /// Whether these credentials open an account, and which; good for as long as the account is of this generation.
     ///
     /// # Errors
     /// [`Failure::LoginRefused`], the same for an unknown name and a wrong password; or what became of the store.
-    pub async fn verdict(&self, credentials: &Credentials) -> Result<Admission, Failure> {
+    pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Generation), Failure> {
         let verdict = match credentials {
             Credentials::Plain { login, password } => self.verify(login, password).await,
         };
         match verdict {
-            Ok(admission) => admission.ok_or(Failure::LoginRefused),
+            Ok(admitted) => admitted.ok_or(Failure::LoginRefused),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a login cannot be checked");
                 Err(Failure::from(&error))
@@ -133,8 +134,12 @@ impl Store {
         }
     }
 
-    async fn verify(&self, login: &Login, password: &Secret<Vec<u8>>) -> Result<Option<Admission>, Error> {
-        const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, l.password_hmac FROM logins l
+    async fn verify(
+        &self,
+        login: &Login,
+        password: &Secret<Vec<u8>>,
+    ) -> Result<Option<(Admission, Generation)>, Error> {
+        const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, a.generation, l.password_hmac FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
         let found: Option<Candidate> = on!(self, pool => {
@@ -147,7 +152,7 @@ impl Store {
         let fits = self.vault.password_fits(id, password.expose(), kept);
         match found {
             // Row 0 does not exist: what fits there is a guess of the dummy, and opens nothing.
-            Some(candidate) if fits && id == candidate.id => admission(&candidate).map(Some),
+            Some(candidate) if fits && id == candidate.id => admitted(&candidate).map(Some),
             _ => Ok(None),
         }
     }
@@ -157,9 +162,9 @@ fn cram_place(login: i64) -> Place {
     Place { table: "logins", row: login, column: "sealed_cram_state" }
 }
 
-fn admission(candidate: &Candidate) -> Result<Admission, Error> {
+fn admitted(candidate: &Candidate) -> Result<(Admission, Generation), Error> {
     let address = Address::parse(&candidate.address).map_err(|_| Error::Corrupt("accounts.address"))?;
-    Ok(Admission { account: AccountId(candidate.account_id), address })
+    Ok((Admission { account: AccountId(candidate.account_id), address }, Generation(candidate.generation)))
 }
 
 fn read(row: Row) -> Result<LoginRow, Error> {

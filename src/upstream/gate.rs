@@ -10,7 +10,7 @@ use super::{
     open::{OpenedFacts, Order, Refusal, carry_out},
 };
 use crate::{
-    failure::{Cap, Failure},
+    failure::{Cap, Failure, Unreachable},
     model::{AccountId, FolderTable, Generation, LocalName, RemoteName},
     relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, opening::SignIn},
     rules::namespace::Namespace,
@@ -55,7 +55,7 @@ pub struct Gates {
 /// What the sessions of one account share.
 struct Gate {
     permits: Arc<Semaphore>,
-    /// Grows with the account's; sessions that hold a lane of an older one end.
+    /// Grows with the account's; sessions that were let in at an older one end.
     generation: watch::Sender<Generation>,
     folders: Mutex<Folders>,
 }
@@ -78,20 +78,7 @@ pub struct Lane {
 
 /// A lane's place at its gate. Dropping it gives the place to the next.
 pub struct Hold {
-    /// The generation whose credentials opened the lane.
-    opened_with: Generation,
-    generation: watch::Receiver<Generation>,
     _permit: OwnedSemaphorePermit,
-}
-
-impl Hold {
-    /// Ends when the account has a newer generation, or is gone: the lane is not to be used any more.
-    pub fn outdated(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (opened_with, mut generation) = (self.opened_with, self.generation.clone());
-        async move {
-            let _ = generation.wait_for(|now| *now > opened_with).await;
-        }
-    }
 }
 
 impl Lane {
@@ -113,25 +100,38 @@ impl Gates {
         Arc::new(Self { store, gates: DashMap::new(), bounds, own })
     }
 
-    /// Whether these credentials open an account, and which.
+    /// Whether these credentials open an account, and which; good for as long as the account is of this generation.
     ///
     /// # Errors
     /// [`Failure::LoginRefused`], or what became of the store.
-    pub async fn verdict(&self, credentials: &Credentials) -> Result<Admission, Failure> {
+    pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Generation), Failure> {
         self.store.verdict(credentials).await
     }
 
-    /// Opens a lane.
+    /// Ends when the account is known to have a newer generation than the verdict's, or to be gone: what the verdict let
+    /// in is not to go on. A lease reads the account again, so that no change is missed between the two.
+    pub fn outdated(&self, id: AccountId, judged_at: Generation) -> impl Future<Output = ()> + Send + 'static {
+        let mut generation = self.gate(id).generation.subscribe();
+        async move {
+            let _ = generation.wait_for(|now| *now > judged_at).await;
+        }
+    }
+
+    /// Opens a lane for whom a verdict let in when the account was of this generation.
     ///
     /// # Errors
     /// Why there is none; `login-wait` bounds the wait.
-    pub async fn lease(&self, id: AccountId, purpose: LaneUse) -> Result<Leased, Failure> {
+    pub async fn lease(&self, id: AccountId, judged_at: Generation, purpose: LaneUse) -> Result<Leased, Failure> {
+        // Not a refused login: whether it is one is for the next verdict to say.
+        const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
         // The gate before the account: whatever changes after the account was read is noticed at the gate.
         let gate = self.gate(id);
         let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
-        // Removed since the verdict.
-        let account = account.ok_or(Failure::LoginRefused)?;
-        gate.reach(account.generation);
+        if let Some(account) = &account {
+            gate.reach(account.generation);
+        }
+        // Login revoked, or account removed, since the verdict; an address that came back has its old id.
+        let account = account.filter(|account| account.generation == judged_at).ok_or(OUTDATED)?;
         let wait = self.bounds.login_wait;
         let permit = timeout(wait, gate.permits.clone().acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))?;
@@ -146,9 +146,10 @@ impl Gates {
                 LaneFacts::Imap { capabilities, namespace }
             }
         };
-        let (opened_with, generation) = (account.generation, gate.generation.subscribe());
-        let hold = Hold { opened_with, generation, _permit: permit };
-        let lane = Lane { stream: opened.stream, unread: opened.rest, hold };
+        if *gate.generation.borrow() > judged_at {
+            return Err(OUTDATED);
+        }
+        let lane = Lane { stream: opened.stream, unread: opened.rest, hold: Hold { _permit: permit } };
         Ok(Leased { lane, facts })
     }
 
@@ -226,7 +227,7 @@ impl Gates {
         told.map_err(|error| said(&error, "a UIDVALIDITY cannot be kept"))
     }
 
-    /// Follows the store until it ends: what changed there is forgotten here, and lanes of old generations end.
+    /// Follows the store until it ends: what changed there is forgotten here, and sessions of old generations end.
     ///
     /// # Errors
     /// If the store cannot be watched.
@@ -244,7 +245,7 @@ impl Gates {
     fn compare(&self, now: &HashMap<AccountId, Generation>) {
         let gates: Vec<_> = self.gates.iter().map(|entry| (*entry.key(), entry.value().clone())).collect();
         for (id, gate) in gates {
-            // A removed account has no generation: any change ends its lanes.
+            // A removed account has no generation: any change ends its sessions.
             let generation = now.get(&id).copied().unwrap_or(Generation(i64::MAX));
             gate.reach(generation);
             if !now.contains_key(&id) {
@@ -267,7 +268,7 @@ impl Gates {
 }
 
 impl Gate {
-    /// The account was seen at this generation: what is known of an older one is forgotten, and its lanes end.
+    /// The account was seen at this generation: what is known of an older one is forgotten, and its sessions end.
     fn reach(&self, generation: Generation) {
         let grown = self.generation.send_if_modified(|known| {
             let grown = *known < generation;

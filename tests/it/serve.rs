@@ -118,6 +118,41 @@ fn a_session_that_opens_while_its_account_is_removed_ends_too() {
     assert!(rest.contains("* BYE "), "{rest}");
 }
 
+/// A session of SMTP that is signed in and holds no lane: EHLO gave it up.
+fn without_a_lane(house: &House, crm: &CrmSettings) -> Wire {
+    let mut wire = house.bridge.sign_in_smtp(crm);
+    wire.smtp("MAIL FROM:<alice@lab.test>", 250);
+    wire.smtp("EHLO crm.test", 250);
+    wire
+}
+
+#[test]
+fn a_login_that_was_revoked_gets_no_new_lane() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    let (mut silent, mut busy) = (without_a_lane(&house, &alice), without_a_lane(&house, &alice));
+    house.cli(&["login", "revoke", &alice.login]);
+    let began = Instant::now();
+    // The bridge may not have looked yet.
+    busy.send(b"MAIL FROM:<alice@lab.test>\r\n");
+    assert!([421, 451].contains(&busy.reply().0));
+    assert_eq!(silent.reply().0, 421);
+    told("login revoke, in a session without a lane", began.elapsed());
+    assert!(silent.rest().is_empty());
+}
+
+#[test]
+fn an_account_that_came_back_lets_no_old_session_in() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    let mut old = without_a_lane(&house, &alice);
+    house.cli(&["account", "remove", ALICE]);
+    let again = house.add(ALICE);
+    old.send(b"MAIL FROM:<alice@lab.test>\r\n");
+    assert!([421, 451].contains(&old.reply().0));
+    house.bridge.sign_in_smtp(&again).smtp("MAIL FROM:<alice@lab.test>", 250);
+}
+
 #[test]
 fn a_session_that_opens_just_after_a_change_stays() {
     let Some(house) = House::start("") else { return };

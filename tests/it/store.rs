@@ -166,7 +166,7 @@ async fn only_the_right_password_of_a_login_in_force_is_let_in() {
     let verdict = async |login: &str, password: &str| {
         let login = Login::parse(login).expect("a login");
         let password = Secret::new(password.as_bytes().to_vec());
-        store.verdict(&Credentials::Plain { login, password }).await.map(|admission| admission.account)
+        store.verdict(&Credentials::Plain { login, password }).await.map(|(admission, _)| admission.account)
     };
     assert_eq!(verdict("Alice@Example.Test", password.expose()).await, Ok(account));
     assert_eq!(verdict("alice@example.test", "wrong").await, Err(Failure::LoginRefused));
