@@ -110,10 +110,11 @@ impl Requests {
             Request::Validity { account, local, remote, upstream } => self.answer(async move {
                 Done::Answer(id, Answer::Validity(gates.uid_validity(account, &local, &remote, upstream).await))
             }),
-            Request::Timer(after) => self.answer(async move {
+            // Owed to nobody: a client that leaves need not wait for it.
+            Request::Timer(after) => drop(self.tasks.spawn(async move {
                 tokio::time::sleep(after).await;
                 Done::Elapsed(id)
-            }),
+            })),
         }
         None
     }
@@ -127,7 +128,7 @@ impl Requests {
         loop {
             return match self.tasks.poll_join_next(context) {
                 Poll::Ready(Some(Ok(done))) => {
-                    if !matches!(done, Done::Outdated | Done::Drain) {
+                    if matches!(done, Done::Answer(..) | Done::Leased(..)) {
                         self.open -= 1;
                     }
                     Poll::Ready(Ok(done))

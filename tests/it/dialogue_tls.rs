@@ -277,7 +277,8 @@ impl Stage {
     /// A lane of ours; None where all are taken.
     async fn lease_aside(&self) -> Option<Leased> {
         self.welcome(Welcome::Aside);
-        self.gates.lease(self.account, self.lane_use).await.ok()
+        let generation = self.store.account(self.account).await.ok()??.generation;
+        self.gates.lease(self.account, generation, self.lane_use).await.ok()
     }
 
     fn welcome(&self, welcome: Welcome) {

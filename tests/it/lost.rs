@@ -105,7 +105,7 @@ fn a_provider_that_says_nothing_is_waited_for_as_configured() {
 
 #[test]
 fn a_provider_lost_in_a_literal_leaves_no_complete_answer() {
-    let Some(house) = House::start("") else { return };
+    let Some(mut house) = House::start("") else { return };
     let authority = house.bridge.authority();
     for secured in [false, true] {
         let mut wire = if secured {
@@ -122,14 +122,41 @@ fn a_provider_lost_in_a_literal_leaves_no_complete_answer() {
         house.imap.cut();
         assert!(wire.rest().is_empty(), "nothing is said in the middle of a literal");
     }
-    // With nothing under way the lane is opened anew, and the client goes on with the mailbox that it has open.
+    // Between two answers a lane is opened anew where that can be done, and else it is said.
     let mut wire = house.bridge.sign_in(&house.crm);
     wire.imap_ok("SELECT INBOX");
     house.imap.cut();
     // Until the bridge has seen the end: a command that is under way then is answered NO.
     thread::sleep(Duration::from_secs(1));
-    wire.imap_ok("NOOP");
-    wire.imap_ok("CHECK");
+    wire.imap_ok("FETCH 1 FLAGS");
+    house.imap.stop();
+    wire.line("x NOOP");
+    let rest = String::from_utf8_lossy(&wire.rest()).into_owned();
+    assert!(rest.contains("* BYE [UNAVAILABLE] ") && !rest.contains("x OK"), "{rest}");
+}
+
+#[test]
+fn a_client_that_is_gone_while_it_idles_frees_its_lane() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let left = Door::default();
+    let at_left = left.clone();
+    let double = Provider::start(Some(&lab.certificates.good), move |visit| {
+        visit.say("* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready")?;
+        let _ = visit.imap(&|_, _, _| Some(false));
+        at_left.open();
+        None
+    });
+    let mut bridge = Bridge::prepare(&lab);
+    let crm = bridge.add_account(&AddAccount::at(&lab, [double.port, 1], ALICE));
+    bridge.serve();
+    let mut wire = bridge.sign_in(&crm);
+    wire.imap_ok("SELECT INBOX");
+    wire.line("x IDLE");
+    wire.expect("+");
+    let began = Instant::now();
+    drop(wire);
+    left.wait();
+    assert!(began.elapsed() < PATIENCE / 4, "{:?}", began.elapsed());
 }
 
 #[test]
