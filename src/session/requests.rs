@@ -128,7 +128,7 @@ impl Requests {
         loop {
             return match self.tasks.poll_join_next(context) {
                 Poll::Ready(Some(Ok(done))) => {
-                    if matches!(done, Done::Answer(..) | Done::Leased(..)) {
+                    if matches!(done, Done::Answer(..) | Done::Judged(..) | Done::Leased(..)) {
                         self.open -= 1;
                     }
                     Poll::Ready(Ok(done))
