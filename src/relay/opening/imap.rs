@@ -251,7 +251,7 @@ impl ImapOpening {
     }
 
     fn refused(&mut self, status: &Status<'_>, failure: Failure) -> Failure {
-        let words = String::from_utf8_lossy(status.words);
+        let words = self.sign_in.hide(&String::from_utf8_lossy(status.words));
         let words: String =
             words.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(WORDS_MAX).collect();
         self.words = Some(words);
@@ -463,6 +463,9 @@ mod tests {
         assert_eq!((result, words.as_deref()), (Err(Failure::SignInRefused), Some("Bad? password")));
         let (_, result, _) = run(Security::Tls, "x", &[greeting, "PSRL NO [LIMIT] Too many\r\n"]);
         assert_eq!(result, Err(Failure::ProviderUnreachable(Unreachable::Unavailable)));
+        let echo = "PSRL BAD no such: AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==, LOGIN alice secret\r\n";
+        let (_, _, words) = run(Security::Tls, "secret", &[greeting, echo]);
+        assert_eq!(words.as_deref(), Some("no such: AUTHENTICATE PLAIN [hidden] LOGIN alice [hidden]"));
         let (_, result, words) = run(Security::Tls, "x", &["* BYE down for lunch\r\n"]);
         let down = Err(Failure::ProviderUnreachable(Unreachable::Unavailable));
         assert_eq!((result, words.as_deref()), (down, Some("down for lunch")));

@@ -131,7 +131,7 @@ impl SmtpOpening {
 
     /// Keeps the words, and says what the refusal means: a refused sign-in only where it is permanent (RFC 4954 6).
     fn refused(&mut self, reply: &Reply, failure: Failure) -> Failure {
-        self.words = Some(reply.words());
+        self.words = Some(self.sign_in.hide(&reply.words()));
         match (reply.class(), failure) {
             (4, Failure::SignInRefused) => Failure::ProviderUnreachable(Unreachable::Unavailable),
             (4 | 5, failure) => failure,
@@ -291,6 +291,14 @@ mod tests {
             assert_eq!(run(&mut opening, says).1, Some(failure), "{says:?}");
             assert!(opening.provider_words().is_some_and(|words| !words.contains(char::is_control)));
         }
+    }
+
+    #[test]
+    fn a_password_that_is_echoed_is_not_kept() {
+        let mut opening = opening(Security::Tls);
+        let echo = format!("535-5.7.8 {AUTH}\r\n535 5.7.8 c2VjcmV0\r\n");
+        assert_eq!(run(&mut opening, &["220 mx\r\n", HELLO, &echo]).1, Some(Failure::SignInRefused));
+        assert_eq!(opening.provider_words(), Some("535 5.7.8 AUTH PLAIN [hidden] 5.7.8 [hidden]"));
     }
 
     #[test]
