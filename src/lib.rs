@@ -35,7 +35,9 @@
 //!    `* OK [UIDVALIDITY 7]` until the store has committed what to tell for it, cuts `[HIGHESTMODSEQ 9]`, drops what is
 //!    in no list, and ends with `a2 OK [READ-WRITE] SELECT completed`.
 //!
-//! Messages are octets of literals: they go from buffer to buffer, and no relay looks into them or holds them.
+//! Messages are octets of literals: they go from buffer to buffer, and no relay looks into them or holds them. A lane that
+//! the provider drops while nothing is under way is opened anew; a selected mailbox is selected again, and the session goes
+//! on only where no message number can have moved (`relay::imap::reopen`).
 //!
 //! # The way of one message
 //! 1. `AUTH PLAIN …` is judged by the store; then a lane to the provider's submission port opens, and only then the client
