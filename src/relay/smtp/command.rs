@@ -73,7 +73,11 @@ impl SmtpRelay {
         write_reply_lines(out.client(), 250, &lines);
     }
 
+    /// A barrier: nothing is pending, so whether a transaction is open is known, and the provider is of the same mind.
     fn mail(&mut self, path: Path<'_>, out: &mut Outbox) {
+        if self.transaction == Transaction::Open {
+            return write_reply(out.client(), 503, "5.5.1", "MAIL was said already, RSET first");
+        }
         if path.size.is_some_and(|size| size > self.facts.message_max) {
             return write_reply(out.client(), 552, "5.3.4", "The message is too large for the mail bridge");
         }
