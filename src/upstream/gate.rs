@@ -132,10 +132,11 @@ impl Gates {
         }
         // Login revoked, or account removed, since the verdict; an address that came back has its old id.
         let account = account.filter(|account| account.generation == judged_at).ok_or(OUTDATED)?;
-        let wait = self.bounds.login_wait;
+        // One wait for both: the login is told in time, whether a place or the provider was short.
+        let (wait, began) = (self.bounds.login_wait, Instant::now());
         let permit = timeout(wait, gate.permits.clone().acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))?;
-        let opened = self.open(&account, &gate, purpose, wait).await?;
+        let opened = self.open(&account, &gate, purpose, wait.saturating_sub(began.elapsed())).await?;
         let facts = match opened.facts {
             OpenedFacts::Smtp { extensions } => LaneFacts::Smtp { extensions },
             OpenedFacts::Imap { capabilities, folders } => {

@@ -8,6 +8,7 @@ use std::{
     net::TcpStream,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -280,6 +281,32 @@ fn a_client_above_the_caps_is_told_and_gets_in_later() {
     drop(more);
     free().imap_ok(&alice.imap_login());
     lobby[0].imap_ok("NOOP");
+}
+
+#[test]
+fn a_login_that_waits_for_a_place_and_then_for_the_provider_waits_once() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    // Answers one sign-in and no more.
+    let signed_in = AtomicBool::new(false);
+    let imap = Provider::imap(Some(&lab.certificates.good), move |_, _, command| {
+        if command.starts_with("AUTHENTICATE") && signed_in.swap(true, Ordering::SeqCst) {
+            thread::sleep(Duration::from_secs(4));
+        }
+        Some(false)
+    });
+    let mut bridge = Bridge::configured(&lab, "[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"2s\"\n");
+    let alice = bridge.add_account(&AddAccount::at(&lab, [imap.port, 1], ALICE));
+    bridge.serve();
+    let first = bridge.sign_in(&alice);
+    let mut second = Wire::plain(bridge.imap);
+    second.expect("* OK");
+    let began = Instant::now();
+    second.line(&format!("a {}", alice.imap_login()));
+    thread::sleep(Duration::from_millis(1200));
+    drop(first);
+    second.expect("a NO [UNAVAILABLE] ");
+    let took = began.elapsed();
+    assert!((Duration::from_millis(1900)..Duration::from_millis(2700)).contains(&took), "{took:?}");
 }
 
 #[test]
