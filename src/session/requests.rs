@@ -103,10 +103,17 @@ impl Requests {
             Request::Folders(account) => {
                 self.answer(async move { Done::Answer(id, Answer::Folders(gates.folders(account))) });
             }
-            Request::Publish(account, table) => self.answer(async move {
-                // Without its own map the account has no namespace: the relay takes None for the fault that it is.
-                Done::Answer(id, Answer::Folders(gates.publish(account, &table).await.ok()))
-            }),
+            Request::Publish(account, table) => {
+                let judged_at = self.judged_at(account);
+                self.answer(async move {
+                    // Without its own map the account has no namespace: the relay takes None for the fault that it is.
+                    let namespace = match judged_at {
+                        Ok(judged_at) => gates.publish(account, judged_at, &table).await.ok(),
+                        Err(_) => None,
+                    };
+                    Done::Answer(id, Answer::Folders(namespace))
+                });
+            }
             Request::Validity { account, local, remote, upstream } => self.answer(async move {
                 Done::Answer(id, Answer::Validity(gates.uid_validity(account, &local, &remote, upstream).await))
             }),

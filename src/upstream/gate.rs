@@ -141,13 +141,14 @@ impl Gates {
             OpenedFacts::Smtp { extensions } => LaneFacts::Smtp { extensions },
             OpenedFacts::Imap { capabilities, folders } => {
                 let namespace = match folders {
-                    Some(table) => self.publish(id, &table).await?,
-                    None => gate.folders().last.clone().ok_or(Failure::Internal("no folder table"))?,
+                    Some(table) => self.publish(id, judged_at, &table).await?,
+                    // An opening that reads none began when one was known: only a new generation takes it away.
+                    None => gate.folders().last.clone().ok_or(OUTDATED)?,
                 };
                 LaneFacts::Imap { capabilities, namespace }
             }
         };
-        if *gate.generation.borrow() > judged_at {
+        if gate.is_beyond(judged_at) {
             return Err(OUTDATED);
         }
         let lane = Lane { stream: opened.stream, unread: opened.rest, hold: Hold { _permit: permit } };
@@ -190,18 +191,26 @@ impl Gates {
         folders.known.as_ref().filter(|(_, read)| read.elapsed() < FRESH).map(|(namespace, _)| namespace.clone())
     }
 
-    /// Keeps a folder table that was just read, and gives the namespace made of it.
+    /// Keeps a folder table that was just read by whom a verdict let in at this generation, unless the account has a
+    /// newer one, and gives the namespace made of it.
     ///
     /// # Errors
     /// If the account's own folder map cannot be read.
-    pub async fn publish(&self, id: AccountId, table: &FolderTable) -> Result<Arc<Namespace>, Failure> {
+    pub async fn publish(
+        &self,
+        id: AccountId,
+        judged_at: Generation,
+        table: &FolderTable,
+    ) -> Result<Arc<Namespace>, Failure> {
         let map = self.store.folder_map(id).await.map_err(|error| said(&error, "a folder map cannot be read"))?;
         let choices: Vec<(LocalName, RemoteName)> = map.into_iter().map(|row| (row.local, row.remote)).collect();
         let namespace = Arc::new(Namespace::new(id, table, &choices));
         if let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) {
             let mut folders = gate.folders();
-            folders.known = Some((namespace.clone(), Instant::now()));
-            folders.last = Some(namespace.clone());
+            // Asked with the lock held: what grows later forgets this table, too.
+            if !gate.is_beyond(judged_at) {
+                *folders = Folders { known: Some((namespace.clone(), Instant::now())), last: Some(namespace.clone()) };
+            }
         }
         Ok(namespace)
     }
@@ -281,6 +290,10 @@ impl Gate {
         }
     }
 
+    fn is_beyond(&self, generation: Generation) -> bool {
+        *self.generation.borrow() > generation
+    }
+
     fn folders(&self) -> MutexGuard<'_, Folders> {
         // A panic elsewhere leaves a whole value here: each write is one assignment.
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
@@ -291,4 +304,25 @@ impl Gate {
 fn said(error: &crate::store::Error, what: &'static str) -> Failure {
     tracing::error!(error = error as &dyn std::error::Error, "{what}");
     Failure::from(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_table_of_an_older_generation_is_not_kept() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
+        let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1) };
+        let (gates, id, table) = (Gates::new(store, bounds, Vec::new()), AccountId(1), FolderTable::default());
+        let gate = gates.gate(id);
+        gate.reach(Generation(2));
+        gates.publish(id, Generation(1), &table).await.expect("a namespace");
+        assert!(gates.folders(id).is_none());
+        gates.publish(id, Generation(2), &table).await.expect("a namespace");
+        assert!(gates.folders(id).is_some());
+        gate.reach(Generation(3));
+        assert!(gates.folders(id).is_none());
+    }
 }

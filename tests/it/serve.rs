@@ -155,6 +155,33 @@ fn an_account_that_came_back_lets_no_old_session_in() {
 }
 
 #[test]
+fn a_login_that_opens_while_its_account_changes_may_try_again() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    // The second sign-in, which reads no folders, takes its time.
+    let signed_in = AtomicBool::new(false);
+    let imap = Provider::imap(Some(&lab.certificates.good), move |_, _, command| {
+        if command.starts_with("AUTHENTICATE") && signed_in.swap(true, Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1500));
+        }
+        Some(false)
+    });
+    let mut bridge = Bridge::prepare(&lab);
+    let alice = bridge.add_account(&AddAccount::at(&lab, [imap.port, 1], ALICE));
+    bridge.serve();
+    assert!(bridge.cli(&["login", "add", ALICE, "--label", "other"], b"").status.success());
+    drop(bridge.sign_in(&alice));
+    let mut wire = Wire::plain(bridge.imap);
+    wire.expect("* OK");
+    wire.line(&format!("a {}", alice.imap_login()));
+    let opening = until(PATIENCE, || (imap.heard().matches("AUTHENTICATE").count() == 2).then_some(()));
+    assert!(opening.is_some());
+    assert!(bridge.cli(&["login", "revoke", "alice+other@lab.test"], b"").status.success());
+    let said = wire.next();
+    assert!(said.contains("[UNAVAILABLE]"), "{said}");
+    bridge.sign_in(&alice);
+}
+
+#[test]
 fn a_session_that_opens_just_after_a_change_stays() {
     let Some(house) = House::start("") else { return };
     let alice = house.add(ALICE);
