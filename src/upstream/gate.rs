@@ -34,6 +34,9 @@ const FRESH: Duration = Duration::from_secs(5);
 /// LIST, or by a name that is not found, sooner.
 const AGED: Duration = Duration::from_secs(600);
 
+/// The pause after a failed read of the store: short of the second within which changes are seen (design section 6).
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// What bounds the lanes of every account.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -244,10 +247,8 @@ impl Gates {
     pub async fn follow(&self) -> Result<(), crate::store::Error> {
         let mut changes = self.store.changes().await?;
         while changes.changed().await.is_ok() {
-            match self.store.generations().await {
-                Ok(now) => self.compare(&now.into_iter().map(|(id, generation, _)| (id, generation)).collect()),
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "generations cannot be read"),
-            }
+            let now = persistently(async || self.store.generations().await).await;
+            self.compare(&now.into_iter().map(|(id, generation, _)| (id, generation)).collect());
         }
         Ok(())
     }
@@ -300,6 +301,17 @@ impl Gate {
     }
 }
 
+/// Reads until it works: the notice of a change comes once, and who was revoked by it must not go on until the next.
+async fn persistently<T>(read: impl AsyncFn() -> Result<T, crate::store::Error>) -> T {
+    loop {
+        match read().await {
+            Ok(value) => return value,
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "generations cannot be read"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// Logs a fault of the store and says what it means for the session.
 fn said(error: &crate::store::Error, what: &'static str) -> Failure {
     tracing::error!(error = error as &dyn std::error::Error, "{what}");
@@ -309,6 +321,16 @@ fn said(error: &crate::store::Error, what: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_read_until_it_is_known() {
+        let reads = std::sync::atomic::AtomicU32::new(0);
+        let read = async || match reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => Err(crate::store::Error::DiskFull),
+            read => Ok(read),
+        };
+        assert_eq!(persistently(read).await, 1);
+    }
 
     #[tokio::test]
     async fn a_table_of_an_older_generation_is_not_kept() {
