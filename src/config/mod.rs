@@ -76,7 +76,7 @@ pub struct Limits {
     pub connections: u32,
     /// Those of them that have not signed in. More than `connections` is the same as that.
     pub before_login: u32,
-    /// Connections to the provider at once for one account.
+    /// Connections to the provider at once for one account, of IMAP and to send each.
     pub lanes_per_account: u32,
     /// The largest message that a client may hand over.
     pub message_size: Size,

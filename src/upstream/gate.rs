@@ -40,7 +40,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// What bounds the lanes of every account.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections to the provider at once for one account.
+    /// Connections to the provider at once for one account, of each use.
     pub lanes_per_account: u32,
     /// How long a login waits for the provider.
     pub login_wait: Duration,
@@ -57,7 +57,9 @@ pub struct Gates {
 
 /// What the sessions of one account share.
 struct Gate {
-    permits: Arc<Semaphore>,
+    /// Apart, as a session of IMAP holds its lane for as long as it lives: mail must go out all the same.
+    imap: Arc<Semaphore>,
+    submission: Arc<Semaphore>,
     /// Grows with the account's; sessions that were let in at an older one end.
     generation: watch::Sender<Generation>,
     folders: Mutex<Folders>,
@@ -137,7 +139,7 @@ impl Gates {
         let account = account.filter(|account| account.generation == judged_at).ok_or(OUTDATED)?;
         // One wait for both: the login is told in time, whether a place or the provider was short.
         let (wait, began) = (self.bounds.login_wait, Instant::now());
-        let permit = timeout(wait, gate.permits.clone().acquire_owned()).await;
+        let permit = timeout(wait, gate.permits(purpose).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))?;
         let opened = self.open(&account, &gate, purpose, wait.saturating_sub(began.elapsed())).await?;
         let facts = match opened.facts {
@@ -268,8 +270,10 @@ impl Gates {
     fn gate(&self, id: AccountId) -> Arc<Gate> {
         let made = || {
             let lanes = usize::try_from(self.bounds.lanes_per_account).unwrap_or(usize::MAX);
+            let permits = || Arc::new(Semaphore::new(lanes.min(Semaphore::MAX_PERMITS)));
             Arc::new(Gate {
-                permits: Arc::new(Semaphore::new(lanes.min(Semaphore::MAX_PERMITS))),
+                imap: permits(),
+                submission: permits(),
                 generation: watch::Sender::new(Generation::default()),
                 folders: Mutex::default(),
             })
@@ -288,6 +292,13 @@ impl Gate {
         });
         if grown {
             *self.folders() = Folders::default();
+        }
+    }
+
+    fn permits(&self, purpose: LaneUse) -> Arc<Semaphore> {
+        match purpose {
+            LaneUse::Imap => self.imap.clone(),
+            LaneUse::Submission => self.submission.clone(),
         }
     }
 

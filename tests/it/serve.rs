@@ -311,6 +311,17 @@ fn a_client_above_the_caps_is_told_and_gets_in_later() {
 }
 
 #[test]
+fn mail_goes_out_where_imap_holds_all_its_lanes() {
+    let configuration = "[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"1s\"\n";
+    let Some(house) = House::start(configuration) else { return };
+    let alice = house.add(ALICE);
+    let mut imap = house.bridge.sign_in(&alice);
+    assert!(house.try_login(&alice).starts_with("NO [LIMIT] "));
+    house.bridge.sign_in_smtp(&alice).smtp("MAIL FROM:<alice@lab.test>", 250);
+    imap.imap_ok("NOOP");
+}
+
+#[test]
 fn a_login_that_waits_for_a_place_and_then_for_the_provider_waits_once() {
     let Some(lab) = Lab::needing(&[]) else { return };
     // Answers one sign-in and no more.
