@@ -149,7 +149,7 @@ async fn list(place: &Place) -> Result<(), Error> {
     let mut text = if rows.is_empty() {
         "no account yet; add one with `passerelle account add`\n".to_owned()
     } else {
-        words::columns(["ADDRESS", "OWNER", "IMAP", "SMTP", "SIGNED IN"], &rows)
+        words::columns(["ADDRESS", "OWNER", "IMAP", "SMTP", "CHECKED"], &rows)
     };
     for account in &accounts {
         for warning in &account.warnings {
@@ -169,7 +169,7 @@ async fn show(place: &Place, address: &Address) -> Result<(), Error> {
     words::field(&mut text, "certificates", &account.certificates);
     words::field(&mut text, "user name", &account.user);
     words::field(&mut text, "added", words::day(account.created_at));
-    words::field(&mut text, "signed in", account.checked_at.map_or_else(|| "never".to_owned(), words::day));
+    words::field(&mut text, "checked", account.checked_at.map_or_else(|| "never".to_owned(), words::day));
     for login in account.logins.iter().filter(|login| login.revoked_at.is_none()) {
         words::field(&mut text, "login", &login.name);
     }
