@@ -17,8 +17,8 @@ use crate::{
 };
 use passerelle::{
     model::{
-        AccountId, Address, Certificates as Believed, Endpoint, FolderTable, LocalName, Login, RemoteName, Secret,
-        Security,
+        AccountId, Address, Certificates as Believed, Endpoint, FolderTable, Generation, LocalName, Login, RemoteName,
+        Secret, Security,
     },
     relay::LaneUse,
     session::{self, Ended, Patience, Surroundings},
@@ -277,8 +277,11 @@ impl Stage {
     /// A lane of ours; None where all are taken.
     async fn lease_aside(&self) -> Option<Leased> {
         self.welcome(Welcome::Aside);
-        let generation = self.store.account(self.account).await.ok()??.generation;
-        self.gates.lease(self.account, generation, self.lane_use).await.ok()
+        self.gates.lease(self.account, self.generation().await, self.lane_use).await.ok()
+    }
+
+    async fn generation(&self) -> Generation {
+        self.store.account(self.account).await.expect("read").expect("it is there").generation
     }
 
     fn welcome(&self, welcome: Welcome) {
@@ -286,7 +289,7 @@ impl Stage {
     }
 
     async fn publish(&self) {
-        self.gates.publish(self.account, &self.folders).await.expect("a namespace");
+        self.gates.publish(self.account, self.generation().await, &self.folders).await.expect("a namespace");
     }
 
     /// Lets the store have told what the dialogue wants to be told. The rule is in `rules::uid_validity`: at first the
