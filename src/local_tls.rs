@@ -99,6 +99,7 @@ impl LocalTls {
     /// If a file cannot be read or written, or holds something else.
     pub fn server_config(&self, names: &[Host], now: i64) -> Result<Arc<ServerConfig>, Error> {
         let _lock = files::lock(&self.directory)?;
+        self.refuse_open_keys()?;
         self.ensure_authority(now)?;
         let names = leaf_names(names);
         if !self.leaf_is_good(&names, now) {
@@ -109,6 +110,16 @@ impl LocalTls {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// Whoever has a key could be the bridge to every CRM that trusts the authority.
+    fn refuse_open_keys(&self) -> Result<(), Error> {
+        for key in ["ca.key", "leaf.key"].map(|name| self.path(name)) {
+            if key.exists() && files::open_to_others(&key)? {
+                return Err(FileError::OpenToOthers(key).into());
+            }
+        }
+        Ok(())
     }
 
     /// The key is written first and the certificate last: where that is, all is made. One whose key was taken away still
@@ -301,6 +312,29 @@ mod tests {
         std::fs::remove_file(tls.path("leaf.key")).expect("removed");
         leaf(&[], NOW);
         assert_eq!(std::fs::read(tls.authority()).expect("read"), authority, "trust was given to this one");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_that_others_may_use_are_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().expect("a directory");
+        let tls = LocalTls::at(root.path()).expect("made");
+        tls.server_config(&[], NOW).expect("made");
+        let chmod = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        };
+        for key in ["ca.key", "leaf.key"].map(|name| tls.path(name)) {
+            for mode in [0o620, 0o604] {
+                chmod(&key, mode);
+                let refused = tls.server_config(&[], NOW).expect_err("refused");
+                assert_eq!(refused.hint(), Some(format!("chmod 600 {}", key.display())));
+            }
+            chmod(&key, 0o600);
+        }
+        tls.server_config(&[], NOW).expect("made");
+        chmod(root.path(), 0o770);
+        assert!(LocalTls::at(root.path()).is_err());
     }
 
     #[test]

@@ -36,12 +36,18 @@ pub enum Error {
     /// No row of this kind has this id (any more).
     #[error("not found any more, it was removed meanwhile: {0}")]
     Missing(&'static str),
+    /// Others than the owner may read or write a key.
+    #[error("the key can be read or written by others than its owner: {}", .0.display())]
+    OpenToOthers(PathBuf),
     /// The system gives no random octets.
     #[error("the system gives no random numbers")]
     Randomness,
     /// The key, or what it seals.
     #[error(transparent)]
     Vault(#[from] vault::Error),
+    /// Others than the owner may write what is believed.
+    #[error("others than its owner may write: {}", .0.display())]
+    WritableByOthers(PathBuf),
 }
 
 impl Error {
@@ -67,7 +73,9 @@ impl Error {
             Self::Migration(sqlx::migrate::MigrateError::VersionMissing(_)) => {
                 Some("this database was written by a newer passerelle: start that version".to_owned())
             }
+            Self::OpenToOthers(path) => Some(format!("chmod 600 {}", path.display())),
             Self::Vault(error) => error.hint(),
+            Self::WritableByOthers(path) => Some(format!("chmod go-w {}", path.display())),
             _ => None,
         }
     }

@@ -11,20 +11,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Makes the directory, and those above it that are missing, for its owner alone. One that is there stays as it is.
+/// Makes the directory, and those above it that are missing, for its owner alone. One that is there stays as it is, unless
+/// others may write to it: whose files are in it would be anyone's guess.
 pub(crate) fn private_directory(path: &Path) -> Result<(), Error> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|cause| Error::file("make the directory", path, cause))
+    builder.create(path).map_err(|cause| Error::file("make the directory", path, cause))?;
+    refuse_writable(path)
 }
 
-/// Makes an empty private file if there is none. SQLite gives the files that it puts beside it the same mode.
+/// Makes an empty private file if there is none; one that is there must be its owner's alone to write. SQLite gives the
+/// files that it puts beside it the same mode.
 pub(crate) fn ensure_private(path: &Path) -> Result<(), Error> {
     match private_new(path) {
         Ok(_) => Ok(()),
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => refuse_writable(path),
         Err(cause) => Err(Error::file("create", path, cause)),
     }
 }
@@ -53,17 +56,25 @@ pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
 }
 
 /// Whether others than the owner may read or write the file.
-#[cfg(unix)]
 pub(crate) fn open_to_others(path: &Path) -> Result<bool, Error> {
+    Ok(mode(path)? & 0o077 != 0)
+}
+
+fn refuse_writable(path: &Path) -> Result<(), Error> {
+    if mode(path)? & 0o022 == 0 { Ok(()) } else { Err(Error::WritableByOthers(path.to_owned())) }
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> Result<u32, Error> {
     use std::os::unix::fs::PermissionsExt;
     let metadata = std::fs::metadata(path).map_err(|cause| Error::file("read", path, cause))?;
-    Ok(metadata.permissions().mode() & 0o077 != 0)
+    Ok(metadata.permissions().mode())
 }
 
 /// Where there are no modes, access lists of the user's own profile protect the file.
 #[cfg(not(unix))]
-pub(crate) fn open_to_others(_path: &Path) -> Result<bool, Error> {
-    Ok(false)
+fn mode(_path: &Path) -> Result<u32, Error> {
+    Ok(0)
 }
 
 /// A file under a name of its own, removed when dropped.

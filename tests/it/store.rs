@@ -134,6 +134,27 @@ async fn files_are_private_from_the_first_moment() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn what_others_may_write_is_not_believed() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("state");
+    open(&state).await.close().await;
+    let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    for (path, safe) in [(state.clone(), 0o700), (store::database_path(&state), 0o600)] {
+        for mode in [0o720, 0o702] {
+            chmod(&path, mode);
+            let refused = Store::open(&state, None, NOW).await.err().expect("refused");
+            let hint = format!("chmod go-w {}", path.display());
+            assert_eq!((refused.to_string().contains("may write"), refused.hint()), (true, Some(hint)));
+        }
+        chmod(&path, safe | 0o055);
+        open(&state).await.close().await;
+        chmod(&path, safe);
+    }
+}
+
 #[tokio::test]
 async fn addresses_and_names_are_unique_without_case() {
     let root = tempfile::tempdir().expect("a directory");
