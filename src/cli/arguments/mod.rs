@@ -1,0 +1,96 @@
+//! The command line: one definition gives parser and help.
+//!
+//! A file a noun. What an argument may be is said by the types that it becomes; nothing is done here.
+
+mod account;
+mod config;
+mod folder;
+mod login;
+
+pub(super) use account::{Account, AccountAdd};
+pub(super) use config::Config;
+pub(super) use folder::Folder;
+pub(super) use login::LoginCommand;
+
+use super::exit;
+use clap::{Args, Parser, Subcommand};
+use passerelle::model::{Address, Invalid};
+use std::path::PathBuf;
+
+/// The heading of what every command takes.
+const EVERYWHERE: &str = "Options of every command";
+const ABOUT: &str = "The mail server on localhost that a legacy CRM talks to, whatever company hosts the mailbox";
+const EXAMPLES: &str = "Examples:
+  passerelle serve
+  passerelle account add alice@example.org \\
+      --imap imap.example.org --smtp smtp.example.org
+  passerelle login add alice@example.org --label newsletter
+  passerelle config check
+
+State is kept in --state DIR, else $PASSERELLE_STATE, else the usual place
+(~/.local/state/passerelle; for root /var/lib/passerelle). A running `serve`
+sees every change within a second.
+";
+/// The whole command line.
+#[derive(Parser)]
+#[command(name = "passerelle", version, about = ABOUT, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{}", exit::table()))]
+pub(in crate::cli) struct Arguments {
+    #[command(subcommand)]
+    pub(in crate::cli) command: Command,
+    #[command(flatten)]
+    pub(in crate::cli) global: Global,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct Global {
+    /// Where accounts, keys and certificates are kept [else: $PASSERELLE_STATE]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
+    pub(in crate::cli) state: Option<PathBuf>,
+    /// The configuration file; none is needed [else: $PASSERELLE_CONFIG]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
+    pub(in crate::cli) config: Option<PathBuf>,
+    /// Answer as JSON on standard output; errors too, on standard error
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub(in crate::cli) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Run the bridge until it is stopped
+    Serve,
+    /// Add, show and remove accounts: mailboxes at providers
+    #[command(subcommand)]
+    Account(Account),
+    /// Add, show and revoke logins: what a CRM signs in with
+    #[command(subcommand)]
+    Login(LoginCommand),
+    /// Show the folders of an account
+    #[command(subcommand)]
+    Folder(Folder),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(Config),
+}
+
+/// An address as an argument.
+#[derive(Clone)]
+pub(in crate::cli) struct AddressArgument(pub(in crate::cli) Address);
+
+impl std::str::FromStr for AddressArgument {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Address::parse(text).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds() {
+        Arguments::command().debug_assert();
+    }
+}
