@@ -86,10 +86,14 @@ pub enum Misbehaviour {
 /// The rule that says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rule {
+    #[error("receiving is switched off for this account")]
+    Receiving,
     #[error("the rights on this mailbox")]
     Rights,
     #[error("the sender address is not one of this account")]
     Sender,
+    #[error("sending is switched off for this account")]
+    Sending,
 }
 
 /// Why there is no usable connection to the provider.
@@ -223,8 +227,14 @@ impl Failure {
             Self::ConsentNeeded => {
                 "The provider wants the owner of this mailbox to sign in again, ask the administrator of the mail bridge for the link"
             }
+            Self::Denied(Rule::Receiving) => {
+                "Receiving is switched off for this account, ask the administrator of the mail bridge"
+            }
             Self::Denied(Rule::Rights) => "The rights on this folder do not allow it",
             Self::Denied(Rule::Sender) => "This account may not send from this address",
+            Self::Denied(Rule::Sending) => {
+                "Sending is switched off for this account, ask the administrator of the mail bridge"
+            }
             Self::Internal(_) => "The mail bridge has a fault, its log says more, try again later",
             Self::LoginRefused => "Login or password of the mail bridge is wrong",
             Self::OurDiskFull => "The disk of the mail bridge is full, tell its administrator",

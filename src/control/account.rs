@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::{AccountId, Address, Certificates, Endpoint, Secret, Security},
     relay::LaneUse,
-    store::{Account, Error as StoreError, NewAccount, Store},
+    store::{Account, Error as StoreError, NewAccount, Settings, Store},
     upstream::{self, Opened, Refusal, Step, Target},
 };
 use serde::Serialize;
@@ -171,12 +171,14 @@ async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) ->
     let new = NewAccount {
         owner: owner.id,
         address: draft.address,
-        display_name: String::new(),
         imap: draft.imap,
         smtp: draft.smtp,
         certificates: draft.certificates,
         sign_in_name: draft.sign_in_name,
         password: draft.password,
+        settings: Settings::default(),
+        smtp_password: None,
+        aliases: Vec::new(),
         checked_at,
     };
     let id = store.add_account(&new, now).await?;

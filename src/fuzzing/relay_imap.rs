@@ -277,7 +277,7 @@ impl Heard {
 }
 
 fn admission() -> Admission {
-    Admission { account: AccountId(1), address: Address::parse("alice@example.test").expect("an address") }
+    Admission::new(AccountId(1), Address::parse("alice@example.test").expect("an address"))
 }
 
 fn table() -> FolderTable {

@@ -119,8 +119,7 @@ impl Session {
 
     fn answer(&mut self, good: bool) {
         if let Some(request) = self.waiting.pop() {
-            let admission =
-                Address::parse("alice@example.test").map(|address| Admission { account: AccountId(1), address });
+            let admission = Address::parse("alice@example.test").map(|address| Admission::new(AccountId(1), address));
             let verdict = admission.ok().filter(|_| good).ok_or(Failure::LoginRefused);
             self.happens(Event::Answer(request, Answer::Verdict(verdict)));
         } else if let Some(request) = self.leases.pop() {

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows a protocol machine. A value that exists is valid; what the types
 //! refuse is said by [`Invalid`], without the refused text.
 
+mod account;
 mod address;
 mod endpoint;
 mod folder;
@@ -10,6 +11,7 @@ mod login;
 mod name;
 mod secret;
 
+pub use account::{SmtpAuth, UnreadScope, UserFormat};
 pub use address::Address;
 pub use endpoint::{Certificates, Endpoint, Host, Security};
 pub use folder::{Attributes, Folder, FolderTable, Role};

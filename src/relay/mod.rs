@@ -8,7 +8,7 @@
 
 use crate::{
     failure::Failure,
-    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Secret},
+    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Secret, UnreadScope},
     rules::namespace::Namespace,
     wire,
 };
@@ -162,6 +162,23 @@ pub struct Admission {
     pub account: AccountId,
     /// The account's own address.
     pub address: Address,
+    /// What the account may send as, the one to write where none is given first; never empty.
+    pub senders: Arc<[Address]>,
+    /// Whether the account is open for reading.
+    pub receives: bool,
+    /// Whether the account is open for sending.
+    pub sends: bool,
+    /// Of which mailboxes the unread messages are counted.
+    pub unread: UnreadScope,
+}
+
+impl Admission {
+    /// To an account with no settings of its own.
+    #[must_use]
+    pub fn new(account: AccountId, address: Address) -> Self {
+        let senders = Arc::new([address.clone()]);
+        Self { account, address, senders, receives: true, sends: true, unread: UnreadScope::default() }
+    }
 }
 
 /// A lane that the session now holds.

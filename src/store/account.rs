@@ -2,8 +2,14 @@
 //!
 //! A password is sealed to its row before the row is committed, and never part of [`Account`].
 
-use super::{Error, Store, on, vault::Place};
-use crate::model::{AccountId, Address, Certificates, Endpoint, Epoch, Generation, Host, Secret, Security, UserId};
+use super::{
+    Error, Store, on,
+    settings::{self, ADD_ALIAS, Settings, key},
+    vault::Place,
+};
+use crate::model::{
+    AccountId, Address, Certificates, Endpoint, Epoch, Generation, Host, Secret, Security, SmtpAuth, UserId,
+};
 use std::path::PathBuf;
 
 /// One mailbox at one provider, without its password.
@@ -14,13 +20,13 @@ pub struct Account {
     /// The owner's name.
     pub owner_name: String,
     pub address: Address,
-    pub display_name: String,
     pub imap: Endpoint,
     pub smtp: Endpoint,
     /// Of both endpoints.
     pub certificates: Certificates,
     /// What the provider calls the user.
     pub sign_in_name: String,
+    pub settings: Settings,
     pub generation: Generation,
     pub epoch: Epoch,
     pub created_at: i64,
@@ -33,12 +39,15 @@ pub struct Account {
 pub struct NewAccount {
     pub owner: UserId,
     pub address: Address,
-    pub display_name: String,
     pub imap: Endpoint,
     pub smtp: Endpoint,
     pub certificates: Certificates,
     pub sign_in_name: String,
     pub password: Secret<String>,
+    pub settings: Settings,
+    /// For [`SmtpAuth::Separate`].
+    pub smtp_password: Option<Secret<String>>,
+    pub aliases: Vec<Address>,
     /// When a sign-in worked, if one was tried.
     pub checked_at: Option<i64>,
 }
@@ -49,7 +58,6 @@ struct Row {
     owner_id: i64,
     owner_name: String,
     address: String,
-    display_name: String,
     sign_in_name: String,
     generation: i64,
     epoch: i64,
@@ -62,14 +70,17 @@ struct Row {
     smtp_host: String,
     smtp_port: i64,
     smtp_security: String,
+    #[sqlx(flatten)]
+    settings: settings::Row,
 }
 
 /// All columns of [`Row`]; `$condition` and what follows comes after WHERE.
 macro_rules! select {
     ($condition:literal) => {
         concat!(
-            "SELECT a.id, a.owner_id, u.name AS owner_name, a.address, a.display_name, a.sign_in_name, a.generation,
-                a.epoch, a.created_at, a.checked_at,
+            "SELECT a.id, a.owner_id, u.name AS owner_name, a.address, a.sign_in_name, a.generation, a.epoch,
+                a.created_at, a.checked_at, a.provider, a.display_name, a.sender, a.user_format, a.smtp_auth,
+                a.smtp_user, a.receives, a.sends, a.unread_scope,
                 i.host AS imap_host, i.port AS imap_port, i.security AS imap_security,
                 i.certificates AS imap_certificates,
                 s.host AS smtp_host, s.port AS smtp_port, s.security AS smtp_security
@@ -86,10 +97,14 @@ macro_rules! select {
 /// An address that was removed before comes back to its old row; the numbers told under it stay valid only for the same
 /// user at the same host, else the epoch grows.
 const INSERT: &str =
-    "INSERT INTO accounts (owner_id, address, address_key, display_name, sign_in_name, created_at, checked_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    "INSERT INTO accounts (owner_id, address, address_key, display_name, sign_in_name, created_at, checked_at, provider,
+        sender, user_format, smtp_auth, smtp_user, receives, sends, unread_scope)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
     ON CONFLICT (address_key) DO UPDATE SET owner_id = excluded.owner_id, address = excluded.address,
-        display_name = excluded.display_name, sign_in_name = excluded.sign_in_name,
+        display_name = excluded.display_name, sign_in_name = excluded.sign_in_name, provider = excluded.provider,
+        sender = excluded.sender, user_format = excluded.user_format, smtp_auth = excluded.smtp_auth,
+        smtp_user = excluded.smtp_user, receives = excluded.receives, sends = excluded.sends,
+        unread_scope = excluded.unread_scope,
         created_at = excluded.created_at, checked_at = excluded.checked_at, removed_at = NULL,
         generation = accounts.generation + 1,
         epoch = accounts.epoch + CASE WHEN accounts.sign_in_name = excluded.sign_in_name THEN 0 ELSE 1 END
@@ -109,16 +124,29 @@ impl Store {
     /// [`Error::AddressTaken`], or if the store fails.
     pub async fn add_account(&self, new: &NewAccount, now: i64) -> Result<AccountId, Error> {
         let certificates = new.certificates.to_string();
+        let settings = &new.settings;
+        let smtp_user = match &settings.smtp_auth {
+            SmtpAuth::Separate(user) => user.as_str(),
+            SmtpAuth::Same | SmtpAuth::None => "",
+        };
         on!(self, pool => {
             let mut transaction = pool.begin().await?;
             let id: Option<i64> = sqlx::query_scalar(INSERT)
                 .bind(new.owner.0)
                 .bind(new.address.as_str())
                 .bind(key(&new.address))
-                .bind(&new.display_name)
+                .bind(&settings.display_name)
                 .bind(&new.sign_in_name)
                 .bind(now)
                 .bind(new.checked_at)
+                .bind(&settings.provider)
+                .bind(settings.sender.as_ref().map_or("", Address::as_str))
+                .bind(settings.user_format.to_string())
+                .bind(settings.smtp_auth.kind())
+                .bind(smtp_user)
+                .bind(i64::from(settings.receives))
+                .bind(i64::from(settings.sends))
+                .bind(settings.unread.to_string())
                 .fetch_optional(&mut *transaction)
                 .await?;
             let id = id.ok_or_else(|| Error::AddressTaken(new.address.clone()))?;
@@ -135,11 +163,20 @@ impl Store {
                     .await?;
             }
             let sealed = self.vault.seal(password_place(id), new.password.expose().as_bytes())?;
-            sqlx::query("UPDATE accounts SET sealed_password = $2 WHERE id = $1")
+            let sealed_smtp = match &new.smtp_password {
+                Some(password) => Some(self.vault.seal(smtp_password_place(id), password.expose().as_bytes())?),
+                None => None,
+            };
+            sqlx::query("UPDATE accounts SET sealed_password = $2, sealed_smtp_password = $3 WHERE id = $1")
                 .bind(id)
                 .bind(sealed)
+                .bind(sealed_smtp)
                 .execute(&mut *transaction)
                 .await?;
+            for alias in &new.aliases {
+                let add = sqlx::query(ADD_ALIAS).bind(id).bind(alias.as_str()).bind(key(alias));
+                add.execute(&mut *transaction).await?;
+            }
             transaction.commit().await?;
             Ok(AccountId(id))
         })
@@ -200,8 +237,12 @@ impl Store {
             sqlx::query_scalar(SEALED).bind(id.0).fetch_optional(pool).await?
         });
         let sealed = sealed.flatten().ok_or(Error::Missing("the account"))?;
-        let opened = self.vault.open(password_place(id.0), &sealed)?;
-        let text = std::str::from_utf8(opened.expose()).map_err(|_| Error::Corrupt("accounts.sealed_password"))?;
+        self.open_text(password_place(id.0), &sealed, "accounts.sealed_password")
+    }
+
+    pub(super) fn open_text(&self, place: Place, sealed: &[u8], column: &'static str) -> Result<Secret<String>, Error> {
+        let opened = self.vault.open(place, sealed)?;
+        let text = std::str::from_utf8(opened.expose()).map_err(|_| Error::Corrupt(column))?;
         Ok(Secret::new(text.to_owned()))
     }
 
@@ -210,7 +251,8 @@ impl Store {
     /// # Errors
     /// [`Error::Missing`] if it is gone already, or if the store fails.
     pub async fn remove_account(&self, id: AccountId, now: i64) -> Result<(), Error> {
-        const REMOVE: &str = "UPDATE accounts SET removed_at = $2, sealed_password = NULL, generation = generation + 1
+        const REMOVE: &str = "UPDATE accounts SET removed_at = $2, sealed_password = NULL, sealed_smtp_password = NULL,
+                generation = generation + 1
             WHERE id = $1 AND removed_at IS NULL";
         on!(self, pool => {
             let mut transaction = pool.begin().await?;
@@ -218,7 +260,11 @@ impl Store {
             if removed.rows_affected() == 0 {
                 return Err(Error::Missing("the account"));
             }
-            for delete in ["DELETE FROM logins WHERE account_id = $1", "DELETE FROM folder_map WHERE account_id = $1"] {
+            for delete in [
+                "DELETE FROM logins WHERE account_id = $1",
+                "DELETE FROM folder_map WHERE account_id = $1",
+                "DELETE FROM account_aliases WHERE account_id = $1",
+            ] {
                 sqlx::query(delete).bind(id.0).execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
@@ -227,12 +273,12 @@ impl Store {
     }
 }
 
-fn password_place(account: i64) -> Place {
+pub(super) fn password_place(account: i64) -> Place {
     Place { table: "accounts", row: account, column: "sealed_password" }
 }
 
-fn key(address: &Address) -> String {
-    address.as_str().to_ascii_lowercase()
+pub(super) fn smtp_password_place(account: i64) -> Place {
+    Place { table: "accounts", row: account, column: "sealed_smtp_password" }
 }
 
 fn read(row: Row) -> Result<Account, Error> {
@@ -241,11 +287,11 @@ fn read(row: Row) -> Result<Account, Error> {
         owner: UserId(row.owner_id),
         owner_name: row.owner_name,
         address: Address::parse(&row.address).map_err(|_| Error::Corrupt("accounts.address"))?,
-        display_name: row.display_name,
         imap: endpoint(&row.imap_host, row.imap_port, &row.imap_security)?,
         smtp: endpoint(&row.smtp_host, row.smtp_port, &row.smtp_security)?,
         certificates: certificates(&row.imap_certificates)?,
         sign_in_name: row.sign_in_name,
+        settings: settings::read(row.settings)?,
         generation: Generation(row.generation),
         epoch: Epoch(row.epoch),
         created_at: row.created_at,

@@ -3,7 +3,7 @@
 //! No password is kept: a keyed HMAC of it, and the sealed state that checks CRAM-MD5. Why a login is refused never shows,
 //! neither in words nor in time (rule R23).
 
-use super::{Error, Store, on, password::CramState, vault::Place};
+use super::{Error, Store, on, password::CramState, settings, vault::Place};
 use crate::{
     failure::Failure,
     model::{AccountId, Address, Generation, Login, LoginId, Secret, UserId},
@@ -49,6 +49,10 @@ struct Candidate {
     account_id: i64,
     address: String,
     generation: i64,
+    sender: String,
+    receives: i64,
+    sends: i64,
+    unread_scope: String,
     password_hmac: Option<Vec<u8>>,
 }
 
@@ -139,7 +143,8 @@ impl Store {
         login: &Login,
         password: &Secret<Vec<u8>>,
     ) -> Result<Option<(Admission, Generation)>, Error> {
-        const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, a.generation, l.password_hmac FROM logins l
+        const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, a.generation, a.sender, a.receives,
+                a.sends, a.unread_scope, l.password_hmac FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
         let found: Option<Candidate> = on!(self, pool => {
@@ -152,19 +157,28 @@ impl Store {
         let fits = self.vault.password_fits(id, password.expose(), kept);
         match found {
             // Row 0 does not exist: what fits there is a guess of the dummy, and opens nothing.
-            Some(candidate) if fits && id == candidate.id => admitted(&candidate).map(Some),
+            Some(candidate) if fits && id == candidate.id => self.admitted(&candidate).await.map(Some),
             _ => Ok(None),
         }
+    }
+
+    async fn admitted(&self, candidate: &Candidate) -> Result<(Admission, Generation), Error> {
+        let address = Address::parse(&candidate.address).map_err(|_| Error::Corrupt("accounts.address"))?;
+        let account = AccountId(candidate.account_id);
+        let senders = self.senders(account, settings::sender(&candidate.sender)?, &address).await?;
+        let admission = Admission {
+            senders,
+            receives: candidate.receives != 0,
+            sends: candidate.sends != 0,
+            unread: settings::unread(&candidate.unread_scope)?,
+            ..Admission::new(account, address)
+        };
+        Ok((admission, Generation(candidate.generation)))
     }
 }
 
 fn cram_place(login: i64) -> Place {
     Place { table: "logins", row: login, column: "sealed_cram_state" }
-}
-
-fn admitted(candidate: &Candidate) -> Result<(Admission, Generation), Error> {
-    let address = Address::parse(&candidate.address).map_err(|_| Error::Corrupt("accounts.address"))?;
-    Ok((Admission { account: AccountId(candidate.account_id), address }, Generation(candidate.generation)))
 }
 
 fn read(row: Row) -> Result<LoginRow, Error> {

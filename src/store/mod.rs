@@ -13,6 +13,7 @@ pub(crate) mod files;
 mod folder;
 mod login;
 pub mod password;
+mod settings;
 mod user;
 pub mod vault;
 
@@ -20,6 +21,7 @@ pub use account::{Account, NewAccount};
 pub use error::Error;
 pub use folder::{Mapping, Origin};
 pub use login::{LoginRow, NewLogin};
+pub use settings::{Changes, GENERIC, Settings};
 pub use user::{ADMIN, User, UserRole};
 
 use sqlx::{

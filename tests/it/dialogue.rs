@@ -9,7 +9,8 @@
 //! B <= 250 2.0.0 Ok                   the bridge says to the client; U <= to the provider
 //! B <~ 250 2.0.0 *                    ... a line like this, `*` standing for any octets
 //! U <! .                              ... anything, but no such line: for a lane that is given up
-//! ? verdict alice secret => ok        the next request, and its answer
+//! ? verdict alice secret => ok        the next request, and its answer; behind `ok` settings of the account:
+//!                                     `receives=no`, `sends=no`, `unread=inbox`, `sender=bob@example.test`
 //! ? lane => ok PIPELINING SIZE=1000   see `Protocol::facts` for the words behind `ok`
 //! ? folders => none                   nobody read the folder table lately; `known`: it is as it was
 //! ? publish => ok                     the table that was just read makes the namespace
@@ -267,7 +268,7 @@ impl<'a> Run<'a> {
         }
         let answer: Vec<&str> = answer.split_whitespace().collect();
         let answer = match (request, answer.split_first()) {
-            (Request::Verdict(_), Some((&"ok", _))) => Answer::Verdict(Ok(admission())),
+            (Request::Verdict(_), Some((&"ok", settings))) => Answer::Verdict(Ok(admission(settings))),
             (Request::Verdict(_), Some((word, _))) => Answer::Verdict(Err(failure(word)?)),
             (Request::Lane(..), Some((&"ok", facts))) => {
                 self.lane = LaneId(self.lane.0 + 1);

@@ -10,7 +10,7 @@ mod voice;
 
 use crate::{
     dialogue::{
-        protocol::{Protocol, table},
+        protocol::{Protocol, changes, table},
         words::octets,
     },
     harness::{Certificates, Lab, PATIENCE},
@@ -22,7 +22,7 @@ use passerelle::{
     },
     relay::LaneUse,
     session::{self, Ended, Patience, Surroundings},
-    store::{NewAccount, NewLogin, Store},
+    store::{NewAccount, NewLogin, Settings, Store},
     upstream::{Bounds, Gates, Leased},
 };
 use provider::{Provider, Welcome, receive};
@@ -224,7 +224,13 @@ impl Stage {
             let words: Vec<&str> = question.split(' ').collect();
             let answers: Vec<&str> = answer.split_whitespace().collect();
             match (words.as_slice(), answers.as_slice()) {
-                (["verdict", login, password], ["ok"]) => self.add_login(login, password).await,
+                (["verdict", login, password], ["ok", settings @ ..]) => {
+                    self.add_login(login, password).await;
+                    if !settings.is_empty() {
+                        let changed = self.store.change_account(self.account, &changes(settings)).await;
+                        changed.expect("it is there");
+                    }
+                }
                 // Where no login is good yet, each is refused.
                 (["verdict", ..], ["refused"]) => {}
                 (["lane"], outcome) => self.next_lane(outcome).await,
@@ -372,12 +378,14 @@ async fn account(store: &Store, ca: &Path, port: u16) -> NewAccount {
     NewAccount {
         owner: store.user(passerelle::store::ADMIN).await.expect("read").expect("there is one").id,
         address: Address::parse("alice@example.test").expect("an address"),
-        display_name: String::new(),
         imap: endpoint(Security::Tls),
         smtp: endpoint(Security::Tls),
         certificates: Believed::Ca(ca.to_owned()),
         sign_in_name: "alice".to_owned(),
         password: Secret::new("hunter2".to_owned()),
+        settings: Settings::default(),
+        smtp_password: None,
+        aliases: Vec::new(),
         checked_at: None,
     }
 }

@@ -5,10 +5,10 @@ use passerelle::{
     failure::Failure,
     model::{
         AccountId, Address, Certificates, Endpoint, Epoch, Generation, LocalName, Login, RemoteName, Secret, Security,
-        UserId,
+        SmtpAuth, UnreadScope, UserFormat, UserId,
     },
-    relay::Credentials,
-    store::{self, Error, Mapping, NewAccount, NewLogin, Origin, Store},
+    relay::{Admission, Credentials},
+    store::{self, Changes, Error, Mapping, NewAccount, NewLogin, Origin, Settings, Store},
 };
 use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use std::{path::Path, time::Duration};
@@ -29,12 +29,14 @@ fn account(owner: UserId, address: &str) -> NewAccount {
     NewAccount {
         owner,
         address: Address::parse(address).expect("an address"),
-        display_name: String::new(),
         imap: endpoint(993),
         smtp: endpoint(465),
         certificates: Certificates::Verify,
         sign_in_name: address.to_owned(),
         password: Secret::new(PASSWORD.to_owned()),
+        settings: Settings::default(),
+        smtp_password: None,
+        aliases: Vec::new(),
         checked_at: None,
     }
 }
@@ -299,4 +301,90 @@ async fn two_first_starts_at_once_make_one_store() {
     for start in starts {
         assert_eq!(start.join().expect("no panic"), 1);
     }
+}
+
+#[tokio::test]
+async fn a_verdict_says_what_the_account_may_do() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let name = Login::parse("alice").expect("a login");
+    let password = Secret::new("a".repeat(31));
+    let new = NewLogin { user: UserId(1), account: id, name: name.clone(), label: String::new(), password };
+    store.add_login(&new, NOW).await.expect("added");
+    let verdict = async || {
+        let password = Secret::new("a".repeat(31).into_bytes());
+        store.verdict(&Credentials::Plain { login: name.clone(), password }).await.expect("let in")
+    };
+    let address = |text: &str| Address::parse(text).expect("an address");
+    let senders = |admission: &Admission| admission.senders.iter().map(ToString::to_string).collect::<Vec<_>>();
+
+    let (admission, first) = verdict().await;
+    assert_eq!(senders(&admission), ["alice@example.test"]);
+    assert!(admission.receives && admission.sends && admission.unread == UnreadScope::All);
+
+    let changes = Changes {
+        sender: Some(Some(address("sales@example.test"))),
+        add_aliases: vec![address("Info@example.test"), address("ALICE@example.test")],
+        receives: Some(false),
+        unread: Some(UnreadScope::Inbox),
+        ..Changes::default()
+    };
+    store.change_account(id, &changes).await.expect("changed");
+    let (admission, second) = verdict().await;
+    assert_eq!(senders(&admission), ["sales@example.test", "alice@example.test", "Info@example.test"]);
+    assert!(!admission.receives && admission.sends && admission.unread == UnreadScope::Inbox);
+    assert!(second > first);
+
+    let back = Changes { sender: Some(None), remove_aliases: vec![address("INFO@example.test")], ..Changes::default() };
+    store.change_account(id, &back).await.expect("changed");
+    assert_eq!(senders(&verdict().await.0), ["alice@example.test"]);
+}
+
+#[tokio::test]
+async fn what_changes_how_we_sign_in_grows_the_generation_and_nothing_grows_the_epoch() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let endpoint = || Endpoint::parse("mail.other.test", Security::Tls, 993).ok();
+    let words =
+        Changes { display_name: Some("Alice".to_owned()), provider: Some("ovh".to_owned()), ..Changes::default() };
+    let user = Some((UserFormat::MailboxName, "alice".to_owned()));
+    let separate = Changes {
+        smtp_auth: Some(SmtpAuth::Separate("relay".to_owned())),
+        smtp_password: Some(Secret::new("relay password".to_owned())),
+        ..Changes::default()
+    };
+    let cases = [
+        (words, 0),
+        (Changes { checked_at: Some(NOW), ..Changes::default() }, 0),
+        (Changes { unread: Some(UnreadScope::Inbox), ..Changes::default() }, 0),
+        (Changes { password: Some(Secret::new("new".to_owned())), ..Changes::default() }, 1),
+        (Changes { imap: endpoint(), smtp: endpoint(), ..Changes::default() }, 1),
+        (Changes { certificates: Some(Certificates::AcceptAny), ..Changes::default() }, 1),
+        (Changes { user, ..Changes::default() }, 1),
+        (separate, 1),
+        (Changes { sends: Some(false), ..Changes::default() }, 1),
+        (Changes { receives: Some(false), ..Changes::default() }, 1),
+    ];
+    let mut generation = Generation(1);
+    for (number, (changes, grows)) in cases.into_iter().enumerate() {
+        let now = store.change_account(id, &changes).await.expect("changed");
+        assert_eq!(now, Generation(generation.0 + grows), "case {number}");
+        generation = now;
+    }
+    let account = store.account(id).await.expect("read").expect("there");
+    assert_eq!((account.epoch, account.generation), (Epoch(1), generation));
+    assert_eq!(account.imap.host.as_str(), "mail.other.test");
+    assert_eq!(account.certificates, Certificates::AcceptAny);
+    assert_eq!(account.sign_in_name, "alice");
+    assert_eq!(account.settings.smtp_auth, SmtpAuth::Separate("relay".to_owned()));
+    assert_eq!(account.settings.provider, "ovh");
+    assert_eq!(account.checked_at, None, "what was proven is not what is now");
+    assert_eq!(store.account_password(id).await.expect("opened").expose(), "new");
+    assert_eq!(store.smtp_password(id).await.expect("opened").expose(), "relay password");
+
+    let same = Changes { smtp_auth: Some(SmtpAuth::Same), ..Changes::default() };
+    store.change_account(id, &same).await.expect("changed");
+    assert!(matches!(store.smtp_password(id).await, Err(Error::Missing(_))), "a password that is not used is not kept");
 }

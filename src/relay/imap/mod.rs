@@ -30,7 +30,7 @@ mod writer;
 use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
 use super::{SessionFacts, Side, folders::FolderReading};
 use crate::{
-    failure::{Failure, Misbehaviour},
+    failure::{Failure, Misbehaviour, Rule},
     model::LocalName,
     rules::namespace::{Namespace, Route},
     wire::{
@@ -372,7 +372,12 @@ impl Session {
     }
 
     fn verdict(&mut self, tag: Vec<u8>, verdict: Result<Admission, Failure>, out: &mut Outbox) -> Result<(), Failure> {
-        match verdict {
+        // The password was right: whoever gave it may know what is switched off.
+        let allowed = |admission: Admission| match admission.receives {
+            true => Ok(admission),
+            false => Err(Failure::Denied(Rule::Receiving)),
+        };
+        match verdict.and_then(allowed) {
             Ok(admission) => {
                 let request = Request::Lane(admission.account, super::LaneUse::Imap);
                 self.ask(request, Asked::Lane { tag }, out);

@@ -22,7 +22,7 @@ impl Identity {
         let mut session = Self { relay: ImapRelay::new(facts), outbox: Outbox::default() };
         session.event(Event::Connected);
         session.client(b"a LOGIN alice secret\r\n");
-        let admission = Admission { account: AccountId(1), address: Address::parse("a@b.test").expect("an address") };
+        let admission = Admission::new(AccountId(1), Address::parse("a@b.test").expect("an address"));
         session.answer(Answer::Verdict(Ok(admission)));
         let folder = |name: &str| Folder {
             name: RemoteName::parse(name.as_bytes()).expect("a name"),

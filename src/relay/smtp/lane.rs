@@ -160,7 +160,7 @@ mod tests {
         let address = Address::parse("alice@example.test").map_err(|_| Failure::Internal("the address"))?;
         let facts = LaneFacts::Smtp { extensions: Extensions { pipelining: true, ..Extensions::default() } };
         let answers = [
-            Answer::Verdict(Ok(Admission { account: AccountId(1), address })),
+            Answer::Verdict(Ok(Admission::new(AccountId(1), address))),
             Answer::Lane(Ok(Lease { lane: LaneId(1), facts })),
         ];
         relay.input(Side::Client, &mut &b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"[..], &mut out)?;

@@ -5,7 +5,7 @@
 
 use super::{Flow, Lane, Outbox, Phase, REFUSED_LOGINS_MAX, Request, RequestId, SmtpRelay, Transaction};
 use crate::{
-    failure::{Failure, SmtpMoment},
+    failure::{Failure, Rule, SmtpMoment},
     relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, Lease},
     wire::{
         sasl::{Mechanism, SaslExchange, SaslStep},
@@ -55,7 +55,12 @@ impl SmtpRelay {
         if !matches!(self.phase, Phase::AwaitingVerdict(awaited) if awaited == request) {
             return Flow::More;
         }
-        match verdict {
+        // The password was right: whoever gave it may know what is switched off.
+        let allowed = |admission: Admission| match admission.sends {
+            true => Ok(admission),
+            false => Err(Failure::Denied(Rule::Sending)),
+        };
+        match verdict.and_then(allowed) {
             Ok(admission) => {
                 let request = out.ask(Request::Lane(admission.account, LaneUse::Submission));
                 self.phase = Phase::AwaitingFirstLane(request, admission);

@@ -1,9 +1,10 @@
 //! What differs by protocol: the relay, and the facts of a lane. Folder tables of real providers, by name.
 
 use passerelle::{
-    model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role},
+    model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role, UnreadScope},
     relay::{Admission, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     rules::namespace::Namespace,
+    store::Changes,
     wire::{
         imap::{response::capabilities, utf7},
         smtp::{Extensions, ReplyReader},
@@ -59,8 +60,32 @@ impl Protocol {
     }
 }
 
-pub fn admission() -> Admission {
-    Admission { account: ACCOUNT, address: Address::parse(ADDRESS).expect("an address") }
+/// What a good verdict says, with these settings of the account.
+pub fn admission(settings: &[&str]) -> Admission {
+    let mut admission = Admission::new(ACCOUNT, Address::parse(ADDRESS).expect("an address"));
+    let changes = changes(settings);
+    if let Some(Some(sender)) = changes.sender {
+        admission.senders = [sender, admission.address.clone()].into();
+    }
+    admission.receives = changes.receives.unwrap_or(true);
+    admission.sends = changes.sends.unwrap_or(true);
+    admission.unread = changes.unread.unwrap_or_default();
+    admission
+}
+
+/// The settings behind a verdict, as changes of an account without any.
+pub fn changes(settings: &[&str]) -> Changes {
+    let mut changes = Changes::default();
+    for setting in settings {
+        match setting.split_once('=').unwrap_or((setting, "")) {
+            ("receives", "no") => changes.receives = Some(false),
+            ("sends", "no") => changes.sends = Some(false),
+            ("unread", "inbox") => changes.unread = Some(UnreadScope::Inbox),
+            ("sender", sender) => changes.sender = Some(Some(Address::parse(sender).expect("an address"))),
+            _ => panic!("no setting of an account: {setting}"),
+        }
+    }
+    changes
 }
 
 pub fn namespace(table: &FolderTable) -> Arc<Namespace> {

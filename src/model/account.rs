@@ -1,0 +1,83 @@
+//! What can be chosen for an account beside where it is: the words of its settings.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Of which mailboxes CRMs hear how many messages are unread. Some count over all folders and some over one, and a page
+/// that asks hundreds of folders is slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnreadScope {
+    /// Of all.
+    #[default]
+    All,
+    /// Of INBOX; of others the answer is none.
+    Inbox,
+}
+
+impl UnreadScope {
+    /// All of them, as they are kept and typed.
+    pub const ALL: [Self; 2] = [Self::All, Self::Inbox];
+}
+
+impl fmt::Display for UnreadScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Inbox => "inbox",
+        })
+    }
+}
+
+/// How the name with which the bridge signs in at the provider comes about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserFormat {
+    /// The whole address.
+    #[default]
+    Address,
+    /// What stands before the `@`.
+    MailboxName,
+    /// As a person gave it.
+    Manual,
+}
+
+impl UserFormat {
+    /// All of them, as they are kept and typed.
+    pub const ALL: [Self; 3] = [Self::Address, Self::MailboxName, Self::Manual];
+}
+
+impl fmt::Display for UserFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address => "address",
+            Self::MailboxName => "mailbox-name",
+            Self::Manual => "manual",
+        })
+    }
+}
+
+/// With what the bridge signs in to the provider's submission service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "user")]
+pub enum SmtpAuth {
+    /// As to IMAP.
+    #[default]
+    Same,
+    /// Not at all: a relay that knows this machine.
+    None,
+    /// As this user, with a password of its own.
+    Separate(String),
+}
+
+impl SmtpAuth {
+    /// The word for the kind, as it is kept.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::None => "none",
+            Self::Separate(_) => "separate",
+        }
+    }
+}

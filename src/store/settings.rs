@@ -1,0 +1,277 @@
+//! What is chosen for an account beside where it is, and the one statement that changes any of it.
+//!
+//! A change of how the bridge signs in, or of what a login may do, grows the generation: lanes and sessions of the old one
+//! end. No change here ever grows the epoch (design section 2).
+
+use super::{
+    Error, Store,
+    account::{password_place, smtp_password_place},
+    on,
+};
+use crate::model::{AccountId, Address, Certificates, Endpoint, Generation, Secret, SmtpAuth, UnreadScope, UserFormat};
+use std::sync::Arc;
+
+/// The provider without habits of its own.
+pub const GENERIC: &str = "generic";
+
+/// The settings of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// A name of the provider table.
+    pub provider: String,
+    pub display_name: String,
+    /// What to send as; none: the account's address.
+    pub sender: Option<Address>,
+    pub user_format: UserFormat,
+    pub smtp_auth: SmtpAuth,
+    /// Whether CRMs may read.
+    pub receives: bool,
+    /// Whether CRMs may send.
+    pub sends: bool,
+    pub unread: UnreadScope,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            provider: GENERIC.to_owned(),
+            display_name: String::new(),
+            sender: None,
+            user_format: UserFormat::default(),
+            smtp_auth: SmtpAuth::default(),
+            receives: true,
+            sends: true,
+            unread: UnreadScope::default(),
+        }
+    }
+}
+
+/// What is to be changed of an account; what is None stays.
+#[derive(Clone, Default)]
+pub struct Changes {
+    pub imap: Option<Endpoint>,
+    pub smtp: Option<Endpoint>,
+    /// Of both endpoints.
+    pub certificates: Option<Certificates>,
+    pub provider: Option<String>,
+    pub display_name: Option<String>,
+    /// `Some(None)`: the account's address again.
+    pub sender: Option<Option<Address>>,
+    pub add_aliases: Vec<Address>,
+    pub remove_aliases: Vec<Address>,
+    /// How the user's name at the provider comes about, and the name.
+    pub user: Option<(UserFormat, String)>,
+    pub password: Option<Secret<String>>,
+    pub smtp_auth: Option<SmtpAuth>,
+    /// For [`SmtpAuth::Separate`].
+    pub smtp_password: Option<Secret<String>>,
+    pub receives: Option<bool>,
+    pub sends: Option<bool>,
+    pub unread: Option<UnreadScope>,
+    /// When a sign-in with what these changes make of the account worked.
+    pub checked_at: Option<i64>,
+}
+
+impl Changes {
+    /// Whether the bridge will sign in otherwise than before.
+    #[must_use]
+    pub fn of_sign_in(&self) -> bool {
+        let endpoints = self.imap.is_some() || self.smtp.is_some() || self.certificates.is_some();
+        let passwords = self.password.is_some() || self.smtp_password.is_some();
+        endpoints || passwords || self.user.is_some() || self.smtp_auth.is_some()
+    }
+
+    /// Whether nothing is to be changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let words = self.provider.is_none() && self.display_name.is_none() && self.unread.is_none();
+        words && !self.of_sign_in() && !self.of_rights() && self.checked_at.is_none()
+    }
+
+    /// Whether a login will be allowed more or less than before.
+    fn of_rights(&self) -> bool {
+        let aliases = !self.add_aliases.is_empty() || !self.remove_aliases.is_empty();
+        self.receives.is_some() || self.sends.is_some() || self.sender.is_some() || aliases
+    }
+}
+
+/// `$1` is the account. An unproven change of the sign-in forgets when the old one was proven.
+const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), display_name = COALESCE($3, display_name),
+        sender = COALESCE($4, sender), user_format = COALESCE($5, user_format),
+        sign_in_name = COALESCE($6, sign_in_name), smtp_auth = COALESCE($7, smtp_auth),
+        smtp_user = COALESCE($8, smtp_user), receives = COALESCE($9, receives), sends = COALESCE($10, sends),
+        unread_scope = COALESCE($11, unread_scope), sealed_password = COALESCE($12, sealed_password),
+        sealed_smtp_password = COALESCE($13, sealed_smtp_password),
+        checked_at = CASE WHEN $14 = 1 THEN $15 ELSE COALESCE($15, checked_at) END,
+        generation = generation + $16
+    WHERE id = $1 AND removed_at IS NULL RETURNING generation";
+/// A password of its own is kept no longer than it is used.
+const FORGET: &str = "UPDATE accounts SET smtp_user = '', sealed_smtp_password = NULL
+    WHERE id = $1 AND smtp_auth <> 'separate'";
+const ENDPOINT: &str =
+    "UPDATE endpoints SET host = $3, port = $4, security = $5 WHERE account_id = $1 AND service = $2";
+const CERTIFICATES: &str = "UPDATE endpoints SET certificates = $2 WHERE account_id = $1";
+pub(super) const ADD_ALIAS: &str = "INSERT INTO account_aliases (account_id, address, address_key) VALUES ($1, $2, $3)
+    ON CONFLICT (account_id, address_key) DO UPDATE SET address = excluded.address";
+const REMOVE_ALIAS: &str = "DELETE FROM account_aliases WHERE account_id = $1 AND address_key = $2";
+
+impl Store {
+    /// Changes an account, in one commit, and gives its generation.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is gone, or if the store fails.
+    pub async fn change_account(&self, id: AccountId, changes: &Changes) -> Result<Generation, Error> {
+        let seal = |place, secret: &Option<Secret<String>>| match secret {
+            Some(secret) => self.vault.seal(place, secret.expose().as_bytes()).map(Some),
+            None => Ok(None),
+        };
+        let password = seal(password_place(id.0), &changes.password)?;
+        let smtp_password = seal(smtp_password_place(id.0), &changes.smtp_password)?;
+        let smtp_user = changes.smtp_auth.as_ref().map(|auth| match auth {
+            SmtpAuth::Separate(user) => user.as_str(),
+            SmtpAuth::Same | SmtpAuth::None => "",
+        });
+        let sender = changes.sender.as_ref().map(|sender| sender.as_ref().map_or("", Address::as_str));
+        let grows = changes.of_sign_in() || changes.of_rights();
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let generation: Option<i64> = sqlx::query_scalar(UPDATE)
+                .bind(id.0)
+                .bind(changes.provider.as_deref())
+                .bind(changes.display_name.as_deref())
+                .bind(sender)
+                .bind(changes.user.as_ref().map(|(format, _)| format.to_string()))
+                .bind(changes.user.as_ref().map(|(_, name)| name.as_str()))
+                .bind(changes.smtp_auth.as_ref().map(SmtpAuth::kind))
+                .bind(smtp_user)
+                .bind(changes.receives.map(i64::from))
+                .bind(changes.sends.map(i64::from))
+                .bind(changes.unread.map(|unread| unread.to_string()))
+                .bind(password)
+                .bind(smtp_password)
+                .bind(i64::from(changes.of_sign_in()))
+                .bind(changes.checked_at)
+                .bind(i64::from(grows))
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let generation = generation.ok_or(Error::Missing("the account"))?;
+            sqlx::query(FORGET).bind(id.0).execute(&mut *transaction).await?;
+            for (service, endpoint) in [("imap", &changes.imap), ("smtp", &changes.smtp)] {
+                let Some(endpoint) = endpoint else { continue };
+                sqlx::query(ENDPOINT)
+                    .bind(id.0)
+                    .bind(service)
+                    .bind(endpoint.host.as_str())
+                    .bind(i64::from(endpoint.port))
+                    .bind(endpoint.security.to_string())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            if let Some(certificates) = &changes.certificates {
+                let text = certificates.to_string();
+                sqlx::query(CERTIFICATES).bind(id.0).bind(text).execute(&mut *transaction).await?;
+            }
+            for alias in &changes.remove_aliases {
+                sqlx::query(REMOVE_ALIAS).bind(id.0).bind(key(alias)).execute(&mut *transaction).await?;
+            }
+            for alias in &changes.add_aliases {
+                let add = sqlx::query(ADD_ALIAS).bind(id.0).bind(alias.as_str()).bind(key(alias));
+                add.execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(Generation(generation))
+        })
+    }
+
+    /// The password for submission alone, where the account has one.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is none, or if the store fails or the secret does not open.
+    pub async fn smtp_password(&self, id: AccountId) -> Result<Secret<String>, Error> {
+        const SEALED: &str = "SELECT sealed_smtp_password FROM accounts WHERE id = $1 AND removed_at IS NULL";
+        let sealed: Option<Option<Vec<u8>>> = on!(self, pool => {
+            sqlx::query_scalar(SEALED).bind(id.0).fetch_optional(pool).await?
+        });
+        let sealed = sealed.flatten().ok_or(Error::Missing("the password for submission"))?;
+        self.open_text(smtp_password_place(id.0), &sealed, "accounts.sealed_smtp_password")
+    }
+
+    /// What an account may send as beside its address and its sender address, in order.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn aliases(&self, id: AccountId) -> Result<Vec<Address>, Error> {
+        const ALL: &str = "SELECT address FROM account_aliases WHERE account_id = $1 ORDER BY address_key";
+        let rows: Vec<String> = on!(self, pool => sqlx::query_scalar(ALL).bind(id.0).fetch_all(pool).await?);
+        let read = |text: String| Address::parse(&text).map_err(|_| Error::Corrupt("account_aliases.address"));
+        rows.into_iter().map(read).collect()
+    }
+
+    /// All that an account may send as: the sender address first, then the account's own, then the others.
+    pub(super) async fn senders(
+        &self,
+        id: AccountId,
+        sender: Option<Address>,
+        address: &Address,
+    ) -> Result<Arc<[Address]>, Error> {
+        let mut senders: Vec<Address> = Vec::new();
+        for one in sender.into_iter().chain([address.clone()]).chain(self.aliases(id).await?) {
+            if !senders.contains(&one) {
+                senders.push(one);
+            }
+        }
+        Ok(senders.into())
+    }
+}
+
+/// The form of an address that compares.
+pub(super) fn key(address: &Address) -> String {
+    address.as_str().to_ascii_lowercase()
+}
+
+/// The columns of [`Settings`].
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    provider: String,
+    display_name: String,
+    sender: String,
+    user_format: String,
+    smtp_auth: String,
+    smtp_user: String,
+    receives: i64,
+    sends: i64,
+    unread_scope: String,
+}
+
+pub(super) fn read(row: Row) -> Result<Settings, Error> {
+    let smtp_auth = [SmtpAuth::Same, SmtpAuth::None, SmtpAuth::Separate(row.smtp_user)]
+        .into_iter()
+        .find(|auth| auth.kind() == row.smtp_auth)
+        .ok_or(Error::Corrupt("accounts.smtp_auth"))?;
+    let user_format = UserFormat::ALL
+        .into_iter()
+        .find(|format| format.to_string() == row.user_format)
+        .ok_or(Error::Corrupt("accounts.user_format"))?;
+    Ok(Settings {
+        provider: row.provider,
+        display_name: row.display_name,
+        sender: sender(&row.sender)?,
+        user_format,
+        smtp_auth,
+        receives: row.receives != 0,
+        sends: row.sends != 0,
+        unread: unread(&row.unread_scope)?,
+    })
+}
+
+pub(super) fn sender(text: &str) -> Result<Option<Address>, Error> {
+    match text {
+        "" => Ok(None),
+        text => Address::parse(text).map(Some).map_err(|_| Error::Corrupt("accounts.sender")),
+    }
+}
+
+pub(super) fn unread(text: &str) -> Result<UnreadScope, Error> {
+    let known = UnreadScope::ALL.into_iter().find(|scope| scope.to_string() == text);
+    known.ok_or(Error::Corrupt("accounts.unread_scope"))
+}
