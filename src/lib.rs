@@ -15,6 +15,7 @@
 //! rules                    names, capabilities, what may pass, UIDVALIDITY
 //! wire                     octets and RFC grammar: framing, tokens, encodings
 //! model · failure          the vocabulary; what went wrong and what each protocol says of it
+//! mistake                  what is wrong with a file that people write, and where
 //! ```
 //! A [`relay::Relay`] stands between one client and its lanes. It never waits: it puts requests into its
 //! [`relay::Outbox`] (is this login good? a lane, please; what UIDVALIDITY may be told?) and goes on when the driver
@@ -57,6 +58,7 @@
 #![warn(rust_2018_idioms, unreachable_pub, clippy::await_holding_lock)]
 
 pub mod failure;
+pub mod mistake;
 pub mod model;
 pub mod relay;
 pub mod rules;

@@ -1,12 +1,7 @@
-//! What is wrong with a configuration, said so that it can be mended: file, line, key, what was expected, what stands there.
-//!
-//! The configuration holds no secret, so its own text may be shown.
+//! Why there is no configuration, and what mends it.
 
-use std::{io, ops::Range, path::PathBuf};
-use toml::de::{DeTable, DeValue};
-
-/// Longer texts are cut when they are shown.
-const SHOWN_MAX: usize = 80;
+use crate::mistake::Mistake;
+use std::{io, path::PathBuf};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +14,7 @@ pub enum Error {
     Unreadable { path: PathBuf, source: io::Error },
     /// The file says something that cannot be.
     #[error("{0}")]
-    Wrong(Box<Wrong>),
+    Wrong(Box<Mistake>),
 }
 
 impl Error {
@@ -29,139 +24,7 @@ impl Error {
         match self {
             Self::NoState => Some("name a directory with `--state DIR`".to_owned()),
             Self::Unreadable { .. } => Some("name another file with `--config FILE`; none is needed".to_owned()),
-            Self::Wrong(wrong) => Some(wrong.hint.to_owned()),
+            Self::Wrong(wrong) => Some(wrong.hint().to_owned()),
         }
-    }
-}
-
-/// One mistake in a configuration file.
-#[derive(Debug)]
-pub struct Wrong {
-    file: PathBuf,
-    /// None if the mistake is that something is not in the file.
-    line: Option<usize>,
-    /// Dotted, as in `listen.imap`; empty where the file is no TOML.
-    key: String,
-    what: String,
-    found: String,
-    hint: &'static str,
-}
-
-impl std::fmt::Display for Wrong {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
-        }
-        write!(f, ": {}: {}", self.what, self.found)
-    }
-}
-
-/// A rule between keys that is broken, before it is known where in the file.
-pub(super) struct Broken {
-    pub(super) key: &'static str,
-    pub(super) what: &'static str,
-    pub(super) found: String,
-    pub(super) hint: &'static str,
-}
-
-/// A file's text, to find lines and keys in.
-pub(super) struct Text<'a> {
-    pub(super) file: &'a std::path::Path,
-    pub(super) text: &'a str,
-}
-
-impl Text<'_> {
-    /// What the parser says, with its key.
-    pub(super) fn misread(&self, error: &toml::de::Error) -> Error {
-        let span = error.span().unwrap_or(0..0);
-        let tree = DeTable::parse(self.text).ok();
-        let key = tree.as_ref().and_then(|tree| key_at(tree.get_ref(), &span)).unwrap_or_default();
-        let (what, hint) = match (tree.is_some(), error.message().starts_with("unknown field")) {
-            (false, _) => (
-                format!("not valid TOML, {}", error.message().trim_end().replace('\n', ", ")),
-                "text stands in quotes, one `key = value` a line, sections in [brackets]",
-            ),
-            (true, true) => (
-                format!("unknown key, {}", expectation(error.message())),
-                "`passerelle config show` prints every key with its value",
-            ),
-            (true, false) => (expectation(error.message()), "config/passerelle.toml explains every key and its form"),
-        };
-        // Where the parser lost its way is seldom where the mistake is: the whole line is shown.
-        let shown = if tree.is_some() { span.clone() } else { span.start..span.start };
-        Error::Wrong(Box::new(Wrong {
-            file: self.file.to_owned(),
-            line: Some(self.line(span.start)),
-            found: self.shown(&shown),
-            key,
-            what,
-            hint,
-        }))
-    }
-
-    /// A broken rule, with its line if its key is in the file.
-    pub(super) fn broken(&self, broken: Broken) -> Error {
-        let tree = DeTable::parse(self.text).ok();
-        let span = tree.and_then(|tree| span_of(tree.get_ref(), broken.key));
-        Error::Wrong(Box::new(Wrong {
-            file: self.file.to_owned(),
-            line: span.map(|span| self.line(span.start)),
-            key: broken.key.to_owned(),
-            what: broken.what.to_owned(),
-            found: broken.found,
-            hint: broken.hint,
-        }))
-    }
-
-    fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
-        before.iter().filter(|octet| **octet == b'\n').count() + 1
-    }
-
-    /// The marked text, or its line where the mark is empty; cut to one line.
-    fn shown(&self, span: &Range<usize>) -> String {
-        let marked = self.text.get(span.clone()).filter(|text| !text.trim().is_empty());
-        let text = marked.or_else(|| self.text.lines().nth(self.line(span.start) - 1)).unwrap_or_default();
-        let line = text.trim().lines().next().unwrap_or_default();
-        line.chars().take(SHOWN_MAX).collect()
-    }
-}
-
-/// What was expected, of a message that also says what was found: that stands last, as it is in the file.
-fn expectation(message: &str) -> String {
-    let message = message.trim_end();
-    let at = message.find("expected ").unwrap_or(0);
-    message[at..].replace('`', "").replace("expected u32", "expected a whole number from 1")
-}
-
-/// The deepest key that holds the marked text, be it in its name or in its value.
-fn key_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    let holds = |range: Range<usize>| range.start <= span.start && span.end <= range.end;
-    for (key, value) in table {
-        let name = key.get_ref();
-        if let DeValue::Table(inner) = value.get_ref()
-            && let Some(rest) = key_at(inner, span)
-        {
-            return Some(format!("{name}.{rest}"));
-        }
-        if holds(key.span()) || holds(value.span()) {
-            return Some(name.to_string());
-        }
-    }
-    None
-}
-
-/// Where the value of a dotted key stands, if the file has it.
-fn span_of(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
-    let (name, rest) = key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest)));
-    let (_, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
-    match (rest, value.get_ref()) {
-        (None, _) => Some(value.span()),
-        (Some(rest), DeValue::Table(inner)) => span_of(inner, rest),
-        (Some(_), _) => None,
     }
 }

@@ -7,12 +7,14 @@ mod error;
 mod place;
 mod values;
 
-pub use error::{Error, Wrong};
+pub use error::Error;
 pub use place::Environment;
 pub use values::{Listeners, Network, Period, Size};
 
-use crate::model::Host;
-use error::{Broken, Text};
+use crate::{
+    mistake::{Broken, Text},
+    model::Host,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, SocketAddr},
@@ -177,15 +179,20 @@ impl Config {
     /// # Errors
     /// The first mistake, with its place.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
-        let place = Text { file, text };
-        let mut config: Self = toml::from_str(text).map_err(|error| place.misread(&error))?;
+        let place = Text {
+            file,
+            text,
+            keys: "`passerelle config show` prints every key with its value",
+            forms: "config/passerelle.toml explains every key and its form",
+        };
+        let mut config: Self = toml::from_str(text).map_err(|error| Error::Wrong(Box::new(place.misread(&error))))?;
         if let Some(directory) = file.parent() {
             for path in [&mut config.certificate.file, &mut config.certificate.key].into_iter().flatten() {
                 *path = directory.join(&*path);
             }
         }
         match config.broken_rule() {
-            Some(broken) => Err(place.broken(broken)),
+            Some(broken) => Err(Error::Wrong(Box::new(place.broken(broken)))),
             None => Ok(config),
         }
     }

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["relay"],
     &["rules", "provider", "oauth"],
     &["wire"],
-    &["model", "failure"],
+    &["model", "failure", "mistake"],
 ];
 
 /// From this row on there is no I/O, no clock and no randomness.
