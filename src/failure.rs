@@ -8,6 +8,8 @@
 //!
 //! Codes: RFC 5530 (IMAP), RFC 3463 and 4954 (SMTP), RFC 2449 and 3206 (POP3).
 
+use crate::model::{Pin, Pins};
+
 /// Why a command or a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -99,15 +101,18 @@ pub enum Rule {
 /// Why there is no usable connection to the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
+    /// The key is not the pinned one.
+    #[error("its key has changed; pinned: {pinned}; shown: {shown}")]
+    CertificateKey { pinned: Pins, shown: Pin },
     /// The certificate is for another name.
     #[error("its certificate is for another name")]
     CertificateName,
     /// The certificate is expired or not valid yet.
     #[error("its certificate is out of date")]
     CertificateTime,
-    /// The certificate's issuer is not trusted.
+    /// The certificate's issuer is not trusted. `key` is what could be pinned, where one was read.
     #[error("its certificate comes from an unknown authority")]
-    CertificateUnknown,
+    CertificateUnknown { key: Option<Pin> },
     /// The connection ended or broke.
     #[error("the connection was lost")]
     Lost,

@@ -10,7 +10,7 @@ pub mod user;
 
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
-    model::{Address, Endpoint},
+    model::{Address, Endpoint, Pins},
     store,
     upstream::Refusal,
 };
@@ -97,10 +97,38 @@ impl Error {
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
             Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
-            Self::Refused(refused) => refused.iter().find_map(Refused::hint),
+            Self::Refused(refused) => pin_hint(refused).or_else(|| refused.iter().find_map(Refused::hint)),
             Self::Store(error) => error.hint(),
         }
     }
+}
+
+/// Where a certificate is not believed: the keys that were shown, ready to be copied.
+fn pin_hint(refused: &[Refused]) -> Option<String> {
+    let reason = |refused: &Refused| match refused.failure {
+        Failure::ProviderUnreachable(reason) => Some(reason),
+        _ => None,
+    };
+    let unknown = refused.iter().filter_map(reason).filter_map(|reason| match reason {
+        Unreachable::CertificateUnknown { key } => key,
+        _ => None,
+    });
+    let changed = refused.iter().filter_map(reason).filter_map(|reason| match reason {
+        Unreachable::CertificateKey { shown, .. } => Some(shown),
+        _ => None,
+    });
+    if let Some(pins) = Pins::of(changed) {
+        return Some(format!(
+            "somebody may stand between; if the provider says that its key is new, put the new in the place of the old: \
+             `--certificates pin={pins}`"
+        ));
+    }
+    Pins::of(unknown).map(|pins| {
+        format!(
+            "if the provider has an authority of its own, give its certificate: `--certificates ca=FILE`; or, if you know \
+             that this is its key, believe that alone: `--certificates pin={pins}`"
+        )
+    })
 }
 
 impl Refused {
@@ -127,7 +155,7 @@ impl Refused {
             _ => return None,
         };
         Some(match reason {
-            Unreachable::CertificateUnknown => {
+            Unreachable::CertificateKey { .. } | Unreachable::CertificateUnknown { .. } => {
                 "if the provider has an authority of its own, give its certificate: `--certificates ca=FILE`".to_owned()
             }
             Unreachable::CertificateName => {

@@ -1,6 +1,6 @@
 //! Where a provider listens, and how far its certificate is believed.
 
-use super::{Invalid, address::is_domain};
+use super::{Invalid, Pins, address::is_domain};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr, path::PathBuf};
 
@@ -70,6 +70,8 @@ pub enum Certificates {
     Verify,
     /// Those that this file's CA signed, for the right name, in time.
     Ca(PathBuf),
+    /// Those of these keys, whoever signed them, for whichever name and time.
+    Pin(Pins),
     /// Any. Whoever stands between can read everything: said in words wherever the account is shown.
     AcceptAny,
 }
@@ -79,6 +81,7 @@ impl fmt::Display for Certificates {
         match self {
             Self::Verify => f.write_str("verify"),
             Self::Ca(file) => write!(f, "ca={}", file.display()),
+            Self::Pin(pins) => write!(f, "pin={pins}"),
             Self::AcceptAny => f.write_str("accept-any"),
         }
     }

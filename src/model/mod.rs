@@ -9,6 +9,7 @@ mod endpoint;
 mod folder;
 mod login;
 mod name;
+mod pin;
 mod secret;
 
 pub use account::{SmtpAuth, UnreadScope, UserFormat};
@@ -17,6 +18,7 @@ pub use endpoint::{Certificates, Endpoint, Host, Security};
 pub use folder::{Attributes, Folder, FolderTable, Role};
 pub use login::Login;
 pub use name::{LocalName, MAILBOX_NAME_MAX, RemoteName};
+pub use pin::{Pin, Pins};
 pub use secret::Secret;
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +72,9 @@ pub enum Invalid {
     /// A mailbox name that is empty, too long, or holds CR, LF or NUL.
     #[error("not a mailbox name")]
     MailboxName,
+    /// A pin that is no SHA-256.
+    #[error("not the SHA-256 of a public key (64 hex digits, or base64)")]
+    Pin,
     /// A port that is not a number from 1 to 65535.
     #[error("not a port from 1 to 65535")]
     Port,

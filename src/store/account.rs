@@ -8,7 +8,7 @@ use super::{
     vault::Place,
 };
 use crate::model::{
-    AccountId, Address, Certificates, Endpoint, Epoch, Generation, Host, Secret, Security, SmtpAuth, UserId,
+    AccountId, Address, Certificates, Endpoint, Epoch, Generation, Host, Pins, Secret, Security, SmtpAuth, UserId,
 };
 use std::path::PathBuf;
 
@@ -316,6 +316,7 @@ fn certificates(text: &str) -> Result<Certificates, Error> {
         _ => text
             .strip_prefix("ca=")
             .map(|file| Certificates::Ca(PathBuf::from(file)))
+            .or_else(|| text.strip_prefix("pin=").and_then(|pins| Pins::parse(pins).ok()).map(Certificates::Pin))
             .ok_or(Error::Corrupt("endpoints.certificates")),
     }
 }

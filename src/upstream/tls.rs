@@ -2,6 +2,8 @@
 //!
 //! TLS 1.2 and newer. A certificate that is not believed ends the handshake, before any credential (rule R4).
 
+mod verifiers;
+
 use super::Stream;
 use crate::{
     failure::{Failure, Unreachable},
@@ -15,12 +17,13 @@ use std::{
 use tokio_rustls::{
     TlsConnector,
     rustls::{
-        self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+        self, ClientConfig, RootCertStore,
+        client::danger::ServerCertVerifier,
+        crypto::{CryptoProvider, ring},
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
 };
+use verifiers::{AcceptAny, AcceptNone, Pinned, Telling, meaning};
 
 /// Shakes hands over `stream`. Returns the stream and the protocol's version for people.
 pub(super) async fn connect(
@@ -45,16 +48,7 @@ fn unreachable(reason: Unreachable) -> Failure {
 fn reason(error: &io::Error) -> Unreachable {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => match why {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Unreachable::CertificateName
-            }
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => Unreachable::CertificateTime,
-            _ => Unreachable::CertificateUnknown,
-        },
+        Some(rustls::Error::InvalidCertificate(refused)) => meaning(refused),
         Some(_) => Unreachable::Tls,
         None if error.kind() == io::ErrorKind::TimedOut => Unreachable::TimedOut,
         None => Unreachable::Lost,
@@ -68,6 +62,8 @@ fn config(certificates: &Certificates) -> Result<Arc<ClientConfig>, Failure> {
     match certificates {
         Certificates::Verify => Ok(VERIFY.get_or_init(|| Arc::new(verifying(machine_trust()))).clone()),
         Certificates::AcceptAny => Ok(ACCEPT_ANY.get_or_init(|| Arc::new(verifying(Arc::new(AcceptAny)))).clone()),
+        // Made at each connect, too: no session is resumed for which another key was shown.
+        Certificates::Pin(pins) => Ok(Arc::new(verifying(Arc::new(Pinned(*pins))))),
         // Read at each connect: an administrator who replaces the file expects it to count.
         Certificates::Ca(file) => Ok(Arc::new(verifying(trust_in(file)?))),
     }
@@ -91,7 +87,7 @@ fn verifying(verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
 /// The trust of this machine; where it has none (a bare container), Mozilla's list as built in.
 fn machine_trust() -> Arc<dyn ServerCertVerifier> {
     match rustls_platform_verifier::Verifier::new(provider()) {
-        Ok(verifier) => Arc::new(verifier),
+        Ok(verifier) => Arc::new(Telling(Arc::new(verifier))),
         Err(error) => {
             tracing::warn!(%error, "this machine has no certificate authorities, using the built-in list");
             let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -102,7 +98,7 @@ fn machine_trust() -> Arc<dyn ServerCertVerifier> {
 
 fn webpki(roots: RootCertStore) -> Option<Arc<dyn ServerCertVerifier>> {
     let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-    verifier.ok().map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
+    verifier.ok().map(|verifier| Arc::new(Telling(verifier)) as Arc<dyn ServerCertVerifier>)
 }
 
 fn trust_in(file: &Path) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
@@ -112,84 +108,5 @@ fn trust_in(file: &Path) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
     if added == 0 {
         tracing::error!(file = %file.display(), "no certificate authority can be read from this file");
     }
-    webpki(roots).ok_or(unreachable(Unreachable::CertificateUnknown))
-}
-
-/// Believes every certificate, but still holds the peer to its key: what is accepted is an unknown name, not a broken
-/// handshake.
-#[derive(Debug)]
-struct AcceptAny;
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Believes no certificate: what stands in when no list of authorities can be had.
-#[derive(Debug)]
-struct AcceptNone;
-
-impl ServerCertVerifier for AcceptNone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature))
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
+    webpki(roots).ok_or(unreachable(Unreachable::CertificateUnknown { key: None }))
 }

@@ -89,6 +89,109 @@ fn a_certificate_that_changed_while_serving_gets_no_credential() {
     bridge.sign_in_smtp(&crm);
 }
 
+/// `pin=` and the key's SHA-256.
+fn pin(certificate: &Signed) -> String {
+    format!("pin={}", certificate.pin())
+}
+
+#[test]
+fn a_pin_is_told_by_the_refusal_and_believed_when_it_is_copied() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let known = &lab.certificates;
+    let [imap, smtp] =
+        [Provider::imap(Some(&known.unknown_ca), |_, _, _| Some(false)), Provider::smtp(Some(&known.good))];
+    let mut bridge = Bridge::prepare(&lab);
+    let account = AddAccount::unchecked(&lab, &imap, &smtp, ALICE).checked();
+    let [error, hint] = refused(&bridge, &AddAccount { certificates: "verify".into(), ..account.clone() });
+    assert_eq!(error.matches("unknown authority").count(), 2, "{error}");
+    let both = format!("pin={},{}", known.unknown_ca.pin(), known.good.pin());
+    assert!(hint.contains(&format!("`--certificates {both}`")), "{hint}");
+    let [error, hint] = refused(&bridge, &account);
+    assert_eq!(error.matches("unknown authority").count(), 1, "{error}");
+    assert!(hint.contains(&format!("`--certificates {}`", pin(&known.unknown_ca))), "{hint}");
+    assert!(imap.heard().is_empty(), "no octet in TLS");
+
+    // Neither name nor time of a certificate counts where its key is pinned.
+    for (certificate, address) in
+        [(&known.expired, "a@lab.test"), (&known.wrong_name, "b@lab.test"), (&known.unknown_ca, "c@lab.test")]
+    {
+        let doubles = doubles(certificate);
+        let account = AddAccount::unchecked(&lab, &doubles[0], &doubles[1], address).checked();
+        bridge.add_account(&AddAccount { certificates: pin(certificate), ..account });
+        let shown = String::from_utf8(bridge.cli(&["account", "show", address], b"").stdout).expect("text");
+        assert!(shown.contains(&pin(certificate)) && !shown.contains("warning"), "{shown}");
+    }
+    let doubles = [Provider::imap(Some(&known.unknown_ca), |_, _, _| Some(false)), Provider::smtp(Some(&known.good))];
+    let account = AddAccount::unchecked(&lab, &doubles[0], &doubles[1], ALICE).checked();
+    let crm = bridge.add_account(&AddAccount { certificates: both, ..account });
+    bridge.serve();
+    bridge.sign_in(&crm).imap_ok("SELECT INBOX");
+    bridge.sign_in_smtp(&crm).smtp("NOOP", 250);
+}
+
+#[test]
+fn a_pinned_key_that_changed_gets_no_credential_and_both_are_told() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let known = &lab.certificates;
+    let doubles = doubles(&known.good);
+    let mut bridge = Bridge::prepare(&lab);
+    let account = AddAccount::unchecked(&lab, &doubles[0], &doubles[1], ALICE).checked();
+    let pinned = AddAccount { certificates: pin(&known.good), ..account };
+    let crm = bridge.add_account(&pinned);
+    bridge.serve();
+    bridge.sign_in(&crm);
+    doubles.iter().for_each(|double| double.show(&known.wrong_name));
+    let before: Vec<usize> = doubles.iter().map(|double| double.heard().len()).collect();
+    let mut imap = Wire::plain(bridge.imap);
+    imap.expect("* OK");
+    let answer = imap.imap(&crm.imap_login()).tagged;
+    assert!(answer.starts_with("NO [UNAVAILABLE] ") && !answer.contains(&known.good.pin()), "{answer}");
+    let mut smtp = Wire::plain(bridge.smtp);
+    smtp.expect("220");
+    smtp.smtp("EHLO crm.test", 250);
+    assert!(smtp.smtp(&crm.smtp_auth(), 454).starts_with("4.7.0 "));
+    let both = format!("its key has changed; pinned: {}; shown: {}", known.good.pin(), known.wrong_name.pin());
+    assert_eq!(bridge.log().matches(&both).count(), 2, "{}", bridge.log());
+    // What the owner is told by whatever signs in.
+    let [error, hint] = refused(&bridge, &AddAccount { address: "other@lab.test".into(), ..pinned });
+    assert_eq!(error.matches(&both).count(), 2, "{error}");
+    assert!(hint.contains(&format!("`--certificates {}`", pin(&known.wrong_name))), "{hint}");
+    let after: Vec<usize> = doubles.iter().map(|double| double.heard().len()).collect();
+    assert_eq!(before, after, "not one octet more was said in TLS");
+    doubles.iter().for_each(|double| double.show(&known.good));
+    bridge.sign_in(&crm);
+}
+
+#[test]
+fn a_pinned_key_is_believed_at_real_providers() {
+    let Some(lab) = Lab::needing(&[Program::Dovecot, Program::Exim]) else { return };
+    let key = &lab.certificates.good;
+    let dovecot = Dovecot::start(&lab, crate::harness::Layout::Ovh, key, "ssl = required\n");
+    dovecot.add_user(ALICE, "secret");
+    let exim = Exim::submission(&lab, &dovecot);
+    let mut bridge = Bridge::prepare(&lab);
+    for (security, [imap, smtp]) in
+        [("tls", [dovecot.imaps, exim.submissions]), ("starttls", [dovecot.imap, exim.submission])]
+    {
+        let account = AddAccount {
+            imap: format!("127.0.0.1:{imap}"),
+            smtp: format!("127.0.0.1:{smtp}"),
+            imap_security: security,
+            smtp_security: security,
+            certificates: pin(&lab.certificates.expired),
+            ..AddAccount::of(&lab, &dovecot, &exim, ALICE)
+        };
+        let [error, _] = refused(&bridge, &account);
+        assert_eq!(error.matches(&format!("shown: {}", key.pin())).count(), 2, "{error}");
+        let crm = bridge.add_account(&AddAccount { certificates: pin(key), ..account });
+        bridge.serve();
+        bridge.sign_in(&crm).imap_ok("SELECT Sent");
+        bridge.sign_in_smtp(&crm).smtp("MAIL FROM:<alice@ovh.test>", 250);
+        assert!(bridge.drain());
+        bridge.cli(&["account", "remove", ALICE], b"");
+    }
+}
+
 #[test]
 fn any_certificate_is_accepted_only_on_demand_and_with_a_warning_everywhere() {
     let Some(lab) = Lab::needing(&[]) else { return };

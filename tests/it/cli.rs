@@ -154,7 +154,7 @@ fn a_dangerous_choice_is_said_wherever_the_account_is_shown() {
 fn what_cannot_be_understood_ends_with_2() {
     let root = tempfile::tempdir().expect("a directory");
     let state = root.path().join("state");
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 9] = [
         &[],
         &["sing"],
         &["account", "show", "no-address"],
@@ -162,6 +162,7 @@ fn what_cannot_be_understood_ends_with_2() {
         &["account", "add", "a@b.test", "--imap", "a:0", "--smtp", "c", "--password-stdin"],
         &["account", "add", "a@b.test", "--imap", "a", "--smtp", "c", "--certificates", "ca=/no/such/file"],
         &["account", "add", "a@b.test", "--imap", "a", "--smtp", "c", "--certificates", "any"],
+        &["account", "add", "a@b.test", "--imap", "a", "--smtp", "c", "--certificates", "pin=abc"],
         &["account", "add", "a@b.test", "--imap", "a", "--smtp", "c", "--password-stdin"],
     ];
     for arguments in wrong {

@@ -2,7 +2,7 @@
 
 use super::AddressArgument;
 use clap::{Args, Subcommand, ValueEnum};
-use passerelle::model::{Certificates, Endpoint, Security};
+use passerelle::model::{Certificates, Endpoint, Pins, Security};
 
 const ADD_EXAMPLES: &str = "Examples:
   passerelle account add alice@example.org \\
@@ -53,7 +53,8 @@ pub(in crate::cli) struct AccountAdd {
     /// How the connection to the submission server is encrypted
     #[arg(long, value_name = "HOW", default_value = "tls")]
     smtp_security: SecurityArgument,
-    /// Which certificates of the provider are believed: verify, ca=FILE, or accept-any (dangerous)
+    /// Which certificates of the provider are believed: verify, ca=FILE, pin=SHA256 of its public key (two with a comma
+    /// between where its services have one each), or accept-any (dangerous)
     #[arg(long, value_name = "WHICH", default_value = "verify", value_parser = certificates)]
     pub(in crate::cli) certificates: Certificates,
     /// The user name at the provider [default: the address]
@@ -114,8 +115,11 @@ fn certificates(text: &str) -> Result<Certificates, String> {
         "accept-any" => return Ok(Certificates::AcceptAny),
         _ => {}
     }
+    if let Some(pins) = text.strip_prefix("pin=") {
+        return Pins::parse(pins).map(Certificates::Pin).map_err(|invalid| invalid.to_string());
+    }
     let file = text.strip_prefix("ca=").filter(|file| !file.is_empty());
-    let file = file.ok_or("expected verify, ca=FILE or accept-any")?;
+    let file = file.ok_or("expected verify, ca=FILE, pin=SHA256 or accept-any")?;
     // `serve` runs in another directory than this command.
     let path = std::path::absolute(file).map_err(|error| error.to_string())?;
     std::fs::File::open(&path).map_err(|error| format!("cannot read the file: {error}"))?;

@@ -2,6 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData,
 };
 use std::{
     fs,
@@ -26,6 +27,15 @@ const NAMES: [&str; 8] = [
 pub(crate) struct Signed {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+}
+
+impl Signed {
+    /// The SHA-256 of the public key, in hex, worked out from the key's own file.
+    pub(crate) fn pin(&self) -> String {
+        let key = KeyPair::from_pem(&fs::read_to_string(&self.key).expect("a key")).expect("PEM");
+        let digest = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
+        digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
+    }
 }
 
 pub(crate) struct Certificates {
