@@ -1,8 +1,12 @@
-//! SASL: what is written is read back the same, and any lines end an exchange within three.
+//! SASL: what is written is read back the same, any lines end an exchange within three, and challenges are bounded.
 
 use crate::{
-    model::Login,
-    wire::sasl::{Mechanism, SaslExchange, SaslStep, write_login, write_plain},
+    model::{Login, Secret},
+    wire::sasl::{
+        Mechanism, SaslExchange, SaslStep,
+        bearer::{Bearer, BearerMechanism, Challenge, is_token},
+        write_login, write_plain,
+    },
 };
 
 /// # Panics
@@ -19,6 +23,38 @@ pub fn sasl(octets: &[u8]) {
         assert!(!matches!(step, SaslStep::Challenge(..)), "the exchange goes on");
     }
     write_and_read(octets);
+    bearer(octets);
+}
+
+/// Whatever is read of a bearer's response is written and read the same; whatever is written holds one line.
+fn bearer(octets: &[u8]) {
+    if let Some(challenge) = Challenge::read(octets) {
+        assert!(
+            challenge.status.len() + challenge.scope.len() <= 512 && challenge.status.is_ascii(),
+            "unbounded words"
+        );
+    }
+    let (user, token) = octets.split_at(octets.len() / 2);
+    let (user, token) = (String::from_utf8_lossy(user), String::from_utf8_lossy(token));
+    for mechanism in [BearerMechanism::Xoauth2, BearerMechanism::OauthBearer] {
+        let made = Bearer { user: user.clone().into_owned(), token: Secret::new(token.clone().into_owned()) };
+        for bearer in [mechanism.read(octets), Some(made)].into_iter().flatten() {
+            let Ok(written) = mechanism.write(&bearer) else {
+                assert!(
+                    bearer.user.contains(char::is_control)
+                        || bearer.user.is_empty()
+                        || bearer.user.len() > 512
+                        || !is_token(bearer.token.expose())
+                );
+                continue;
+            };
+            let read = mechanism.read(written.expose().as_bytes()).expect("what was written");
+            assert!(
+                read.user == bearer.user && read.token.expose() == bearer.token.expose(),
+                "read is not what was written"
+            );
+        }
+    }
 }
 
 fn write_and_read(octets: &[u8]) {

@@ -2,7 +2,9 @@
 //!
 //! It judges no password and knows no protocol: the relay frames the lines and says what a step means there. A user
 //! name that cannot be a login ends like a wrong password, so that nobody learns which names could exist. Base64 is
-//! RFC 4648 section 4, strict: with padding, without blanks.
+//! RFC 4648 section 4, strict: with padding, without blanks. The mechanisms of access tokens are in [`bearer`].
+
+pub mod bearer;
 
 use crate::model::{Login, Secret};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -124,10 +126,10 @@ fn is_sendable(octets: &[u8]) -> bool {
     !octets.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n'))
 }
 
-/// A user name or password towards a provider with CR, LF or NUL, or empty: it could end a line or shift the parts of
-/// PLAIN, so it is not sent.
+/// A user name, password or token towards a provider that is empty, or holds what could end a line or shift the parts of a
+/// mechanism: it is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a user name or password is empty, or holds CR, LF or NUL")]
+#[error("a user name, password or token is empty, or holds octets that cannot be sent")]
 pub struct Unsendable;
 
 /// The one response of PLAIN, in base64, without authzid.

@@ -1,5 +1,5 @@
-//! The IMAP opening: greeting, CAPABILITY, STARTTLS where wanted, AUTHENTICATE PLAIN or LOGIN, and the folder table where
-//! nobody has read it yet.
+//! The IMAP opening: greeting, CAPABILITY, STARTTLS where wanted, AUTHENTICATE PLAIN or LOGIN, or with a token XOAUTH2 or
+//! OAUTHBEARER, and the folder table where nobody has read it yet.
 //!
 //! Where TLS is wanted nothing but CAPABILITY and STARTTLS goes out before it, and what was said before it is forgotten
 //! (rules R3, R5). RFC 3501 6.1 and 6.2, RFC 4959 (SASL-IR).
@@ -17,7 +17,10 @@ use crate::{
             response::{self, Condition, Kind, Response, Status},
             token::write_string,
         },
-        sasl::write_plain,
+        sasl::{
+            bearer::{Bearer, BearerMechanism, Challenge},
+            write_plain,
+        },
     },
 };
 use std::collections::VecDeque;
@@ -35,6 +38,7 @@ pub struct ImapOpening {
     capabilities: Capabilities,
     state: State,
     words: Option<String>,
+    token_refused: bool,
 }
 
 enum State {
@@ -44,6 +48,13 @@ enum State {
     AwaitingHandshake,
     /// The rest of the credentials goes out at each `+`.
     AwaitingVerdict(VecDeque<Secret<Vec<u8>>>),
+    /// The response goes out at the first `+` where it is unsent; another `+` is the error challenge.
+    AwaitingVerdictOnToken {
+        mechanism: BearerMechanism,
+        unsent: Option<Secret<Vec<u8>>>,
+    },
+    /// The challenge is answered; what it said, if it could be read.
+    AwaitingRefusal(Option<Challenge>),
     AwaitingCapabilitiesOfUser,
     AwaitingFolders(Box<FolderReading>),
     Opened,
@@ -69,6 +80,7 @@ impl ImapOpening {
             capabilities: Capabilities::default(),
             state: State::AwaitingGreeting,
             words: None,
+            token_refused: false,
         }
     }
 
@@ -92,6 +104,11 @@ impl ImapOpening {
     fn step(&mut self, octets: &[u8], out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
         let misbehaved = Failure::ProviderMisbehaved;
         if let State::AwaitingFolders(reading) = &mut self.state {
+            if let Ok(Response::Status { status, .. }) = response::read(octets)
+                && is_disconnected(&status)
+            {
+                return Err(self.refused(&status, Failure::ProviderUnreachable(Unreachable::Unavailable)));
+            }
             let done = reading.response(octets).map_err(misbehaved)? == Progress::Done;
             return match std::mem::replace(&mut self.state, State::Closed) {
                 State::AwaitingFolders(reading) if done => Ok(self.opened(Some(*reading), out)),
@@ -106,7 +123,7 @@ impl ImapOpening {
             }
             // Courier alerts before it answers a LOGIN; others count mailboxes.
             Response::Data { .. } => Ok(state),
-            Response::Continuation(_) => self.go_ahead(state, out),
+            Response::Continuation(challenge) => self.go_ahead(state, challenge, out),
             Response::Status { tag: None, status } => self.untagged(state, &status, out),
             Response::Status { tag: Some(tag), status } if tag == TAG.as_bytes() => self.tagged(state, &status, out),
             Response::Status { .. } => Err(misbehaved(Misbehaviour::Unasked)),
@@ -151,23 +168,15 @@ impl ImapOpening {
                 Ok(State::AwaitingHandshake)
             }
             State::AwaitingStarttls => Err(self.refused(status, Failure::ProviderUnreachable(Unreachable::NoStarttls))),
-            State::AwaitingVerdict(rest) if ok && rest.is_empty() => {
-                self.take_capabilities(status);
-                out.push(OpeningStep::Progress(Milestone::SignedIn));
-                if self.capabilities.is_empty() {
-                    return Ok(ask(State::AwaitingCapabilitiesOfUser, "CAPABILITY", out));
-                }
-                Ok(self.signed_in(out))
-            }
-            State::AwaitingVerdict(_) if !ok => {
-                let failure = if is_passing(status) {
-                    Failure::ProviderUnreachable(Unreachable::Unavailable)
-                } else {
-                    Failure::SignInRefused
-                };
-                Err(self.refused(status, failure))
-            }
+            State::AwaitingVerdict(rest) if ok && rest.is_empty() => Ok(self.let_in(status, out)),
+            State::AwaitingVerdictOnToken { unsent: None, .. } if ok => Ok(self.let_in(status, out)),
+            State::AwaitingVerdict(_) if !ok => Err(self.sign_in_refused(status)),
+            State::AwaitingVerdictOnToken { .. } if !ok => Err(self.bearer_refused(status, None)),
+            State::AwaitingRefusal(challenge) if !ok => Err(self.bearer_refused(status, challenge.as_ref())),
             State::AwaitingCapabilitiesOfUser if ok => Ok(self.signed_in(out)),
+            State::AwaitingCapabilitiesOfUser if is_disconnected(status) => {
+                Err(self.refused(status, Failure::ProviderUnreachable(Unreachable::Unavailable)))
+            }
             State::AwaitingCapabilities | State::AwaitingCapabilitiesOfUser => {
                 Err(self.refused(status, Failure::ProviderMisbehaved(Misbehaviour::Syntax)))
             }
@@ -175,8 +184,17 @@ impl ImapOpening {
         }
     }
 
-    fn go_ahead(&mut self, state: State, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+    fn go_ahead(&mut self, state: State, challenge: &[u8], out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
         match state {
+            State::AwaitingVerdictOnToken { mechanism, unsent: Some(response) } => {
+                out.push(OpeningStep::Write(response));
+                Ok(State::AwaitingVerdictOnToken { mechanism, unsent: None })
+            }
+            State::AwaitingVerdictOnToken { mechanism, unsent: None } => {
+                let answer = [mechanism.after_challenge(), "\r\n"].concat().into_bytes();
+                out.push(OpeningStep::Write(Secret::new(answer)));
+                Ok(State::AwaitingRefusal(Challenge::read(challenge)))
+            }
             State::AwaitingVerdict(mut rest) => match rest.pop_front() {
                 Some(octets) => {
                     out.push(OpeningStep::Write(octets));
@@ -201,8 +219,13 @@ impl ImapOpening {
 
     /// AUTHENTICATE PLAIN first: no quoting, and passwords beyond ASCII.
     fn authenticate(&mut self, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
-        let SignIn::Password { user, password } = &self.sign_in;
-        let (user, password) = (user.as_bytes(), password.expose().as_bytes());
+        let (user, password) = match &self.sign_in {
+            SignIn::Bearer { user, token } => {
+                let bearer = Bearer { user: user.to_string(), token: token.clone() };
+                return self.authenticate_with(&bearer, out);
+            }
+            SignIn::Password { user, password } => (user.as_bytes(), password.expose().as_bytes()),
+        };
         let mut parts = if self.capabilities.has("AUTH=PLAIN") {
             let response = write_plain(user, password).map_err(|_| UNSENDABLE)?;
             let response = response.expose().as_bytes();
@@ -222,6 +245,35 @@ impl ImapOpening {
         self.capabilities = Capabilities::default();
         out.extend(parts.pop_front().map(OpeningStep::Write));
         Ok(State::AwaitingVerdict(parts))
+    }
+
+    fn authenticate_with(&mut self, bearer: &Bearer, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
+        let offers = |name: &str| self.capabilities.has(&format!("AUTH={name}"));
+        let Some(mechanism) = SignIn::bearer_mechanism(offers) else {
+            self.words = Some("it offers no sign-in by token (AUTH=XOAUTH2 or AUTH=OAUTHBEARER)".to_owned());
+            return Err(Failure::SignInRefused);
+        };
+        let response = mechanism.write(bearer).map_err(|_| UNSENDABLE)?;
+        let response = response.expose().as_bytes();
+        let command = [b"AUTHENTICATE ", mechanism.name().as_bytes()].concat();
+        let at_once = self.capabilities.has("SASL-IR");
+        self.capabilities = Capabilities::default();
+        let (first, unsent) = if at_once {
+            (line(&[&command, b" ", response]), None)
+        } else {
+            (line(&[&command]), Some(Secret::new([response, b"\r\n"].concat())))
+        };
+        out.push(OpeningStep::Write(first));
+        Ok(State::AwaitingVerdictOnToken { mechanism, unsent })
+    }
+
+    fn let_in(&mut self, status: &Status<'_>, out: &mut Vec<OpeningStep>) -> State {
+        self.take_capabilities(status);
+        out.push(OpeningStep::Progress(Milestone::SignedIn));
+        if self.capabilities.is_empty() {
+            return ask(State::AwaitingCapabilitiesOfUser, "CAPABILITY", out);
+        }
+        self.signed_in(out)
     }
 
     fn signed_in(&mut self, out: &mut Vec<OpeningStep>) -> State {
@@ -250,6 +302,28 @@ impl ImapOpening {
         }
     }
 
+    fn sign_in_refused(&mut self, status: &Status<'_>) -> Failure {
+        if is_passing(status) || is_disconnected(status) {
+            return self.refused(status, Failure::ProviderUnreachable(Unreachable::Unavailable));
+        }
+        self.refused(status, Failure::SignInRefused)
+    }
+
+    /// Tells the refused token from the refused mailbox. Microsoft has no challenge, and no code behind its NO.
+    fn bearer_refused(&mut self, status: &Status<'_>, challenge: Option<&Challenge>) -> Failure {
+        let failure = self.sign_in_refused(status);
+        let code_blames = status.code.is_none_or(|code| {
+            ["AUTHENTICATIONFAILED", "EXPIRED"].iter().any(|name| code.name.eq_ignore_ascii_case(name.as_bytes()))
+        });
+        self.token_refused = failure == Failure::SignInRefused
+            && status.condition == Condition::No
+            && challenge.map_or(code_blames, Challenge::blames_the_token);
+        if let (Some(words), Some(challenge)) = (&mut self.words, challenge) {
+            *words = format!("{words} ({})", self.sign_in.hide(&challenge.to_string()));
+        }
+        failure
+    }
+
     fn refused(&mut self, status: &Status<'_>, failure: Failure) -> Failure {
         let words = self.sign_in.hide(&String::from_utf8_lossy(status.words));
         let words: String =
@@ -265,11 +339,19 @@ const UNSENDABLE: Failure = Failure::SignInRefused;
 /// The provider's words in letters; enough for the longest links of Google and Microsoft.
 const WORDS_MAX: usize = 500;
 
-/// Refusals that are not about the password (RFC 5530; Dovecot says UNAVAILABLE when its token check is down, LIMIT at
-/// its cap of connections).
+/// Refusals that are not about the password or token (RFC 5530; Dovecot says UNAVAILABLE when its token check is down,
+/// LIMIT at its cap of connections; Google counts connections and octets, Microsoft throttles, in words).
 fn is_passing(status: &Status<'_>) -> bool {
-    const PASSING: [&str; 4] = ["UNAVAILABLE", "LIMIT", "INUSE", "SERVERBUG"];
-    status.code.is_some_and(|code| PASSING.iter().any(|name| code.name.eq_ignore_ascii_case(name.as_bytes())))
+    const CODES: [&str; 5] = ["UNAVAILABLE", "LIMIT", "INUSE", "OVERQUOTA", "SERVERBUG"];
+    const WORDS: [&[u8]; 3] = [b"Too many simultaneous connections", b"Request is throttled", b"Server Unavailable"];
+    status.code.is_some_and(|code| CODES.iter().any(|name| code.name.eq_ignore_ascii_case(name.as_bytes())))
+        || WORDS.iter().any(|words| status.words.starts_with(words))
+}
+
+/// Microsoft, to the first command behind a sign-in that it said worked: too many connections, or a mailbox that this
+/// user may not open over IMAP. The token is as good as any.
+fn is_disconnected(status: &Status<'_>) -> bool {
+    status.condition == Condition::Bad && status.words.starts_with(b"User is authenticated but not connected")
 }
 
 fn ask(state: State, command: &str, out: &mut Vec<OpeningStep>) -> State {
@@ -348,138 +430,11 @@ impl Opening for ImapOpening {
     fn provider_words(&self) -> Option<&str> {
         self.words.as_deref()
     }
+
+    fn token_refused(&self) -> bool {
+        self.token_refused
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs an opening against a provider that answers each write with the next of `answers`; what was written, `T` for a
-    /// handshake, `.` when it opened.
-    fn run(security: Security, password: &str, answers: &[&str]) -> (String, Result<(), Failure>, Option<String>) {
-        let sign_in = SignIn::Password { user: "alice".into(), password: Secret::new(password.to_owned()) };
-        let mut opening = ImapOpening::new(security, sign_in, true);
-        let mut said = String::new();
-        let mut result = Ok(());
-        for answer in answers {
-            let mut steps = Vec::new();
-            // One octet at a time: cuts must not matter.
-            for octet in answer.as_bytes() {
-                result = result.and_then(|()| opening.input(&mut &[*octet][..], &mut steps));
-            }
-            while let Some(step) = (!steps.is_empty()).then(|| steps.remove(0)) {
-                match step {
-                    OpeningStep::Write(octets) => said += &String::from_utf8_lossy(octets.expose()),
-                    OpeningStep::StartTls => {
-                        said += "T";
-                        result = result.and_then(|()| opening.tls_established(&mut steps));
-                    }
-                    OpeningStep::Progress(_) => {}
-                    OpeningStep::Opened(_) => said += ".",
-                }
-            }
-        }
-        let words = opening.provider_words().map(str::to_owned);
-        (said.replace("\r\n", "|"), result, words)
-    }
-
-    const LISTED: &str = "* LIST () \"/\" INBOX\r\nPSRLl OK\r\nPSRLs OK\r\n";
-
-    #[test]
-    fn a_modern_provider_takes_three_round_trips() {
-        let (said, result, _) = run(
-            Security::Tls,
-            "secret",
-            &[
-                "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=PLAIN] Hello\r\n",
-                "* CAPABILITY IMAP4rev1 LIST-EXTENDED\r\nPSRL OK alice authenticated (Success)\r\n",
-                "* LIST () \"/\" {5}\r\nINBOX\r\nPSRLl OK\r\nPSRLs OK\r\n",
-            ],
-        );
-        assert_eq!(said, "PSRL AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==|PSRLl LIST \"\" \"*\"|PSRLs LSUB \"\" \"*\"|.");
-        assert_eq!(result, Ok(()));
-    }
-
-    #[test]
-    fn an_old_provider_is_asked_for_everything() {
-        let (said, result, _) = run(
-            Security::None,
-            "p\"w",
-            &[
-                "* OK ready. [UwBJADIA]\r\n",
-                "* CAPABILITY IMAP4rev1\r\nPSRL OK\r\n",
-                "* OK [ALERT] Filesystem notification error\r\nPSRL OK LOGIN Ok.\r\n",
-                "* CAPABILITY IMAP4rev1\r\nPSRL OK\r\n",
-                LISTED,
-            ],
-        );
-        assert_eq!(
-            said,
-            "PSRL CAPABILITY|PSRL LOGIN \"alice\" \"p\\\"w\"|PSRL CAPABILITY|PSRLl LIST \"\" \"*\"|PSRLs LSUB \"\" \"*\"|."
-        );
-        assert_eq!(result, Ok(()));
-    }
-
-    #[test]
-    fn passwords_beyond_ascii_go_as_literals() {
-        let (said, _, _) = run(Security::None, "é", &["* OK [CAPABILITY IMAP4rev1] x\r\n", "+ \r\n"]);
-        assert_eq!(said, "PSRL LOGIN \"alice\" {2}|é|");
-    }
-
-    #[test]
-    fn nothing_but_capability_and_starttls_goes_out_before_tls() {
-        let offer = "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN SASL-IR] x\r\n";
-        let (said, result, _) =
-            run(Security::Starttls, "secret", &[offer, "PSRL OK\r\n", "* CAPABILITY AUTH=PLAIN\r\nPSRL OK\r\n"]);
-        assert_eq!(said, "PSRL STARTTLS|TPSRL CAPABILITY|PSRL AUTHENTICATE PLAIN|");
-        assert_eq!(result, Ok(()));
-        let no_starttls = Err(Failure::ProviderUnreachable(Unreachable::NoStarttls));
-        for answers in [
-            &["* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] x\r\n"][..],
-            &["* PREAUTH [CAPABILITY STARTTLS AUTH=PLAIN] x\r\n"],
-            &[offer, "PSRL NO not now\r\n"],
-            &[offer, "PSRL BAD what\r\n"],
-        ] {
-            let (said, result, _) = run(Security::Starttls, "secret", answers);
-            assert!(!said.contains("AUTH") && !said.contains("LOGIN"), "{said}");
-            assert_eq!(result, no_starttls);
-        }
-    }
-
-    #[test]
-    fn octets_behind_starttls_in_clear_end_the_opening() {
-        let offer = "* OK [CAPABILITY IMAP4rev1 STARTTLS] x\r\n";
-        let (said, result, _) =
-            run(Security::Starttls, "secret", &[offer, "PSRL OK\r\n* CAPABILITY AUTH=PLAIN SASL-IR\r\n"]);
-        assert_eq!(result, Err(Failure::ProviderMisbehaved(Misbehaviour::StarttlsInjection)));
-        assert!(!said.contains("AUTH"), "{said}");
-    }
-
-    #[test]
-    fn refusals_keep_the_providers_words() {
-        let greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] x\r\n";
-        let (_, result, words) =
-            run(Security::Tls, "x", &[greeting, "PSRL NO [AUTHENTICATIONFAILED] Bad\u{7} password\r\n"]);
-        assert_eq!((result, words.as_deref()), (Err(Failure::SignInRefused), Some("Bad? password")));
-        let (_, result, _) = run(Security::Tls, "x", &[greeting, "PSRL NO [LIMIT] Too many\r\n"]);
-        assert_eq!(result, Err(Failure::ProviderUnreachable(Unreachable::Unavailable)));
-        let echo = "PSRL BAD no such: AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==, LOGIN alice secret\r\n";
-        let (_, _, words) = run(Security::Tls, "secret", &[greeting, echo]);
-        assert_eq!(words.as_deref(), Some("no such: AUTHENTICATE PLAIN [hidden] LOGIN alice [hidden]"));
-        let (_, result, words) = run(Security::Tls, "x", &["* BYE down for lunch\r\n"]);
-        let down = Err(Failure::ProviderUnreachable(Unreachable::Unavailable));
-        assert_eq!((result, words.as_deref()), (down, Some("down for lunch")));
-    }
-
-    #[test]
-    fn a_tagged_ok_that_was_never_asked_for_is_no_sign_in() {
-        for answers in [
-            &["PSRL OK\r\n"][..],
-            &["* OK [CAPABILITY AUTH=PLAIN] x\r\n", "PSRL OK signed in\r\n"],
-            &["* OK x\r\n", "other OK\r\n"],
-        ] {
-            let (said, result, _) = run(Security::Tls, "x", answers);
-            assert!(result.is_err() && !said.ends_with('.'), "{said}");
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The SMTP opening: greeting, EHLO, STARTTLS where wanted, AUTH PLAIN or LOGIN.
+//! The SMTP opening: greeting, EHLO, STARTTLS where wanted, AUTH PLAIN or LOGIN, or with a token XOAUTH2 or OAUTHBEARER.
 //!
 //! Where TLS is wanted nothing but EHLO and STARTTLS goes out before it, and what was said before it is forgotten.
 //! RFC 5321 3.1 and 3.2, RFC 3207, RFC 4954.
@@ -8,7 +8,10 @@ use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
     model::{Secret, Security},
     wire::{
-        sasl::{write_login, write_plain},
+        sasl::{
+            bearer::{Bearer, BearerMechanism, Challenge},
+            write_login, write_plain,
+        },
         smtp::{Extensions, Reply, ReplyReader},
     },
 };
@@ -23,6 +26,7 @@ pub struct SmtpOpening {
     reader: ReplyReader,
     state: State,
     words: Option<String>,
+    token_refused: bool,
 }
 
 enum State {
@@ -34,6 +38,10 @@ enum State {
     AwaitingUserPrompt(Extensions),
     AwaitingPasswordPrompt(Extensions),
     AwaitingVerdict(Extensions),
+    /// A 334 is the error challenge: the response went out with the command.
+    AwaitingVerdictOnToken(BearerMechanism, Extensions),
+    /// The challenge is answered; what it said, if it could be read.
+    AwaitingRefusal(Option<Challenge>),
     Opened,
     Closed,
 }
@@ -49,6 +57,7 @@ impl SmtpOpening {
             reader: ReplyReader::default(),
             state: State::AwaitingGreeting,
             words: None,
+            token_refused: false,
         }
     }
 
@@ -63,22 +72,29 @@ impl SmtpOpening {
             // 454: TLS is not available now; to go on in clear is what an attacker would want.
             State::AwaitingStarttls => Err(self.refused(&reply, Failure::ProviderUnreachable(Unreachable::NoStarttls))),
             State::AwaitingUserPrompt(extensions) if reply.code == 334 => {
-                let SignIn::Password { user, .. } = &self.sign_in;
+                let SignIn::Password { user, .. } = &self.sign_in else { return Err(OUT_OF_PLACE) };
                 let response = write_login(user.as_bytes()).map_err(|_| UNSENDABLE)?;
                 out.push(line(&[response.expose()]));
                 Ok(State::AwaitingPasswordPrompt(extensions))
             }
             State::AwaitingPasswordPrompt(extensions) if reply.code == 334 => {
-                let SignIn::Password { password, .. } = &self.sign_in;
+                let SignIn::Password { password, .. } = &self.sign_in else { return Err(OUT_OF_PLACE) };
                 let response = write_login(password.expose().as_bytes()).map_err(|_| UNSENDABLE)?;
                 out.push(line(&[response.expose()]));
                 Ok(State::AwaitingVerdict(extensions))
             }
-            State::AwaitingVerdict(extensions) if reply.code == 235 => {
+            State::AwaitingVerdictOnToken(mechanism, _) if reply.code == 334 => {
+                out.push(line(&[mechanism.after_challenge()]));
+                let challenge = reply.lines.first().map(|text| text.trim_ascii());
+                Ok(State::AwaitingRefusal(challenge.and_then(Challenge::read)))
+            }
+            State::AwaitingVerdictOnToken(_, extensions) | State::AwaitingVerdict(extensions) if reply.code == 235 => {
                 out.push(OpeningStep::Progress(Milestone::SignedIn));
                 out.push(OpeningStep::Opened(Opened::Smtp { extensions }));
                 Ok(State::Opened)
             }
+            State::AwaitingVerdictOnToken(..) => Err(self.bearer_refused(&reply, None)),
+            State::AwaitingRefusal(challenge) => Err(self.bearer_refused(&reply, challenge.as_ref())),
             State::AwaitingUserPrompt(_) | State::AwaitingPasswordPrompt(_) | State::AwaitingVerdict(_) => {
                 Err(self.refused(&reply, Failure::SignInRefused))
             }
@@ -114,7 +130,13 @@ impl SmtpOpening {
 
     /// PLAIN first: it takes one round trip where LOGIN takes three.
     fn authenticate(&mut self, extensions: Extensions, out: &mut Vec<OpeningStep>) -> Result<State, Failure> {
-        let SignIn::Password { user, password } = &self.sign_in;
+        let (user, password) = match &self.sign_in {
+            SignIn::Bearer { user, token } => {
+                let bearer = Bearer { user: user.to_string(), token: token.clone() };
+                return self.authenticate_with(&bearer, extensions, out);
+            }
+            SignIn::Password { user, password } => (user, password),
+        };
         if extensions.offers_auth("PLAIN") {
             let response = write_plain(user.as_bytes(), password.expose().as_bytes()).map_err(|_| UNSENDABLE)?;
             out.push(line(&["AUTH PLAIN ", response.expose()]));
@@ -129,6 +151,35 @@ impl SmtpOpening {
         }
     }
 
+    /// At once: a challenge before the response has nothing to say, and every provider takes it so.
+    fn authenticate_with(
+        &mut self,
+        bearer: &Bearer,
+        extensions: Extensions,
+        out: &mut Vec<OpeningStep>,
+    ) -> Result<State, Failure> {
+        let Some(mechanism) = SignIn::bearer_mechanism(|name| extensions.offers_auth(name)) else {
+            self.words = Some("it offers no sign-in by token (AUTH XOAUTH2 or OAUTHBEARER)".to_owned());
+            return Err(Failure::SignInRefused);
+        };
+        let response = mechanism.write(bearer).map_err(|_| UNSENDABLE)?;
+        out.push(line(&["AUTH ", mechanism.name(), " ", response.expose()]));
+        Ok(State::AwaitingVerdictOnToken(mechanism, extensions))
+    }
+
+    /// Tells the refused token from the refused mailbox: 5.7.139 is a switch of the tenant or the mailbox (Microsoft).
+    fn bearer_refused(&mut self, reply: &Reply, challenge: Option<&Challenge>) -> Failure {
+        let failure = self.refused(reply, Failure::SignInRefused);
+        self.token_refused = failure == Failure::SignInRefused
+            && reply.code == 535
+            && reply.enhanced() != Some("5.7.139")
+            && challenge.is_none_or(Challenge::blames_the_token);
+        if let (Some(words), Some(challenge)) = (&mut self.words, challenge) {
+            *words = format!("{words} ({})", self.sign_in.hide(&challenge.to_string()));
+        }
+        failure
+    }
+
     /// Keeps the words, and says what the refusal means: a refused sign-in only where it is permanent (RFC 4954 6).
     fn refused(&mut self, reply: &Reply, failure: Failure) -> Failure {
         self.words = Some(self.sign_in.hide(&reply.words()));
@@ -140,6 +191,8 @@ impl SmtpOpening {
     }
 }
 
+/// Prompts come to AUTH LOGIN alone, which is for passwords.
+const OUT_OF_PLACE: Failure = Failure::Internal("a prompt of AUTH LOGIN for a token");
 /// A stored credential that no line can carry: only another one helps, as with a refused one.
 const UNSENDABLE: Failure = Failure::SignInRefused;
 
@@ -178,6 +231,10 @@ impl Opening for SmtpOpening {
     fn provider_words(&self) -> Option<&str> {
         self.words.as_deref()
     }
+
+    fn token_refused(&self) -> bool {
+        self.token_refused
+    }
 }
 
 fn line(parts: &[&str]) -> OpeningStep {
@@ -189,123 +246,4 @@ fn line(parts: &[&str]) -> OpeningStep {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HELLO: &str = "250-mx\r\n250-SIZE 1000\r\n250 AUTH PLAIN LOGIN\r\n";
-    const STARTTLS_HELLO: &str = "250-mx\r\n250 STARTTLS\r\n";
-    const AUTH: &str = "AUTH PLAIN AGFsaWNlAHNlY3JldA==";
-
-    fn opening(security: Security) -> SmtpOpening {
-        let sign_in = SignIn::Password { user: "alice".into(), password: Secret::new("secret".to_owned()) };
-        SmtpOpening::new(security, "bridge.test", sign_in)
-    }
-
-    /// What the opening says to these words of the provider, a line each, and the failure that ends it.
-    fn run(opening: &mut SmtpOpening, says: &[&str]) -> (Vec<String>, Option<Failure>) {
-        let (mut out, mut failure) = (Vec::new(), None);
-        for says in says {
-            let result = match *says {
-                "(handshake)" => opening.tls_established(&mut out),
-                // Octet by octet, which is the hardest cut.
-                says if !says.contains("injected") => {
-                    says.as_bytes().chunks(1).try_for_each(|mut octet| opening.input(&mut octet, &mut out))
-                }
-                says => opening.input(&mut says.as_bytes(), &mut out),
-            };
-            if let Err(error) = result {
-                failure = Some(error);
-                break;
-            }
-        }
-        let step = |step| match step {
-            OpeningStep::Write(octets) => String::from_utf8_lossy(octets.expose()).trim_end().to_owned(),
-            OpeningStep::StartTls => "(handshake)".to_owned(),
-            OpeningStep::Progress(milestone) => format!("{milestone:?}"),
-            OpeningStep::Opened(Opened::Smtp { extensions }) => format!("Opened size={:?}", extensions.size),
-            OpeningStep::Opened(Opened::Imap { .. }) => "Opened as IMAP".to_owned(),
-        };
-        (out.into_iter().map(step).collect(), failure)
-    }
-
-    #[test]
-    fn plain_takes_one_round_trip() {
-        let (steps, failure) = run(&mut opening(Security::Tls), &["220 mx\r\n", HELLO, "235 2.7.0 Ok\r\n"]);
-        assert_eq!(steps, ["Greeted", "EHLO bridge.test", AUTH, "SignedIn", "Opened size=Some(1000)"]);
-        assert_eq!(failure, None);
-    }
-
-    #[test]
-    fn login_is_used_where_nothing_else_is_offered() {
-        let hello = "250-mx\r\n250 AUTH=LOGIN\r\n";
-        let prompts = ["334 VXNlcm5hbWU6\r\n", "334 \r\n", "235 Ok\r\n"];
-        let says = ["220 mx\r\n", hello].into_iter().chain(prompts).collect::<Vec<_>>();
-        let (steps, failure) = run(&mut opening(Security::Tls), &says);
-        assert_eq!(steps[2..5], ["AUTH LOGIN", "YWxpY2U=", "c2VjcmV0"]);
-        assert_eq!((steps.last().map(String::as_str), failure), (Some("Opened size=None"), None));
-    }
-
-    #[test]
-    fn starttls_comes_before_any_credential_and_forgets_what_was_said() {
-        let says = ["220 mx\r\n", STARTTLS_HELLO, "220 go\r\n", "(handshake)", HELLO, "235 Ok\r\n"];
-        let (steps, failure) = run(&mut opening(Security::Starttls), &says);
-        let awaited =
-            ["Greeted", "EHLO bridge.test", "STARTTLS", "(handshake)", "TlsUpgraded", "EHLO bridge.test", AUTH];
-        assert_eq!((&steps[..7], failure), (&awaited.map(str::to_owned)[..], None));
-    }
-
-    #[test]
-    fn without_starttls_no_credential_leaves() {
-        let none = Some(Failure::ProviderUnreachable(Unreachable::NoStarttls));
-        for says in [&["220 mx\r\n", HELLO][..], &["220 mx\r\n", STARTTLS_HELLO, "454 4.7.0 not now\r\n"]] {
-            let (steps, failure) = run(&mut opening(Security::Starttls), says);
-            assert_eq!(failure, none);
-            assert!(!steps.iter().any(|step| step.starts_with("AUTH")), "{steps:?}");
-        }
-    }
-
-    #[test]
-    fn octets_in_clear_behind_the_starttls_answer_end_it() {
-        let injection = Some(Failure::ProviderMisbehaved(Misbehaviour::StarttlsInjection));
-        for last in ["220 go\r\n250 injected\r\n", "220 go\r\n2injected"] {
-            assert_eq!(run(&mut opening(Security::Starttls), &["220 mx\r\n", STARTTLS_HELLO, last]).1, injection);
-        }
-        // In a segment of their own too.
-        let says = ["220 mx\r\n", STARTTLS_HELLO, "220 go\r\n", "250 injected\r\n"];
-        assert_eq!(run(&mut opening(Security::Starttls), &says).1, injection);
-    }
-
-    #[test]
-    fn refusals_are_told_apart_and_their_words_kept() {
-        let unavailable = || Failure::ProviderUnreachable(Unreachable::Unavailable);
-        let cases: [(&[&str], Failure); 6] = [
-            (&["554 5.7.1 no\x1b\r\n"], unavailable()),
-            (&["421 later\r\n"], unavailable()),
-            (&["220 mx\r\n", "421 later\r\n"], unavailable()),
-            (&["220 mx\r\n", HELLO, "454 4.7.0 later\r\n"], unavailable()),
-            (&["220 mx\r\n", HELLO, "535 5.7.8 wrong\r\n"], Failure::SignInRefused),
-            (&["220 mx\r\n", HELLO, "250 what\r\n"], Failure::ProviderMisbehaved(Misbehaviour::Syntax)),
-        ];
-        for (says, failure) in cases {
-            let mut opening = opening(Security::Tls);
-            assert_eq!(run(&mut opening, says).1, Some(failure), "{says:?}");
-            assert!(opening.provider_words().is_some_and(|words| !words.contains(char::is_control)));
-        }
-    }
-
-    #[test]
-    fn a_password_that_is_echoed_is_not_kept() {
-        let mut opening = opening(Security::Tls);
-        let echo = format!("535-5.7.8 {AUTH}\r\n535 5.7.8 c2VjcmV0\r\n");
-        assert_eq!(run(&mut opening, &["220 mx\r\n", HELLO, &echo]).1, Some(Failure::SignInRefused));
-        assert_eq!(opening.provider_words(), Some("535 5.7.8 AUTH PLAIN [hidden] 5.7.8 [hidden]"));
-    }
-
-    #[test]
-    fn a_host_without_passwords_is_named() {
-        let mut opening = opening(Security::Tls);
-        let hello = "250-mx\r\n250 AUTH XOAUTH2\r\n";
-        assert_eq!(run(&mut opening, &["220 mx\r\n", hello]).1, Some(Failure::SignInRefused));
-        assert!(opening.provider_words().is_some());
-    }
-}
+mod tests;
