@@ -3,6 +3,7 @@
 use super::{
     dovecot::Dovecot,
     exim::Exim,
+    filter::Filter,
     lab::{Lab, free_port},
     leash::{Leashed, PATIENCE, run, until, words},
     provider::Provider,
@@ -68,6 +69,11 @@ impl AddAccount {
             certificates: format!("ca={}", lab.certificates.ca.display()),
             more: Vec::new(),
         }
+    }
+
+    /// A user of Dovecot as the filter before it shows him.
+    pub(crate) fn behind(lab: &Lab, filter: &Filter, dovecot: &Dovecot, exim: &Exim, address: &str) -> Self {
+        Self { imap: format!("localhost:{}", filter.imaps), ..Self::of(lab, dovecot, exim, address) }
     }
 
     /// At doubles that show certificates of the lab's authority; stored without asking them.

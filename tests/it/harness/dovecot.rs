@@ -1,8 +1,9 @@
-//! A real Dovecot, laid out as a hoster does it.
+//! A real Dovecot, laid out as a hoster does it ([`Layout`]). What hosters refuse that Dovecot can do is the filter's.
 
 use super::{
     certificates::Signed,
     lab::{Lab, Unprivileged, find, free_port},
+    layout::Layout,
     leash::{Leashed, PATIENCE, run, until},
     wire::Wire,
 };
@@ -14,63 +15,6 @@ use std::{
     sync::Mutex,
     time::Duration,
 };
-
-/// How the mailboxes look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// OVH as it was in 2019: everything below `INBOX.`, `.` between names, and no SPECIAL-USE flag on any mailbox.
-    Ovh,
-    /// The same names over a store in which a copy costs nothing, for mailboxes of 200,000 messages.
-    OvhDense,
-    /// No prefix and `/` between names, still without flags: as a CRM likes it, and as the bridge shows any other.
-    Slash,
-}
-
-impl Layout {
-    fn separator(self) -> char {
-        if self == Self::Slash { '/' } else { '.' }
-    }
-
-    fn prefix(self) -> &'static str {
-        if self == Self::Slash { "" } else { "INBOX." }
-    }
-
-    /// How this layout spells a mailbox of [`OVH_MAILBOXES`].
-    fn spell(self, mailbox: &str) -> String {
-        match (self, mailbox.strip_prefix("INBOX.")) {
-            (Self::Slash, Some(name)) => name.replace('.', "/"),
-            _ => mailbox.to_owned(),
-        }
-    }
-}
-
-/// The mailboxes of [`Layout::Ovh`] as the wire spells them: Sent, Trash, Drafts, Junk, and a few that a French and a
-/// German user made (`Été 2024`, below it `Devis & co`, and `Kunden-Ärger`).
-pub(crate) const OVH_MAILBOXES: [&str; 10] = [
-    "INBOX",
-    "INBOX.&AMk-t&AOk- 2024",
-    "INBOX.&AMk-t&AOk- 2024.Devis &- co",
-    "INBOX.Clients",
-    "INBOX.Clients.Dupont SARL",
-    "INBOX.Drafts",
-    "INBOX.Junk",
-    "INBOX.Kunden-&AMQ-rger",
-    "INBOX.Sent",
-    "INBOX.Trash",
-];
-
-/// The same in Dovecot's configuration, which is UTF-8 and knows no prefix.
-const CONFIGURED: [&str; 9] = [
-    "Été 2024",
-    "Été 2024.Devis & co",
-    "Clients",
-    "Clients.Dupont SARL",
-    "Drafts",
-    "Junk",
-    "Kunden-Ärger",
-    "Sent",
-    "Trash",
-];
 
 /// A message to lay into a mailbox before a test.
 #[derive(Clone, Debug)]
@@ -93,7 +37,7 @@ pub(crate) struct Dovecot {
     ca: PathBuf,
     name: &'static str,
     user: Unprivileged,
-    layout: Layout,
+    pub(crate) layout: Layout,
     passwords: Mutex<BTreeMap<String, String>>,
     leash: Option<Leashed>,
 }
@@ -175,8 +119,8 @@ impl Dovecot {
             let answer = wire.append(&self.layout.spell(letter.mailbox), &options, &letter.octets);
             assert!(answer.is_ok(), "{}: {}", letter.mailbox, answer.tagged);
         }
-        for mailbox in OVH_MAILBOXES {
-            wire.imap_ok(&format!("SELECT \"{}\"", self.layout.spell(mailbox)));
+        for mailbox in self.layout.mailboxes() {
+            wire.imap_ok(&format!("SELECT \"{mailbox}\""));
         }
     }
 
@@ -237,19 +181,10 @@ impl Dovecot {
     }
 
     fn configuration(&self, certificate: &Signed) -> String {
-        let mail = match self.layout {
-            Layout::Ovh => "maildir:~/Maildir",
-            Layout::Slash => "maildir:~/Maildir:LAYOUT=fs",
-            Layout::OvhDense => "mdbox:~/mdbox",
-        };
-        let (prefix, separator) = (self.layout.prefix(), self.layout.separator());
-        let mailboxes: String =
-            CONFIGURED.iter().map(|name| format!("  mailbox \"{name}\" {{\n    auto = subscribe\n  }}\n")).collect();
-        let mailboxes = mailboxes.replace('.', &separator.to_string());
         let (user, group) = (&self.user.name, &self.user.group);
         let lab = self.folder.display();
         format!(
-            "{}{COMMON}mail_location = {mail}\nnamespace inbox {{\n  inbox = yes\n  prefix = {prefix}\n  separator = {separator}\n{mailboxes}}}\n",
+            "{}{COMMON}{}",
             format_args!(
                 "base_dir = {lab}/run
 state_dir = {lab}/state
@@ -289,7 +224,8 @@ userdb {{
                 imap = self.imap,
                 imaps = self.imaps,
                 lmtp = self.lmtp,
-            )
+            ),
+            self.layout.directives(),
         )
     }
 }

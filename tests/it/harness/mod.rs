@@ -18,18 +18,30 @@ mod bridge;
 mod certificates;
 mod dovecot;
 mod exim;
+mod filter;
+mod filter_client;
+mod filter_server;
+mod habits;
 mod lab;
+mod layout;
 mod leash;
 mod letters;
 mod provider;
 mod same;
+mod strict;
 mod wire;
 
 pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory, Watch};
 pub(crate) use certificates::{Certificates, Signed};
-pub(crate) use dovecot::{Dovecot, Layout, Letter, OVH_MAILBOXES};
+pub(crate) use dovecot::{Dovecot, Letter};
 pub(crate) use exim::Exim;
+pub(crate) use filter::Filter;
+pub(crate) use habits::{
+    GMAIL_APP_PASSWORD, GMAIL_SMTP_LIMIT, GMAIL_SMTP_TOO_MANY_LOGINS, GMAIL_TOO_MANY, Habits, MICROSOFT_SMTP_BASIC_OFF,
+    MICROSOFT_SMTP_BUSY, MICROSOFT_SMTP_OFF,
+};
 pub(crate) use lab::{Lab, Program, free_port};
+pub(crate) use layout::{Layout, OVH_MAILBOXES};
 pub(crate) use leash::{PATIENCE, run, until, words};
 pub(crate) use letters::{letter, letters};
 pub(crate) use provider::{IMAP_CAPABILITIES, Provider, Visit};
