@@ -246,7 +246,7 @@ impl Failure {
             Self::ProviderMisbehaved(_) => "The mail provider answered in a way that cannot be used, try again later",
             Self::ProviderUnreachable(_) => "The mail provider cannot be reached now, try again later",
             Self::SignInRefused => {
-                "The mail provider refuses the stored password, ask the administrator of the mail bridge to renew it"
+                "The mail provider refuses the stored sign-in, ask the administrator of the mail bridge to renew it"
             }
         }
     }

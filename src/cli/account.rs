@@ -11,7 +11,7 @@ use passerelle::{
         folder::FolderRow,
     },
     model::{Address, Secret},
-    store::unix_now,
+    store::{Credential, unix_now},
     upstream::Step,
 };
 use serde::Serialize;
@@ -44,7 +44,7 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
         imap,
         smtp,
         certificates: arguments.certificates,
-        password,
+        credential: Credential::Password(password),
     };
     let added = if arguments.unchecked {
         account::add_unchecked(&store, draft, unix_now()).await?

@@ -7,9 +7,9 @@ use super::{
     user,
 };
 use crate::{
-    model::{AccountId, Address, Certificates, Endpoint, Secret, Security},
-    relay::LaneUse,
-    store::{Account, Error as StoreError, NewAccount, Settings, Store},
+    model::{AccountId, Address, Certificates, Endpoint, Security},
+    relay::{LaneUse, opening::SignIn},
+    store::{Account, Credential, Error as StoreError, NewAccount, Settings, Store},
     upstream::{self, Opened, Refusal, Step, Target},
 };
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub struct Draft {
     pub smtp: Endpoint,
     pub certificates: Certificates,
     pub sign_in_name: String,
-    pub password: Secret<String>,
+    pub credential: Credential,
 }
 
 /// An account that was just added.
@@ -163,7 +163,11 @@ async fn sign_in(draft: &Draft, service: Service, report: &(dyn Fn(Service, Step
     };
     let target = Target { endpoint: endpoint.clone(), certificates: draft.certificates.clone() };
     let steps = &mut |step| report(service, step);
-    upstream::open(&target, lane_use, &draft.sign_in_name, &draft.password, DEADLINE, steps).await
+    let user = draft.sign_in_name.as_str().into();
+    let sign_in = match &draft.credential {
+        Credential::Password(password) => SignIn::Password { user, password: password.clone() },
+    };
+    upstream::open(&target, lane_use, sign_in, DEADLINE, steps).await
 }
 
 async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) -> Result<Added, Error> {
@@ -175,7 +179,7 @@ async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) ->
         smtp: draft.smtp,
         certificates: draft.certificates,
         sign_in_name: draft.sign_in_name,
-        password: draft.password,
+        credential: draft.credential,
         settings: Settings::default(),
         smtp_password: None,
         aliases: Vec::new(),

@@ -3,7 +3,7 @@
 use super::{Error, Refused, Service, account};
 use crate::{
     model::{AccountId, Address, FolderTable, LocalName, RemoteName, Role},
-    relay::LaneUse,
+    relay::{LaneUse, opening::SignIn},
     rules::namespace::Namespace,
     store::{Account, Store},
     upstream::{self, Opened, OpenedFacts, Target},
@@ -31,8 +31,8 @@ pub async fn list(store: &Store, address: &Address) -> Result<Vec<FolderRow>, Er
     let password = store.account_password(account.id).await?;
     let target = Target { endpoint: account.imap.clone(), certificates: account.certificates.clone() };
     let silent = &mut |_| {};
-    let opened =
-        upstream::open(&target, LaneUse::Imap, &account.sign_in_name, &password, account::DEADLINE, silent).await;
+    let sign_in = SignIn::Password { user: account.sign_in_name.as_str().into(), password };
+    let opened = upstream::open(&target, LaneUse::Imap, sign_in, account::DEADLINE, silent).await;
     let opened = opened.map_err(|refusal| Error::Refused(vec![Refused::by(Service::Imap, &account.imap, refusal)]))?;
     let choices = choices(store, &account).await?;
     Ok(rows(account.id, &table(opened), &choices))

@@ -72,7 +72,7 @@ pub struct Refused {
 
 impl Refused {
     fn by(service: Service, endpoint: &Endpoint, refusal: Refusal) -> Self {
-        let Refusal { failure, words } = refusal;
+        let Refusal { failure, words, .. } = refusal;
         Self { service, endpoint: endpoint.clone(), failure, words }
     }
 }

@@ -34,6 +34,12 @@ pub struct Account {
     pub checked_at: Option<i64>,
 }
 
+/// What the bridge signs in with at the provider.
+#[derive(Clone)]
+pub enum Credential {
+    Password(Secret<String>),
+}
+
 /// What is needed to add an account.
 #[derive(Clone)]
 pub struct NewAccount {
@@ -43,7 +49,7 @@ pub struct NewAccount {
     pub smtp: Endpoint,
     pub certificates: Certificates,
     pub sign_in_name: String,
-    pub password: Secret<String>,
+    pub credential: Credential,
     pub settings: Settings,
     /// For [`SmtpAuth::Separate`].
     pub smtp_password: Option<Secret<String>>,
@@ -162,7 +168,8 @@ impl Store {
                     .execute(&mut *transaction)
                     .await?;
             }
-            let sealed = self.vault.seal(password_place(id), new.password.expose().as_bytes())?;
+            let Credential::Password(password) = &new.credential;
+            let sealed = self.vault.seal(password_place(id), password.expose().as_bytes())?;
             let sealed_smtp = match &new.smtp_password {
                 Some(password) => Some(self.vault.seal(smtp_password_place(id), password.expose().as_bytes())?),
                 None => None,

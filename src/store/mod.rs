@@ -17,7 +17,7 @@ mod settings;
 mod user;
 pub mod vault;
 
-pub use account::{Account, NewAccount};
+pub use account::{Account, Credential, NewAccount};
 pub use error::Error;
 pub use folder::{Mapping, Origin};
 pub use login::{LoginRow, NewLogin};

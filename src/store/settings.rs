@@ -5,7 +5,7 @@
 
 use super::{
     Error, Store,
-    account::{password_place, smtp_password_place},
+    account::{Credential, password_place, smtp_password_place},
     on,
 };
 use crate::model::{AccountId, Address, Certificates, Endpoint, Generation, Secret, SmtpAuth, UnreadScope, UserFormat};
@@ -61,7 +61,7 @@ pub struct Changes {
     pub remove_aliases: Vec<Address>,
     /// How the user's name at the provider comes about, and the name.
     pub user: Option<(UserFormat, String)>,
-    pub password: Option<Secret<String>>,
+    pub credential: Option<Credential>,
     pub smtp_auth: Option<SmtpAuth>,
     /// For [`SmtpAuth::Separate`].
     pub smtp_password: Option<Secret<String>>,
@@ -77,7 +77,7 @@ impl Changes {
     #[must_use]
     pub fn of_sign_in(&self) -> bool {
         let endpoints = self.imap.is_some() || self.smtp.is_some() || self.certificates.is_some();
-        let passwords = self.password.is_some() || self.smtp_password.is_some();
+        let passwords = self.credential.is_some() || self.smtp_password.is_some();
         endpoints || passwords || self.user.is_some() || self.smtp_auth.is_some()
     }
 
@@ -125,7 +125,8 @@ impl Store {
             Some(secret) => self.vault.seal(place, secret.expose().as_bytes()).map(Some),
             None => Ok(None),
         };
-        let password = seal(password_place(id.0), &changes.password)?;
+        let password = changes.credential.as_ref().map(|Credential::Password(password)| password.clone());
+        let password = seal(password_place(id.0), &password)?;
         let smtp_password = seal(smtp_password_place(id.0), &changes.smtp_password)?;
         let smtp_user = changes.smtp_auth.as_ref().map(|auth| match auth {
             SmtpAuth::Separate(user) => user.as_str(),

@@ -181,7 +181,7 @@ impl Gates {
             own: &self.own,
         };
         let opened = carry_out(&target, order, wait, &mut |_| {}).await;
-        opened.map_err(|Refusal { failure, words }| {
+        opened.map_err(|Refusal { failure, words, .. }| {
             let words = words.unwrap_or_default();
             tracing::warn!(account = account.id.0, ?purpose, %failure, words, "no lane");
             failure

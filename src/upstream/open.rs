@@ -3,7 +3,7 @@
 use super::{Stream, Target, dial::dial, tls};
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
-    model::{FolderTable, Secret, Security},
+    model::{FolderTable, Security},
     relay::{
         LaneUse,
         opening::{self, Milestone, Opening, OpeningStep, SignIn, imap::ImapOpening, smtp::SmtpOpening},
@@ -62,11 +62,13 @@ pub struct Refusal {
     pub failure: Failure,
     /// The provider's own words, for the account's owner; never for the CRM.
     pub words: Option<String>,
+    /// The provider does not take this access token: a fresh one may do.
+    pub token_refused: bool,
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { failure, words: None }
+        Self { failure, words: None, token_refused: false }
     }
 }
 
@@ -83,12 +85,10 @@ const CHUNK: usize = 8 * 1024;
 pub async fn open(
     target: &Target,
     purpose: LaneUse,
-    user: &str,
-    password: &Secret<String>,
+    sign_in: SignIn,
     deadline: Duration,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
-    let sign_in = SignIn::Password { user: user.into(), password: password.clone() };
     let order = Order { purpose, sign_in, reads_folders: true, own: &[] };
     carry_out(target, order, deadline, steps).await
 }
@@ -153,18 +153,21 @@ async fn drive(
     loop {
         let read = stream.read(&mut buffer).await.unwrap_or(0);
         if read == 0 {
-            let words = opening.provider_words().map(str::to_owned);
-            return Err(Refusal { failure: Failure::ProviderUnreachable(Unreachable::Lost), words });
+            return Err(refusal(&opening, Failure::ProviderUnreachable(Unreachable::Lost)));
         }
         let mut input = buffer.get(..read).unwrap_or_default();
         let mut todo = Vec::new();
         let taken = opening.input(&mut input, &mut todo);
-        taken.map_err(|failure| Refusal { failure, words: opening.provider_words().map(str::to_owned) })?;
+        taken.map_err(|failure| refusal(&opening, failure))?;
         match steps_of(todo, stream, &mut opening, target, steps).await? {
             Carried::On(next) => stream = next,
             Carried::Out(opened, stream) => return Ok(Opened { facts: facts(opened), stream, rest: input.to_vec() }),
         }
     }
+}
+
+fn refusal(opening: &impl Opening, failure: Failure) -> Refusal {
+    Refusal { failure, words: opening.provider_words().map(str::to_owned), token_refused: opening.token_refused() }
 }
 
 enum Carried {

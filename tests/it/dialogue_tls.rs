@@ -22,7 +22,7 @@ use passerelle::{
     },
     relay::LaneUse,
     session::{self, Ended, Patience, Surroundings},
-    store::{NewAccount, NewLogin, Settings, Store},
+    store::{Credential, NewAccount, NewLogin, Settings, Store},
     upstream::{Bounds, Gates, Leased},
 };
 use provider::{Provider, Welcome, receive};
@@ -382,7 +382,7 @@ async fn account(store: &Store, ca: &Path, port: u16) -> NewAccount {
         smtp: endpoint(Security::Tls),
         certificates: Believed::Ca(ca.to_owned()),
         sign_in_name: "alice".to_owned(),
-        password: Secret::new("hunter2".to_owned()),
+        credential: Credential::Password(Secret::new("hunter2".to_owned())),
         settings: Settings::default(),
         smtp_password: None,
         aliases: Vec::new(),

@@ -8,7 +8,7 @@ use passerelle::{
         SmtpAuth, UnreadScope, UserFormat, UserId,
     },
     relay::{Admission, Credentials},
-    store::{self, Changes, Error, Mapping, NewAccount, NewLogin, Origin, Settings, Store},
+    store::{self, Changes, Credential, Error, Mapping, NewAccount, NewLogin, Origin, Settings, Store},
 };
 use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use std::{path::Path, time::Duration};
@@ -33,7 +33,7 @@ fn account(owner: UserId, address: &str) -> NewAccount {
         smtp: endpoint(465),
         certificates: Certificates::Verify,
         sign_in_name: address.to_owned(),
-        password: Secret::new(PASSWORD.to_owned()),
+        credential: Credential::Password(Secret::new(PASSWORD.to_owned())),
         settings: Settings::default(),
         smtp_password: None,
         aliases: Vec::new(),
@@ -359,7 +359,7 @@ async fn what_changes_how_we_sign_in_grows_the_generation_and_nothing_grows_the_
         (words, 0),
         (Changes { checked_at: Some(NOW), ..Changes::default() }, 0),
         (Changes { unread: Some(UnreadScope::Inbox), ..Changes::default() }, 0),
-        (Changes { password: Some(Secret::new("new".to_owned())), ..Changes::default() }, 1),
+        (Changes { credential: Some(Credential::Password(Secret::new("new".to_owned()))), ..Changes::default() }, 1),
         (Changes { imap: endpoint(), smtp: endpoint(), ..Changes::default() }, 1),
         (Changes { certificates: Some(Certificates::AcceptAny), ..Changes::default() }, 1),
         (Changes { user, ..Changes::default() }, 1),
