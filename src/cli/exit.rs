@@ -22,7 +22,7 @@ const TABLE: [(Exit, &str); 8] = [
     (Exit::Usage, "the command line is not understood"),
     (Exit::Configuration, "the configuration is wrong"),
     (Exit::Provider, "the provider cannot be reached or refuses the sign-in"),
-    (Exit::NotFound, "there is no such account, login or user"),
+    (Exit::NotFound, "there is no such account, login, provider or user"),
     (Exit::Taken, "the address or login name is taken"),
     (Exit::State, "the state directory, its database or its key cannot be used"),
 ];
@@ -64,10 +64,13 @@ impl Error {
             Self::Config(config::Error::NoState) => Exit::Usage,
             Self::Config(_) => Exit::Configuration,
             Self::Control(error) => match error {
-                control::Error::AccountNotNamed | control::Error::Label(_) => Exit::Usage,
-                control::Error::NoAccount(_) | control::Error::NoAccountYet | control::Error::NoUser(_) => {
-                    Exit::NotFound
+                control::Error::AccountNotNamed | control::Error::DomainUnknown(_) | control::Error::Label(_) => {
+                    Exit::Usage
                 }
+                control::Error::NoAccount(_)
+                | control::Error::NoAccountYet
+                | control::Error::NoProvider(_)
+                | control::Error::NoUser(_) => Exit::NotFound,
                 control::Error::Refused(_) => Exit::Provider,
                 control::Error::Store(error) => of_store(error),
             },

@@ -8,6 +8,7 @@ mod config;
 mod exit;
 mod folder;
 mod login;
+mod provider;
 mod serve;
 mod words;
 
@@ -15,7 +16,8 @@ use arguments::{Arguments, Command, Global};
 use clap::Parser;
 use exit::{Error, Exit};
 use passerelle::{
-    config::{Config, Environment},
+    config::{Config, Environment, providers},
+    provider::Table,
     store::{Store, unix_now},
 };
 use serde::Serialize;
@@ -50,6 +52,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Account(command) => account::run(command, &place).await,
         Command::Login(command) => login::run(command, &place).await,
         Command::Folder(command) => folder::run(command, &place).await,
+        Command::Provider(command) => provider::run(&command, &place),
         Command::Config(command) => config::run(&command, &place),
     }
 }
@@ -72,6 +75,10 @@ impl Place {
 
     fn config(&self) -> Result<Config, Error> {
         Ok(Config::load(self.config.as_deref())?)
+    }
+
+    fn providers(&self) -> Result<Table, Error> {
+        Ok(providers(&self.state, self.config.as_deref())?)
     }
 
     async fn store(&self) -> Result<Store, Error> {

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod folder;
 pub mod login;
+pub mod provider;
 pub mod user;
 
 use crate::{
@@ -40,6 +41,9 @@ pub enum Error {
     /// More than one account, and none was named.
     #[error("there is more than one account, and none was named")]
     AccountNotNamed,
+    /// No provider of the table has addresses of this domain, and none was named.
+    #[error("no provider is known for this domain: {0}")]
+    DomainUnknown(String),
     /// The label gives no login name.
     #[error("the label makes no login name: {0}")]
     Label(String),
@@ -49,6 +53,9 @@ pub enum Error {
     /// There is no account at all.
     #[error("there is no account yet")]
     NoAccountYet,
+    /// There is no such provider.
+    #[error("there is no provider of this name: {0}")]
+    NoProvider(String),
     /// There is no such user.
     #[error("there is no user of this name: {0}")]
     NoUser(String),
@@ -94,8 +101,14 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::AccountNotNamed | Self::NoAccount(_) => Some("`passerelle account list` shows all".to_owned()),
+            Self::DomainUnknown(_) => Some(
+                "name the provider with `--provider NAME` (`passerelle provider list` shows all), or its hosts with \
+                 `--imap HOST --smtp HOST`"
+                    .to_owned(),
+            ),
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
+            Self::NoProvider(_) => Some("`passerelle provider list` shows all".to_owned()),
             Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
             Self::Refused(refused) => pin_hint(refused).or_else(|| refused.iter().find_map(Refused::hint)),
             Self::Store(error) => error.hint(),

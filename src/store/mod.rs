@@ -21,7 +21,7 @@ pub use account::{Account, Credential, NewAccount};
 pub use error::Error;
 pub use folder::{Mapping, Origin};
 pub use login::{LoginRow, NewLogin};
-pub use settings::{Changes, GENERIC, Settings};
+pub use settings::{Changes, Settings};
 pub use user::{ADMIN, User, UserRole};
 
 use sqlx::{

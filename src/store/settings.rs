@@ -1,18 +1,18 @@
 //! What is chosen for an account beside where it is, and the one statement that changes any of it.
 //!
-//! A change of how the bridge signs in, or of what a login may do, grows the generation: lanes and sessions of the old one
-//! end. No change here ever grows the epoch (design section 2).
+//! A change of the provider, of how the bridge signs in, or of what a login may do, grows the generation: lanes and
+//! sessions of the old one end. No change here ever grows the epoch (design section 2).
 
 use super::{
     Error, Store,
     account::{Credential, password_place, smtp_password_place},
     on,
 };
-use crate::model::{AccountId, Address, Certificates, Endpoint, Generation, Secret, SmtpAuth, UnreadScope, UserFormat};
+use crate::{
+    model::{AccountId, Address, Certificates, Endpoint, Generation, Secret, SmtpAuth, UnreadScope, UserFormat},
+    provider,
+};
 use std::sync::Arc;
-
-/// The provider without habits of its own.
-pub const GENERIC: &str = "generic";
 
 /// The settings of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            provider: GENERIC.to_owned(),
+            provider: provider::GENERIC.to_owned(),
             display_name: String::new(),
             sender: None,
             user_format: UserFormat::default(),
@@ -133,7 +133,7 @@ impl Store {
             SmtpAuth::Same | SmtpAuth::None => "",
         });
         let sender = changes.sender.as_ref().map(|sender| sender.as_ref().map_or("", Address::as_str));
-        let grows = changes.of_sign_in() || changes.of_rights();
+        let grows = changes.of_sign_in() || changes.of_rights() || changes.provider.is_some();
         on!(self, pool => {
             let mut transaction = pool.begin().await?;
             let generation: Option<i64> = sqlx::query_scalar(UPDATE)

@@ -18,6 +18,7 @@ mod harness;
 mod lab;
 mod layers;
 mod lost;
+mod provider;
 mod readme;
 mod serve;
 mod store;

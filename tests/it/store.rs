@@ -347,8 +347,7 @@ async fn what_changes_how_we_sign_in_grows_the_generation_and_nothing_grows_the_
     let store = open(root.path()).await;
     let id = one_account(&store).await;
     let endpoint = || Endpoint::parse("mail.other.test", Security::Tls, 993).ok();
-    let words =
-        Changes { display_name: Some("Alice".to_owned()), provider: Some("ovh".to_owned()), ..Changes::default() };
+    let words = Changes { display_name: Some("Alice".to_owned()), ..Changes::default() };
     let user = Some((UserFormat::MailboxName, "alice".to_owned()));
     let separate = Changes {
         smtp_auth: Some(SmtpAuth::Separate("relay".to_owned())),
@@ -357,6 +356,7 @@ async fn what_changes_how_we_sign_in_grows_the_generation_and_nothing_grows_the_
     };
     let cases = [
         (words, 0),
+        (Changes { provider: Some("ovh".to_owned()), ..Changes::default() }, 1),
         (Changes { checked_at: Some(NOW), ..Changes::default() }, 0),
         (Changes { unread: Some(UnreadScope::Inbox), ..Changes::default() }, 0),
         (Changes { credential: Some(Credential::Password(Secret::new("new".to_owned()))), ..Changes::default() }, 1),

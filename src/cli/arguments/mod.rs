@@ -6,11 +6,13 @@ mod account;
 mod config;
 mod folder;
 mod login;
+mod provider;
 
 pub(super) use account::{Account, AccountAdd};
 pub(super) use config::Config;
 pub(super) use folder::Folder;
 pub(super) use login::LoginCommand;
+pub(super) use provider::ProviderCommand;
 
 use super::exit;
 use clap::{Args, Parser, Subcommand};
@@ -67,6 +69,9 @@ pub(in crate::cli) enum Command {
     /// Show the folders of an account
     #[command(subcommand)]
     Folder(Folder),
+    /// Show what is known of mail providers
+    #[command(subcommand)]
+    Provider(ProviderCommand),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(Config),

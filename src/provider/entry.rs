@@ -1,0 +1,304 @@
+//! One provider: its file's sections, and the rules that the file must keep.
+
+use crate::{
+    mistake::{Broken, Mistake, Text},
+    model::{Endpoint, Host, Security, UserFormat},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::Path};
+
+/// What is known of one company that hosts mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Provider {
+    /// By which it is chosen: the name of its file.
+    #[serde(skip_deserializing)]
+    pub name: String,
+    /// Whether nobody but us has written it.
+    #[serde(skip_deserializing)]
+    pub built_in: bool,
+    /// The name for people.
+    pub label: String,
+    pub domains: Domains,
+    pub imap: Service,
+    pub smtp: Service,
+    pub sign_in: SignIn,
+    pub sent: Sent,
+    pub limits: Limits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuth>,
+    #[serde(default)]
+    pub quirks: Vec<Quirk>,
+}
+
+/// Whose addresses it hosts, as far as a domain tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Domains {
+    /// Lower case; `*.` in front stands for one label or more.
+    pub names: Vec<String>,
+    pub source: String,
+}
+
+/// Where one of its services listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Service {
+    /// A host, or one with a part in braces that only the customer knows.
+    pub host: String,
+    pub port: u16,
+    pub security: Security,
+    /// The best first.
+    pub mechanisms: Vec<Mechanism>,
+    pub source: String,
+}
+
+/// A way to sign in (SASL), by its name on the wire in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mechanism {
+    Login,
+    Oauthbearer,
+    Plain,
+    Xoauth2,
+}
+
+/// As whom, and with what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SignIn {
+    pub user: UserFormat,
+    pub password: Password,
+    /// What mends a refused sign-in, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    pub source: String,
+}
+
+/// Which passwords open a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Password {
+    /// One that is made for this program alone.
+    App,
+    /// That of the mailbox.
+    Mailbox,
+    /// None: a token does.
+    None,
+}
+
+/// What becomes of the copy of a sent message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Sent {
+    pub filed: Filed,
+    pub source: String,
+}
+
+/// Whether the provider files it in its Sent mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filed {
+    No,
+    Unknown,
+    Yes,
+}
+
+/// How many connections the bridge opens at most for one account; None: as many as the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imap_connections: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp_connections: Option<u32>,
+    pub source: String,
+}
+
+/// Where consent is asked for and tokens come from. `{tenant}` in an address stands for the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OAuth {
+    pub authorise: String,
+    pub token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoke: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Used where the person names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    pub scopes: Vec<String>,
+    /// More parameters of the first address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    pub old_refresh_tokens: Tokens,
+    pub source: String,
+}
+
+/// What becomes of refresh tokens when a new one was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokens {
+    /// Presenting an old one may end the grant.
+    Spent,
+    /// They go on for a while.
+    Valid,
+}
+
+/// What else there is to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Quirk {
+    pub about: String,
+    pub source: String,
+}
+
+impl Provider {
+    pub(super) fn parse(name: &str, file: &Path, text: &str, built_in: bool) -> Result<Self, Box<Mistake>> {
+        let place = Text { file, text, keys: EXPLAINED, forms: EXPLAINED };
+        let read: Self = toml::from_str(text).map_err(|error| Box::new(place.misread(&error)))?;
+        let provider = Self { name: name.to_owned(), built_in, ..read };
+        match provider.broken_rule() {
+            Some(broken) => Err(Box::new(place.broken(broken))),
+            None => Ok(provider),
+        }
+    }
+
+    /// Whether its addresses have this domain.
+    #[must_use]
+    pub fn has_domain(&self, domain: &str) -> bool {
+        let domain = domain.to_ascii_lowercase();
+        self.domains.names.iter().any(|name| match name.strip_prefix('*') {
+            Some(end) => domain.len() > end.len() && domain.ends_with(end),
+            None => *name == domain,
+        })
+    }
+
+    fn broken_rule(&self) -> Option<Broken> {
+        let broken = |key, what, found: &str| Some(Broken { key, what, found: found.to_owned(), hint: EXPLAINED });
+        let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+        if self.name.is_empty() || !self.name.bytes().all(plain) {
+            return broken("", "expected a file name of lower-case letters, digits and `-`", &self.name);
+        }
+        if self.label.trim().is_empty() {
+            return broken("label", "expected a name for people", &self.label);
+        }
+        let is_domain = |name: &&String| Host::parse(name.strip_prefix("*.").unwrap_or(name)).is_ok();
+        if let Some(wrong) = self.domains.names.iter().find(|name| !is_domain(name) || **name != name.to_lowercase()) {
+            return broken("domains.names", "expected a domain in lower case, or *. and a domain", wrong);
+        }
+        if self.sign_in.user == UserFormat::Manual {
+            return broken("sign-in.user", "expected address or mailbox-name", "manual");
+        }
+        self.broken_service().or_else(|| self.broken_limit()).or_else(|| self.broken_oauth()).or_else(|| self.unsaid())
+    }
+
+    fn broken_service(&self) -> Option<Broken> {
+        let keys = [
+            (&self.imap, ["imap.host", "imap.port", "imap.mechanisms"]),
+            (&self.smtp, ["smtp.host", "smtp.port", "smtp.mechanisms"]),
+        ];
+        for (service, [host, port, mechanisms]) in keys {
+            let (key, what, found) = match service {
+                _ if Host::parse(&service.with_part("x")).is_err() || service.host.contains("{}") => {
+                    (host, "expected a host name, or one with a {PART} that the customer knows", service.host.clone())
+                }
+                Service { port: 0, .. } => (port, "expected a port from 1 to 65535", "0".to_owned()),
+                _ if service.mechanisms.is_empty() => (mechanisms, "expected at least one", "[]".to_owned()),
+                _ => continue,
+            };
+            return Some(Broken { key, what, found, hint: EXPLAINED });
+        }
+        None
+    }
+
+    fn broken_limit(&self) -> Option<Broken> {
+        let limits = [
+            ("limits.imap-connections", self.limits.imap_connections),
+            ("limits.smtp-connections", self.limits.smtp_connections),
+        ];
+        let (key, _) = limits.into_iter().find(|(_, limit)| *limit == Some(0))?;
+        Some(Broken { key, what: "expected a whole number from 1", found: "0".to_owned(), hint: EXPLAINED })
+    }
+
+    /// Tokens go nowhere in clear.
+    fn broken_oauth(&self) -> Option<Broken> {
+        let oauth = self.oauth.as_ref()?;
+        let addresses = [
+            ("oauth.authorise", Some(&oauth.authorise)),
+            ("oauth.token", Some(&oauth.token)),
+            ("oauth.revoke", oauth.revoke.as_ref()),
+            ("oauth.device", oauth.device.as_ref()),
+        ];
+        for (key, address) in addresses {
+            let Some(address) = address else { continue };
+            let what = match address {
+                _ if !address.starts_with("https://") => "expected an address that begins with https://",
+                _ if address.contains(TENANT) && oauth.tenant.is_none() => "expected a tenant for {tenant}",
+                _ => continue,
+            };
+            return Some(Broken { key, what, found: address.clone(), hint: EXPLAINED });
+        }
+        None
+    }
+
+    /// Every section says where its facts are from.
+    fn unsaid(&self) -> Option<Broken> {
+        let mut sources = vec![
+            ("domains.source", &self.domains.source),
+            ("imap.source", &self.imap.source),
+            ("smtp.source", &self.smtp.source),
+            ("sign-in.source", &self.sign_in.source),
+            ("sent.source", &self.sent.source),
+            ("limits.source", &self.limits.source),
+        ];
+        sources.extend(self.oauth.as_ref().map(|oauth| ("oauth.source", &oauth.source)));
+        sources.extend(self.quirks.iter().map(|quirk| ("quirks", &quirk.source)));
+        let (key, found) = sources.into_iter().find(|(_, source)| source.trim().is_empty())?;
+        Some(Broken { key, what: "expected where the facts are from", found: found.clone(), hint: EXPLAINED })
+    }
+}
+
+impl Service {
+    /// Where it listens; None where only the customer knows.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        let host = Host::parse(&self.host).ok()?;
+        Some(Endpoint { host, port: self.port, security: self.security })
+    }
+
+    /// The host with this for the part in braces.
+    fn with_part(&self, part: &str) -> String {
+        match (self.host.find('{'), self.host.rfind('}')) {
+            (Some(start), Some(end)) if start < end => {
+                format!("{}{part}{}", &self.host[..start], &self.host[end + 1..])
+            }
+            _ => self.host.clone(),
+        }
+    }
+}
+
+impl OAuth {
+    /// Where consent is asked for.
+    #[must_use]
+    pub fn authorise_of(&self, tenant: Option<&str>) -> String {
+        self.of(&self.authorise, tenant)
+    }
+
+    /// Where tokens come from.
+    #[must_use]
+    pub fn token_of(&self, tenant: Option<&str>) -> String {
+        self.of(&self.token, tenant)
+    }
+
+    fn of(&self, address: &str, tenant: Option<&str>) -> String {
+        address.replace(TENANT, tenant.or(self.tenant.as_deref()).unwrap_or_default())
+    }
+}
+
+/// What stands for the tenant in an address.
+const TENANT: &str = "{tenant}";
+/// What helps against any mistake here.
+const EXPLAINED: &str =
+    "config/providers/README.md explains every key; `passerelle provider show google` is an example";
