@@ -9,6 +9,7 @@ use super::{
 use crate::{
     model::{AccountId, Address, Certificates, Endpoint, Security},
     relay::{LaneUse, opening::SignIn},
+    rules::namespace::Choices,
     store::{Account, Credential, Error as StoreError, NewAccount, Settings, Store},
     upstream::{self, Opened, Refusal, Step, Target},
 };
@@ -79,7 +80,7 @@ pub async fn add(
     let smtp = smtp.map_err(|refusal| Refused::by(Service::Smtp, &draft.smtp, refusal));
     let folders = match (imap, smtp) {
         // The account has no row yet, and no choices of its own.
-        (Ok(imap), Ok(_)) => folder::rows(AccountId(0), &folder::table(imap), &[]),
+        (Ok(imap), Ok(_)) => folder::rows(AccountId(0), &folder::table(imap), &Choices::default()),
         (imap, smtp) => return Err(Error::Refused([imap.err(), smtp.err()].into_iter().flatten().collect())),
     };
     let added = keep(store, draft, Some(now), now).await?;

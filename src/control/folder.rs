@@ -2,10 +2,10 @@
 
 use super::{Error, Refused, Service, account};
 use crate::{
-    model::{AccountId, Address, FolderTable, LocalName, RemoteName, Role},
+    model::{AccountId, Address, FolderTable, Role},
     relay::{LaneUse, opening::SignIn},
-    rules::namespace::Namespace,
-    store::{Account, Store},
+    rules::namespace::{Choices, Namespace, Naming},
+    store::Store,
     upstream::{self, Opened, OpenedFacts, Target},
     wire::imap::utf7,
 };
@@ -34,13 +34,8 @@ pub async fn list(store: &Store, address: &Address) -> Result<Vec<FolderRow>, Er
     let sign_in = SignIn::Password { user: account.sign_in_name.as_str().into(), password };
     let opened = upstream::open(&target, LaneUse::Imap, sign_in, account::DEADLINE, silent).await;
     let opened = opened.map_err(|refusal| Error::Refused(vec![Refused::by(Service::Imap, &account.imap, refusal)]))?;
-    let choices = choices(store, &account).await?;
+    let choices = store.choices(account.id).await?;
     Ok(rows(account.id, &table(opened), &choices))
-}
-
-async fn choices(store: &Store, account: &Account) -> Result<Vec<(LocalName, RemoteName)>, Error> {
-    let map = store.folder_map(account.id).await?;
-    Ok(map.into_iter().map(|mapping| (mapping.local, mapping.remote)).collect())
 }
 
 /// What an opening read of the folders.
@@ -52,8 +47,8 @@ pub(super) fn table(opened: Opened) -> FolderTable {
 }
 
 /// The folder table in the CRM's order: INBOX, the roles, then by name.
-pub(super) fn rows(account: AccountId, table: &FolderTable, choices: &[(LocalName, RemoteName)]) -> Vec<FolderRow> {
-    let namespace = Namespace::new(account, table, choices);
+pub(super) fn rows(account: AccountId, table: &FolderTable, choices: &Choices) -> Vec<FolderRow> {
+    let namespace = Namespace::new(account, table, choices, &Naming::default());
     let row = |entry: &crate::rules::namespace::Entry| FolderRow {
         local: readable(entry.local.as_bytes()),
         remote: entry.remote().map(|remote| readable(remote.as_bytes())).unwrap_or_default(),
@@ -72,7 +67,7 @@ fn readable(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attributes, Folder};
+    use crate::model::{Attributes, Folder, RemoteName};
 
     #[test]
     fn folders_are_shown_under_both_names() {
@@ -86,10 +81,9 @@ mod tests {
             prefix: b"INBOX.".to_vec(),
             delimiter: Some(b'.'),
             folders: vec![folder("INBOX", None), folder("INBOX.&AMk-l&AOk-ments envoy&AOk-s", Some(Role::Sent))],
-            gone: Vec::new(),
-            foreign: Vec::new(),
+            ..FolderTable::default()
         };
-        let rows = rows(AccountId(1), &table, &[]);
+        let rows = rows(AccountId(1), &table, &Choices::default());
         let names: Vec<_> = rows.iter().map(|row| (row.local.as_str(), row.remote.as_str(), row.role)).collect();
         assert_eq!(names, [("INBOX", "INBOX", None), ("Sent", "INBOX.Éléments envoyés", Some(Role::Sent))]);
     }

@@ -11,7 +11,7 @@ use crate::{
         Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay, Request,
         RequestId, SessionFacts, Side, imap::ImapRelay,
     },
-    rules::namespace::Namespace,
+    rules::namespace::{Choices, Namespace, Naming},
     wire::imap::{
         Capabilities,
         framer::{End, Framer, Piece},
@@ -83,7 +83,7 @@ impl Session {
             relay: ImapRelay::new(facts),
             outbox: Outbox::default(),
             capabilities,
-            namespace: Arc::new(Namespace::new(AccountId(1), &table(), &[])),
+            namespace: Arc::new(Namespace::new(AccountId(1), &table(), &Choices::default(), &Naming::default())),
             asked: None,
             timer: None,
             leased: false,
@@ -288,7 +288,7 @@ fn table() -> FolderTable {
         subscribed: true,
     };
     let folders = vec![folder(b"INBOX", None), folder(REMOTE, Some(Role::Sent)), folder(b"INBOX.K\xe9.a", None)];
-    FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), folders, gone: Vec::new(), foreign: Vec::new() }
+    FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), folders, ..FolderTable::default() }
 }
 
 /// What can stand in one line without a literal behind it.

@@ -60,6 +60,8 @@ pub struct FolderTable {
     pub folders: Vec<Folder>,
     /// Names that are subscribed and no mailbox any more: LSUB tells them all the same (RFC 3501 6.3.9).
     pub gone: Vec<RemoteName>,
+    /// The provider keeps no subscriptions: it refuses LSUB, or answers it with nothing.
+    pub unsubscribed: bool,
     /// The prefixes of namespaces that are not this user's own: other users' and shared (RFC 2342).
     pub foreign: Vec<Vec<u8>>,
 }

@@ -3,25 +3,40 @@
 //! Both are kept in wire form (modified UTF-7, RFC 3501 5.1.3), because both sides of the bridge speak it: a name that
 //! needs no mapping crosses untouched. People are shown the decoded form (`wire::imap::utf7`).
 
-use super::Invalid;
+use super::{Invalid, Role};
 use std::fmt;
 
 /// The longest mailbox name in octets. It is also what a held literal may have: no provider of the table allows more
 /// than 1,024.
 pub const MAILBOX_NAME_MAX: usize = 4096;
 
-/// A mailbox's name as the CRM says it: printable ASCII, hierarchy by `/`, top level `INBOX` in capitals.
+/// A mailbox's name as the CRM says it: printable ASCII, levels by the delimiter of its naming, top level `INBOX` in
+/// capitals.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LocalName(Box<str>);
 
 impl LocalName {
-    /// The delimiter of every LocalName, whatever the provider's.
+    /// What separates levels unless a CRM wants another delimiter, and in all names that are kept.
     pub const DELIMITER: u8 = b'/';
 
     /// `INBOX`, which is compared without case (RFC 3501 5.1); all other names with it.
     #[must_use]
     pub fn inbox() -> Self {
         Self("INBOX".into())
+    }
+
+    /// What a special mailbox is called unless a CRM has another name for it, and in all names that are kept.
+    #[must_use]
+    pub fn of_role(role: Role) -> Self {
+        Self(
+            match role {
+                Role::Sent => "Sent",
+                Role::Drafts => "Drafts",
+                Role::Trash => "Trash",
+                Role::Junk => "Junk",
+            }
+            .into(),
+        )
     }
 
     /// # Errors
@@ -69,6 +84,12 @@ impl fmt::Debug for LocalName {
 pub struct RemoteName(Box<[u8]>);
 
 impl RemoteName {
+    /// `INBOX`, which every provider has, in whatever case it spells it.
+    #[must_use]
+    pub fn inbox() -> Self {
+        Self((*b"INBOX").into())
+    }
+
     /// # Errors
     /// [`Invalid::MailboxName`] if empty, longer than [`MAILBOX_NAME_MAX`], or with CR, LF or NUL (which no quoted
     /// string can carry, and which would let a name end a line).

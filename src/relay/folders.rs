@@ -131,14 +131,15 @@ impl FolderReading {
         let mut foreign = self.namespaces.foreign;
         foreign.retain(|prefix| !prefix.is_empty());
         let is_foreign = |name: &RemoteName| foreign.iter().any(|prefix| name.as_bytes().starts_with(prefix));
-        self.folders.retain(|folder| !is_foreign(&folder.name));
+        let unsubscribed = self.lsub_failed || self.subscribed.is_empty();
         for folder in &mut self.folders {
-            folder.subscribed = self.lsub_failed || self.subscribed.contains(&folder.name);
+            folder.subscribed = unsubscribed || self.subscribed.contains(&folder.name);
         }
         let mut gone: Vec<_> = self.subscribed.into_iter().filter(|name| !self.index.contains_key(name)).collect();
         gone.retain(|name| !is_foreign(name));
         gone.sort();
-        FolderTable { prefix, delimiter: delimiter.or(self.delimiter), folders: self.folders, gone, foreign }
+        let delimiter = delimiter.or(self.delimiter);
+        FolderTable { prefix, delimiter, folders: self.folders, gone, unsubscribed, foreign }
     }
 }
 
@@ -186,8 +187,9 @@ mod tests {
         let table = table.expect("read");
         assert_eq!(
             (names(&table), &*table.prefix, table.delimiter),
-            (vec!["INBOX".into(), "INBOX.a+".into()], &b"INBOX."[..], Some(b'.'))
+            (vec!["INBOX".into(), "INBOX.a+".into(), "shared.b".into()], &b"INBOX."[..], Some(b'.'))
         );
+        assert_eq!((table.foreign, table.unsubscribed), (vec![b"shared.".to_vec()], false));
     }
 
     #[test]
@@ -227,6 +229,10 @@ mod tests {
     #[test]
     fn where_subscriptions_are_refused_all_are_subscribed() {
         let table = read(b"", &[b"* LIST () \"/\" a", b"PSRLl OK", b"PSRLs BAD no"]);
-        assert_eq!(names(&table.expect("read")), ["a+"]);
+        let table = table.expect("read");
+        assert_eq!((names(&table), table.unsubscribed), (vec!["a+".into()], true));
+        // RFC 3501 has no way to say that there are none to keep: some say nothing.
+        let table = read(b"", &[b"* LIST () \"/\" a", b"PSRLl OK", b"PSRLs OK"]).expect("read");
+        assert_eq!((names(&table), table.unsubscribed), (vec!["a+".into()], true));
     }
 }

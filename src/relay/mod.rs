@@ -9,7 +9,7 @@
 use crate::{
     failure::Failure,
     model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Secret, UnreadScope},
-    rules::namespace::Namespace,
+    rules::namespace::{Namespace, Naming},
     wire,
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -170,6 +170,8 @@ pub struct Admission {
     pub sends: bool,
     /// Of which mailboxes the unread messages are counted.
     pub unread: UnreadScope,
+    /// What this login calls its mailboxes. The driver makes each namespace of the session with it.
+    pub naming: Arc<Naming>,
 }
 
 impl Admission {
@@ -177,7 +179,15 @@ impl Admission {
     #[must_use]
     pub fn new(account: AccountId, address: Address) -> Self {
         let senders = Arc::new([address.clone()]);
-        Self { account, address, senders, receives: true, sends: true, unread: UnreadScope::default() }
+        Self {
+            account,
+            address,
+            senders,
+            receives: true,
+            sends: true,
+            unread: UnreadScope::default(),
+            naming: Arc::default(),
+        }
     }
 }
 

@@ -10,17 +10,22 @@ use crate::{
 };
 
 /// The shape of a provider's names, and the pairs that do not follow it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderMap {
+    /// What separates the levels of a LocalName.
+    separator: u8,
     /// What stands before every personal mailbox but INBOX, delimiter included.
     prefix: Vec<u8>,
     /// The provider's delimiter; None for a flat namespace.
     delimiter: Option<u8>,
     /// Roles and the user's choices, both sides unique. Mailboxes below a pair go with it.
     pairs: Vec<(LocalName, RemoteName)>,
-    /// How the provider spells INBOX. It has its own rule: its children, where a provider has them, follow the shape.
-    inbox: Option<RemoteName>,
+    /// How the provider spells INBOX.
+    inbox: (LocalName, RemoteName),
 }
+
+/// One mailbox under both its names.
+type Node<'a> = (&'a LocalName, &'a RemoteName);
 
 /// Why a LocalName cannot be a mailbox of this provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,10 +33,11 @@ pub struct FolderMap {
 pub struct Unnameable;
 
 impl FolderMap {
-    /// A map for names of this shape. A pair whose local or remote side an earlier one holds is left out.
+    /// A map from names of this shape to names whose levels `separator` separates.
     #[must_use]
-    pub fn new(prefix: &[u8], delimiter: Option<u8>, inbox: Option<RemoteName>) -> Self {
-        Self { prefix: prefix.to_vec(), delimiter, pairs: Vec::new(), inbox }
+    pub fn new(prefix: &[u8], delimiter: Option<u8>, inbox: Option<RemoteName>, separator: u8) -> Self {
+        let inbox = (LocalName::inbox(), inbox.unwrap_or_else(RemoteName::inbox));
+        Self { separator, prefix: prefix.to_vec(), delimiter, pairs: Vec::new(), inbox }
     }
 
     /// Gives a mailbox a name of its own. False, and nothing done, where either side is taken, or is INBOX.
@@ -51,21 +57,25 @@ impl FolderMap {
             return Some(LocalName::inbox());
         }
         let octets = remote.as_bytes();
-        let below = |(local, name): &(LocalName, RemoteName)| {
-            below(name.as_bytes(), self.delimiter, octets).map(|rest| (local.clone(), rest.to_vec()))
-        };
-        // The deepest pair wins, so that a pair below a pair is possible.
-        if let Some((local, rest)) = self.pairs.iter().filter_map(below).min_by_key(|(_, rest)| rest.len()) {
-            if rest.is_empty() {
-                return Some(local);
-            }
-            let name = [local.as_bytes(), &[LocalName::DELIMITER], &self.escape(&rest)?].concat();
-            return LocalName::parse(&name).ok();
+        if let Some(((local, _), rest)) = self.deepest(|(_, name)| below(name.as_bytes(), self.delimiter, octets)) {
+            return self.local_below(local, rest);
         }
         let mut name = self.escape(octets.strip_prefix(&*self.prefix)?)?;
-        if self.is_held(&name) {
-            let first = *name.first()?;
-            name.splice(..1, escaped(first));
+        if self.is_held(0, &name) {
+            escape_first(0, &mut name);
+        }
+        LocalName::parse(&name).ok()
+    }
+
+    /// The name of what is below a pair. It may be one that a pair below this one holds.
+    fn local_below(&self, local: &LocalName, rest: &[u8]) -> Option<LocalName> {
+        if rest.is_empty() {
+            return Some(local.clone());
+        }
+        let own = local.as_bytes().len();
+        let mut name = [local.as_bytes(), &[self.separator], &self.escape(rest)?].concat();
+        if self.is_held(own, &name) {
+            escape_first(own + 1, &mut name);
         }
         LocalName::parse(&name).ok()
     }
@@ -77,29 +87,58 @@ impl FolderMap {
     /// never gives.
     pub fn to_remote(&self, local: &LocalName) -> Result<RemoteName, Unnameable> {
         if local.is_inbox() {
-            let inbox = self.inbox.clone().map_or_else(|| RemoteName::parse(b"INBOX"), Ok);
-            return inbox.map_err(|_| Unnameable);
+            return Ok(self.inbox.1.clone());
         }
         let octets = local.as_bytes();
-        let below = |(name, remote): &(LocalName, RemoteName)| {
-            below(name.as_bytes(), Some(LocalName::DELIMITER), octets).map(|rest| (remote.clone(), rest.to_vec()))
+        let found = self.deepest(|(name, _)| below(name.as_bytes(), Some(self.separator), octets));
+        let (mut name, rest) = match found {
+            Some(((_, remote), [])) => return Ok(remote.clone()),
+            Some(((_, remote), rest)) => ([remote.as_bytes(), &[self.delimiter.ok_or(Unnameable)?]].concat(), rest),
+            None => (self.prefix.clone(), octets),
         };
-        let (mut name, rest) = match self.pairs.iter().filter_map(below).min_by_key(|(_, rest)| rest.len()) {
-            Some((remote, rest)) if rest.is_empty() => return Ok(remote),
-            Some((remote, rest)) => ([remote.as_bytes(), &[self.delimiter.ok_or(Unnameable)?]].concat(), rest),
-            None => (self.prefix.clone(), octets.to_vec()),
-        };
-        name.extend_from_slice(&self.unescape(&rest)?);
+        name.extend_from_slice(&self.unescape(rest)?);
         let remote = RemoteName::parse(&name).map_err(|_| Unnameable)?;
         // What another spelling already says, or a name that would come back as another one, is no name.
         if self.to_local(&remote).as_ref() == Some(local) { Ok(remote) } else { Err(Unnameable) }
     }
 
-    /// Whether a name made by the shape is one that INBOX, a pair, or what is below a pair, holds.
-    fn is_held(&self, name: &[u8]) -> bool {
-        let held =
-            |(local, _): &(LocalName, RemoteName)| below(local.as_bytes(), Some(LocalName::DELIMITER), name).is_some();
-        name.eq_ignore_ascii_case(b"INBOX") || self.pairs.iter().any(held)
+    /// How much of a name is a pair's: the octets of the deepest pair that it is, or is below; none for INBOX, which needs
+    /// no pair.
+    #[must_use]
+    pub fn paired_octets(&self, remote: &RemoteName) -> usize {
+        let above =
+            |(_, name): &&(LocalName, RemoteName)| below(name.as_bytes(), self.delimiter, remote.as_bytes()).is_some();
+        self.pairs.iter().filter(above).map(|(_, name)| name.as_bytes().len()).max().unwrap_or_default()
+    }
+
+    /// Whether a mailbox is one of a pair, or has one below it: were it called otherwise, the pair would mean nothing.
+    #[must_use]
+    pub fn binds(&self, remote: &RemoteName) -> bool {
+        let bound =
+            |(_, name): &(LocalName, RemoteName)| below(remote.as_bytes(), self.delimiter, name.as_bytes()).is_some();
+        self.pairs.iter().any(bound)
+    }
+
+    /// The pairs, and INBOX where what is below it is not the whole personal namespace.
+    fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        let (_, inbox) = &self.inbox;
+        let whole = self.delimiter.is_some_and(|delimiter| self.prefix == [inbox.as_bytes(), &[delimiter]].concat());
+        self.pairs.iter().chain((!whole).then_some(&self.inbox)).map(|(local, remote)| (local, remote))
+    }
+
+    /// The node of which least is left over: a pair below a pair is possible.
+    fn deepest<'a>(&'a self, rest: impl Fn(Node<'a>) -> Option<&'a [u8]>) -> Option<(Node<'a>, &'a [u8])> {
+        let nodes = self.nodes().filter_map(|node| rest(node).map(|rest| (node, rest)));
+        nodes.min_by_key(|(_, rest)| rest.len())
+    }
+
+    /// Whether a name made by the shape is one that INBOX, a pair, or what is below a pair, holds: of the pairs whose
+    /// names have more than `above` octets.
+    fn is_held(&self, above: usize, name: &[u8]) -> bool {
+        let held = |(local, _): Node<'_>| {
+            local.as_bytes().len() > above && below(local.as_bytes(), Some(self.separator), name).is_some()
+        };
+        name.eq_ignore_ascii_case(b"INBOX") || self.nodes().any(held)
     }
 
     fn escape(&self, octets: &[u8]) -> Option<Vec<u8>> {
@@ -108,19 +147,19 @@ impl FolderMap {
             Some(delimiter) => {
                 for (index, component) in octets.split(|octet| *octet == delimiter).enumerate() {
                     if index > 0 {
-                        name.push(LocalName::DELIMITER);
+                        name.push(self.separator);
                     }
-                    escape_component(component, &mut name);
+                    escape_component(component, self.separator, &mut name);
                 }
             }
-            None => escape_component(octets, &mut name),
+            None => escape_component(octets, self.separator, &mut name),
         }
         (!name.is_empty()).then_some(name)
     }
 
     fn unescape(&self, octets: &[u8]) -> Result<Vec<u8>, Unnameable> {
         let mut name = Vec::with_capacity(octets.len());
-        for (index, component) in octets.split(|octet| *octet == LocalName::DELIMITER).enumerate() {
+        for (index, component) in octets.split(|octet| *octet == self.separator).enumerate() {
             if index > 0 {
                 name.push(self.delimiter.ok_or(Unnameable)?);
             }
@@ -136,7 +175,7 @@ impl FolderMap {
 }
 
 /// What `octets` has behind `parent` and its delimiter: nothing if it is the parent itself, None if it is not below it.
-fn below<'a>(parent: &[u8], delimiter: Option<u8>, octets: &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn below<'a>(parent: &[u8], delimiter: Option<u8>, octets: &'a [u8]) -> Option<&'a [u8]> {
     match octets.strip_prefix(parent)?.split_first() {
         None => Some(&[]),
         Some((octet, rest)) if Some(*octet) == delimiter && !rest.is_empty() => Some(rest),
@@ -147,7 +186,7 @@ fn below<'a>(parent: &[u8], delimiter: Option<u8>, octets: &'a [u8]) -> Option<&
 /// Escapes what a LocalName cannot hold, or what clients of the field misread: our delimiter, quotes and backslashes
 /// (laminas), wildcards, blanks that a client would trim or fold (laminas hangs on two), anything that is no ASCII, `&`
 /// in what is no modified UTF-7, and `=` where it would read as an escape.
-fn escape_component(component: &[u8], name: &mut Vec<u8>) {
+fn escape_component(component: &[u8], separator: u8, name: &mut Vec<u8>) {
     let shifts = utf7::decode(component).is_some();
     for (at, &octet) in component.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|at| component.get(at));
@@ -155,14 +194,21 @@ fn escape_component(component: &[u8], name: &mut Vec<u8>) {
             b' ' => before.is_some_and(|octet| *octet != b' ') && at + 1 < component.len(),
             b'&' => shifts,
             b'=' => read_escape(component.get(at..).unwrap_or_default()).is_none(),
-            b'"' | b'\\' | b'%' | b'*' | LocalName::DELIMITER => false,
-            _ => octet.is_ascii_graphic(),
+            b'"' | b'\\' | b'%' | b'*' => false,
+            _ => octet != separator && octet.is_ascii_graphic(),
         };
         if plain {
             name.push(octet);
         } else {
             name.extend_from_slice(&escaped(octet));
         }
+    }
+}
+
+/// Escapes one octet that needs none, so that the name is another one.
+fn escape_first(at: usize, name: &mut Vec<u8>) {
+    if let Some(first) = name.get(at).copied() {
+        name.splice(at..=at, escaped(first));
     }
 }
 
@@ -179,7 +225,7 @@ fn unescape_component(component: &[u8], name: &mut Vec<u8>) {
     }
 }
 
-fn escaped(octet: u8) -> [u8; 3] {
+pub(super) fn escaped(octet: u8) -> [u8; 3] {
     let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value & 0xf)];
     [b'=', digit(octet >> 4), digit(octet)]
 }
@@ -198,6 +244,7 @@ fn read_escape(octets: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::naming::Naming;
     use proptest::prelude::*;
 
     fn remote(name: &str) -> RemoteName {
@@ -209,13 +256,13 @@ mod tests {
     }
 
     fn ovh() -> FolderMap {
-        let mut map = FolderMap::new(b"INBOX.", Some(b'.'), None);
+        let mut map = FolderMap::new(b"INBOX.", Some(b'.'), None, b'/');
         assert!(map.pair(local("Sent"), remote("INBOX.Objets")));
         map
     }
 
     fn gmail() -> FolderMap {
-        let mut map = FolderMap::new(b"", Some(b'/'), None);
+        let mut map = FolderMap::new(b"", Some(b'/'), None, b'/');
         assert!(map.pair(local("Sent"), remote("[Gmail]/Messages envoy&AOk-s")));
         map
     }
@@ -265,8 +312,43 @@ mod tests {
         for name in ["a.b", "=41", "Sent.x", "=2E", "=0D=0AX"] {
             assert_eq!(ovh().to_remote(&local(name)), Err(Unnameable), "{name}");
         }
-        let flat = FolderMap::new(b"", None, None);
+        let flat = FolderMap::new(b"", None, None, b'/');
         assert_eq!(flat.to_remote(&local("a/b")), Err(Unnameable));
+    }
+
+    #[test]
+    fn levels_are_separated_as_the_crm_wants() {
+        let mut gmail = FolderMap::new(b"", Some(b'/'), None, b'.');
+        assert!(gmail.pair(local("Envoy&AOk-s"), remote("[Gmail]/Messages envoy&AOk-s")));
+        both_ways(&gmail, "[Gmail]/Messages envoy&AOk-s/2024", "Envoy&AOk-s.2024");
+        both_ways(&gmail, "Clients/a.b", "Clients.a=2Eb");
+        both_ways(&gmail, "Envoy&AOk-s", "=45nvoy&AOk-s");
+        assert_eq!(gmail.to_remote(&local("a/b")), Err(Unnameable));
+        let ovh = FolderMap::new(b"INBOX.", Some(b'.'), None, b'.');
+        both_ways(&ovh, "INBOX.Clients.a/b", "Clients.a/b");
+    }
+
+    #[test]
+    fn what_is_below_inbox_stays_below_it() {
+        let microsoft = FolderMap::new(b"", Some(b'/'), Some(remote("Inbox")), b'/');
+        both_ways(&microsoft, "Inbox/Clients", "INBOX/Clients");
+        both_ways(&microsoft, "INBOX/Clients", "=49NBOX/Clients");
+        both_ways(&microsoft, "inbox/Clients", "inbox/Clients");
+        // Where it is the whole personal namespace, its children stand at the top.
+        both_ways(&ovh(), "INBOX.Clients", "Clients");
+        both_ways(&ovh(), "INBOX.INBOX.Clients", "INBOX/Clients");
+    }
+
+    #[test]
+    fn a_pair_below_a_pair_holds_its_name() {
+        let mut map = ovh();
+        assert!(map.pair(local("Sent/2024"), remote("INBOX.Alt")));
+        both_ways(&map, "INBOX.Alt", "Sent/2024");
+        both_ways(&map, "INBOX.Objets.2024", "Sent/=32024");
+        both_ways(&map, "INBOX.Objets.2024.x", "Sent/=32024/x");
+        both_ways(&map, "INBOX.Objets.2025", "Sent/2025");
+        assert!(map.binds(&remote("INBOX.Objets")) && map.binds(&remote("INBOX")));
+        assert!(!map.binds(&remote("INBOX.Objets.2024")) && !map.binds(&remote("INBOX.Alt.x")));
     }
 
     #[test]
@@ -288,20 +370,29 @@ mod tests {
             Just(b'2'),
             Just(b'F'),
             Just(b'"'),
+            Just(b'|'),
+            Just(b':'),
+            Just(b'^'),
             b'A'..=b'Z',
             1_u8..=255
         ];
         let word = prop_oneof![
             Just(b"Sent".to_vec()),
             Just(b"INBOX".to_vec()),
+            Just(b"Inbox".to_vec()),
             Just(b"INBOX.".to_vec()),
             Just(b"INBOX.Objets".to_vec()),
             Just(b"[Gmail]/Messages envoy&AOk-s".to_vec()),
+            Just(b"Envoy&AOk-s".to_vec()),
+            Just(b"Corbeille".to_vec()),
+            Just(b"Ind&AOk-sirables".to_vec()),
+            Just(b"Corbeille/2024".to_vec()),
             proptest::collection::vec(octet, 0..6)
         ];
         proptest::collection::vec(word, 1..4).prop_map(|words| words.concat())
     }
 
+    /// Names of special mailboxes as CRMs have them, each with a pair below one of them.
     fn map() -> impl Strategy<Value = FolderMap> {
         let shape = prop_oneof![
             Just((&b"INBOX."[..], Some(b'.'))),
@@ -309,15 +400,24 @@ mod tests {
             Just((&b""[..], Some(b'.'))),
             Just((&b""[..], None))
         ];
-        (shape, name(), name()).prop_map(|((prefix, delimiter), a, b)| {
-            let mut map = FolderMap::new(prefix, delimiter, None);
-            for (at_crm, at_provider) in [("Sent", &a), ("Clients/Old", &b)] {
-                if let Ok(at_provider) = RemoteName::parse(at_provider) {
-                    map.pair(local(at_crm), at_provider);
+        let locals = prop_oneof![
+            Just(["Sent", "Clients/Old", "Sent/2024", "INBOX/x"]),
+            Just(["Envoy&AOk-s", "Corbeille", "Corbeille/2024", "Ind&AOk-sirables"]),
+            Just(["Envoy&AOk-s", "Corbeille.2024", "Corbeille", "=41"]),
+        ];
+        let inbox = prop_oneof![Just(None), Just(Some(remote("Inbox")))];
+        let separator = proptest::sample::select(Naming::DELIMITERS);
+        (shape, locals, inbox, separator, [name(), name(), name(), name()]).prop_map(
+            |((prefix, delimiter), locals, inbox, separator, remotes)| {
+                let mut map = FolderMap::new(prefix, delimiter, inbox, separator);
+                for (at_crm, at_provider) in locals.into_iter().zip(remotes) {
+                    if let Ok(at_provider) = RemoteName::parse(&at_provider) {
+                        map.pair(local(at_crm), at_provider);
+                    }
                 }
-            }
-            map
-        })
+                map
+            },
+        )
     }
 
     proptest! {

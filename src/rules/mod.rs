@@ -4,5 +4,6 @@ pub mod capability;
 pub mod folder_map;
 pub mod imap;
 pub mod namespace;
+pub mod naming;
 pub mod special;
 pub mod uid_validity;

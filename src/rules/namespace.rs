@@ -2,7 +2,11 @@
 //!
 //! A snapshot, made anew from each folder table; it must not fetch, wait or remember.
 
-use super::{folder_map::FolderMap, special};
+pub use super::naming::{BadNaming, Choices, Naming};
+use super::{
+    folder_map::{FolderMap, below},
+    special,
+};
 use crate::{
     model::{AccountId, Attributes, FolderTable, LocalName, RemoteName, Role},
     wire::{FOLDER_NAMES_MAX, imap::pattern::Pattern},
@@ -35,9 +39,13 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Namespace {
     account: AccountId,
+    naming: Naming,
     map: FolderMap,
-    /// Of other users, and shared: what begins so is no mailbox of this account.
+    /// The provider's delimiter.
+    delimiter: Option<u8>,
+    /// Of other users, and shared: what begins so is no mailbox of this account, unless a person mapped it.
     foreign: Vec<Vec<u8>>,
+    hidden: BTreeSet<RemoteName>,
     /// In LIST order: INBOX, the roles, then by name.
     entries: Vec<Entry>,
     by_local: HashMap<LocalName, usize>,
@@ -45,47 +53,80 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Maps a folder table. `choices` are the user's own pairs, which win over roles found by attribute or name.
+    /// Maps a folder table for a login of this naming. A person's choices win over roles found by attribute or name.
     #[must_use]
-    pub fn new(account: AccountId, table: &FolderTable, choices: &[(LocalName, RemoteName)]) -> Self {
+    pub fn new(account: AccountId, table: &FolderTable, choices: &Choices, naming: &Naming) -> Self {
         let inbox = table.folders.iter().find(|folder| folder.name.is_inbox()).map(|folder| folder.name.clone());
-        let mut map = FolderMap::new(&table.prefix, table.delimiter, inbox);
-        for (local, remote) in choices {
-            map.pair(local.clone(), remote.clone());
-        }
-        let mut roles = BTreeMap::new();
-        for role in Role::ALL {
-            if let Some(remote) = special::find(table, role) {
-                map.pair(local_name_of(role), remote.clone());
-                roles.insert(remote.clone(), role);
-            }
-        }
         let mut namespace = Self {
             account,
-            map,
+            naming: naming.clone(),
+            map: FolderMap::new(&table.prefix, table.delimiter, inbox, naming.delimiter()),
+            delimiter: table.delimiter,
             foreign: table.foreign.clone(),
+            hidden: choices.hidden.clone(),
             entries: Vec::new(),
             by_local: HashMap::new(),
             by_remote: HashMap::new(),
         };
-        namespace.fill(table, &roles);
+        let roles = namespace.pair(table, choices);
+        namespace.fill(table, choices, &roles);
         namespace
     }
 
-    fn fill(&mut self, table: &FolderTable, roles: &BTreeMap<RemoteName, Role>) {
+    /// Pairs what people chose, then the special mailboxes that they left to us; which of them has which role.
+    fn pair(&mut self, table: &FolderTable, choices: &Choices) -> BTreeMap<RemoteName, Role> {
+        let mut roles = BTreeMap::new();
+        for (local, remote) in &choices.pairs {
+            let local = self.naming.spell(local);
+            if self.map.pair(local.clone(), remote.clone())
+                && let Some(role) = self.naming.role(&local)
+            {
+                roles.insert(remote.clone(), role);
+            }
+        }
+        for role in Role::ALL {
+            let chosen = roles.values().any(|known| *known == role);
+            let visible = |remote: &RemoteName| !self.is_hidden(remote);
+            let found = special::find(table, role, choices.made.get(&role), visible).filter(|_| !chosen).cloned();
+            if let Some(remote) = found
+                && !roles.contains_key(&remote)
+            {
+                // A name of its own that a person chose stays; the mailbox has its role all the same.
+                self.map.pair(self.naming.local(role).clone(), remote.clone());
+                roles.insert(remote, role);
+            }
+        }
+        roles
+    }
+
+    /// Whether no login may see a mailbox: a person hid it or what it lies in, or it is another's. What a person mapped
+    /// inside of that is seen.
+    fn is_hidden(&self, remote: &RemoteName) -> bool {
+        let paired = self.map.paired_octets(remote);
+        let lies_in = |hidden: &&RemoteName| below(hidden.as_bytes(), self.delimiter, remote.as_bytes()).is_some();
+        let hidden = self.hidden.iter().filter(lies_in).map(|hidden| hidden.as_bytes().len()).max();
+        let foreign = self.foreign.iter().filter(|prefix| is_in(prefix, remote)).map(|prefix| prefix.len() - 1).max();
+        !remote.is_inbox() && hidden.max(foreign).is_some_and(|octets| octets > paired)
+    }
+
+    fn fill(&mut self, table: &FolderTable, choices: &Choices, roles: &BTreeMap<RemoteName, Role>) {
         for folder in &table.folders {
-            // Outside the personal namespace: hidden.
-            let Some(local) = self.map.to_local(&folder.name) else { continue };
-            // Nobody has such a mailbox; a provider that says so wants to cost us something.
-            if levels(&local) > LEVELS_MAX {
+            if self.is_hidden(&folder.name) {
                 continue;
             }
+            // Outside the personal namespace: hidden at first.
+            let Some(local) = self.map.to_local(&folder.name) else { continue };
+            // Nobody has such a mailbox; a provider that says so wants to cost us something.
+            if self.levels(&local) > LEVELS_MAX {
+                continue;
+            }
+            let own = choices.subscribed.get(&folder.name);
             self.entries.push(Entry {
                 local,
                 attributes: folder.attributes,
                 has_children: false,
                 role: roles.get(&folder.name).copied(),
-                subscribed: folder.subscribed,
+                subscribed: own.copied().unwrap_or(table.unsubscribed || folder.subscribed),
                 gone: false,
                 remote: Some(folder.name.clone()),
             });
@@ -112,11 +153,15 @@ impl Namespace {
     fn add_implied_parents(&mut self) {
         let names: BTreeSet<LocalName> = self.entries.iter().map(|entry| entry.local.clone()).collect();
         for entry in &mut self.entries {
-            entry.has_children = has_children(&names, &entry.local);
+            entry.has_children = has_children(&names, &entry.local, self.naming.delimiter());
         }
         let mut implied = BTreeSet::new();
         let mut octets = 0;
-        for parent in names.iter().flat_map(ancestors).filter(|parent| !names.contains(parent)) {
+        for parent in names
+            .iter()
+            .flat_map(|name| ancestors(name, self.naming.delimiter()))
+            .filter(|parent| !names.contains(parent))
+        {
             octets += parent.as_bytes().len();
             if octets > FOLDER_NAMES_MAX {
                 break;
@@ -141,20 +186,28 @@ impl Namespace {
     #[must_use]
     pub fn resolve(&self, local: &LocalName) -> Option<Route> {
         let direct = self.by_local.get(local);
-        let index = direct.or_else(|| {
-            let rest = local.as_bytes().strip_prefix(b"INBOX.").or(local.as_bytes().strip_prefix(b"INBOX/"))?;
-            let index = self.by_local.get(&LocalName::parse(rest).ok()?)?;
-            self.entries.get(*index)?.role.is_some().then_some(index)
-        })?;
+        let index = direct.or_else(|| self.by_local.get(self.alias(local)?))?;
         let entry = self.entries.get(*index)?;
         Some(Route { account: self.account, local: entry.local.clone(), remote: entry.remote.clone()? })
     }
 
-    /// The route of a mailbox that is to be made; None where the provider cannot have it.
+    /// The special mailbox that a name below INBOX stands for.
+    fn alias(&self, local: &LocalName) -> Option<&LocalName> {
+        let (inbox, rest) = local.as_bytes().split_at_checked(6)?;
+        let below = [&b"INBOX."[..], b"INBOX/", &[b"INBOX", &[self.delimiter()][..]].concat()].contains(&inbox);
+        let role = self.naming.role(&LocalName::parse(rest).ok()?).filter(|_| below)?;
+        Some(self.naming.local(role))
+    }
+
+    /// The route of a mailbox that is to be made; None where the provider cannot have it, or nobody may see it.
     #[must_use]
     pub fn route_of_new(&self, local: &LocalName) -> Option<Route> {
+        // RFC 3501 6.3.3: a delimiter at the end says that names will be made below it, and is no part of the name.
+        let name = local.as_bytes().strip_suffix(&[self.delimiter()]).unwrap_or(local.as_bytes());
+        let local = LocalName::parse(name).ok()?;
+        let local = if self.by_local.contains_key(&local) { &local } else { self.alias(&local).unwrap_or(&local) };
         let remote = self.map.to_remote(local).ok()?;
-        if self.foreign.iter().any(|prefix| is_in(prefix, &remote)) {
+        if self.is_hidden(&remote) {
             return None;
         }
         Some(Route { account: self.account, local: local.clone(), remote })
@@ -176,8 +229,9 @@ impl Namespace {
     pub fn list<'a>(&'a self, pattern: &[u8]) -> impl Iterator<Item = &'a Entry> + use<'a> {
         let levels = pattern.last() == Some(&b'%');
         let pattern = Pattern::new(pattern);
-        let told = move |entry: &&Entry| !entry.gone && (levels || entry.remote.is_some());
-        self.entries.iter().filter(told).filter(move |entry| entry.matches(&pattern))
+        let (told, delimiter) =
+            (move |entry: &&Entry| !entry.gone && (levels || entry.remote.is_some()), self.naming.delimiter());
+        self.entries.iter().filter(told).filter(move |entry| entry.matches(&pattern, delimiter))
     }
 
     /// What matching a pattern against all names costs, in steps of some nanoseconds: it runs where other sessions wait
@@ -190,8 +244,18 @@ impl Namespace {
 
     /// What LSUB answers (RFC 3501 6.3.9): subscribed names, whether they are mailboxes or not.
     pub fn lsub<'a>(&'a self, pattern: &[u8]) -> impl Iterator<Item = &'a Entry> + use<'a> {
-        let pattern = Pattern::new(pattern);
-        self.entries.iter().filter(|entry| entry.subscribed).filter(move |entry| entry.matches(&pattern))
+        let (pattern, delimiter) = (Pattern::new(pattern), self.naming.delimiter());
+        self.entries.iter().filter(|entry| entry.subscribed).filter(move |entry| entry.matches(&pattern, delimiter))
+    }
+
+    fn levels(&self, local: &LocalName) -> usize {
+        local.as_bytes().iter().filter(|octet| **octet == self.naming.delimiter()).count()
+    }
+
+    /// What separates the levels of its LocalNames.
+    #[must_use]
+    pub fn delimiter(&self) -> u8 {
+        self.naming.delimiter()
     }
 
     /// The account whose mailboxes these are.
@@ -202,8 +266,8 @@ impl Namespace {
 }
 
 impl Entry {
-    fn matches(&self, pattern: &Pattern) -> bool {
-        pattern.matches(self.local.as_bytes(), LocalName::DELIMITER)
+    fn matches(&self, pattern: &Pattern, delimiter: u8) -> bool {
+        pattern.matches(self.local.as_bytes(), delimiter)
     }
 
     /// The provider's name, for people who set the map; None for an implied node.
@@ -211,18 +275,6 @@ impl Entry {
     pub fn remote(&self) -> Option<&RemoteName> {
         self.remote.as_ref()
     }
-}
-
-/// The LocalName of a role. CRM profiles will say others.
-fn local_name_of(role: Role) -> LocalName {
-    let name = match role {
-        Role::Sent => "Sent",
-        Role::Drafts => "Drafts",
-        Role::Trash => "Trash",
-        Role::Junk => "Junk",
-    };
-    // Cannot fail: printable ASCII; INBOX is the harmless answer that the pair would refuse.
-    LocalName::parse(name.as_bytes()).unwrap_or_else(|_| LocalName::inbox())
 }
 
 fn rank(entry: &Entry) -> u8 {
@@ -242,19 +294,15 @@ fn is_in(prefix: &[u8], remote: &RemoteName) -> bool {
 /// Levels of the hierarchy in one name. People nest a handful; Exchange allows 300.
 const LEVELS_MAX: usize = 300;
 
-fn levels(local: &LocalName) -> usize {
-    local.as_bytes().iter().filter(|octet| **octet == LocalName::DELIMITER).count()
-}
-
-fn has_children(names: &BTreeSet<LocalName>, local: &LocalName) -> bool {
-    let Ok(below) = LocalName::parse(&[local.as_bytes(), &[LocalName::DELIMITER]].concat()) else { return false };
+fn has_children(names: &BTreeSet<LocalName>, local: &LocalName, delimiter: u8) -> bool {
+    let Ok(below) = LocalName::parse(&[local.as_bytes(), &[delimiter]].concat()) else { return false };
     let next = names.range(&below..).next();
     next.is_some_and(|name| name.as_bytes().starts_with(below.as_bytes()))
 }
 
-fn ancestors(local: &LocalName) -> impl Iterator<Item = LocalName> {
+fn ancestors(local: &LocalName, delimiter: u8) -> impl Iterator<Item = LocalName> {
     let octets = local.as_bytes();
-    let ends = octets.iter().enumerate().filter(|(_, octet)| **octet == LocalName::DELIMITER).map(|(at, _)| at);
+    let ends = octets.iter().enumerate().filter(move |(_, octet)| **octet == delimiter).map(|(at, _)| at);
     ends.filter_map(|at| LocalName::parse(octets.get(..at)?).ok())
 }
 
@@ -276,7 +324,7 @@ mod tests {
             folders: folders.collect(),
             ..FolderTable::default()
         };
-        Namespace::new(AccountId(1), &table, &[])
+        Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default())
     }
 
     fn ovh() -> Namespace {
@@ -330,7 +378,7 @@ mod tests {
     fn names_that_are_only_subscribed_stand_in_lsub_alone() {
         let gone = vec![RemoteName::parse(b"INBOX.Old").expect("a name")];
         let table = FolderTable { prefix: b"INBOX.".to_vec(), delimiter: Some(b'.'), gone, ..FolderTable::default() };
-        let namespace = Namespace::new(AccountId(1), &table, &[]);
+        let namespace = Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default());
         assert_eq!(namespace.lsub(b"*").map(|entry| entry.local.as_str()).collect::<Vec<_>>(), ["Old"]);
         assert_eq!(listed(&namespace, "%"), Vec::<String>::new());
         assert_eq!(remote_of(&namespace, "Old"), None);
@@ -340,11 +388,121 @@ mod tests {
     fn what_others_share_cannot_be_reached_by_making_it() {
         let foreign = vec![b"shared.".to_vec()];
         let table = FolderTable { delimiter: Some(b'.'), foreign, ..FolderTable::default() };
-        let namespace = Namespace::new(AccountId(1), &table, &[]);
+        let namespace = Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default());
         let route = |name: &[u8]| namespace.route_of_new(&LocalName::parse(name).expect("a name"));
         assert_eq!(route(b"shared/bob/x"), None);
         assert_eq!(route(b"shared"), None);
         assert!(route(b"sharedx").is_some());
+    }
+
+    fn remote(name: &str) -> RemoteName {
+        RemoteName::parse(&utf7::encode(name)).expect("a name")
+    }
+
+    fn local(name: &str) -> LocalName {
+        LocalName::parse(&utf7::encode(name)).expect("a name")
+    }
+
+    fn table(folders: &[(&str, Option<Role>)]) -> FolderTable {
+        let folder = |(name, role): &(&str, Option<Role>)| Folder {
+            name: remote(name),
+            attributes: Attributes::default(),
+            role: *role,
+            subscribed: false,
+        };
+        FolderTable { delimiter: Some(b'/'), folders: folders.iter().map(folder).collect(), ..FolderTable::default() }
+    }
+
+    fn french() -> Naming {
+        Naming::of_texts(["Envoyés", "Brouillons", "Corbeille", "Indésirables"], b'.').expect("a naming")
+    }
+
+    #[test]
+    fn a_login_has_its_own_names_for_special_mailboxes() {
+        let gmail = table(&[
+            ("INBOX", None),
+            ("[Gmail]/Sent Mail", Some(Role::Sent)),
+            ("Sent", None),
+            ("Corbeille", None),
+            ("Clients/2024", None),
+        ]);
+        let names = |naming: &Naming| {
+            let namespace = Namespace::new(AccountId(1), &gmail, &Choices::default(), naming);
+            namespace.entries().map(|entry| utf7::decode(entry.local.as_bytes()).expect("text")).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&french()), ["INBOX", "Envoyés", "Corbeille", "Clients.2024", "Sent"]);
+        assert_eq!(names(&Naming::default()), ["INBOX", "Sent", "Trash", "=53ent", "Clients/2024"]);
+    }
+
+    #[test]
+    fn a_persons_choice_is_above_attribute_and_name() {
+        let table =
+            table(&[("INBOX", None), ("Sent", Some(Role::Sent)), ("Trash", None), ("Mine", None), ("Bin", None)]);
+        let choices = Choices {
+            pairs: vec![(local("Sent"), remote("Mine")), (local("Old/Bin"), remote("Trash"))],
+            ..Choices::default()
+        };
+        for (naming, sent) in [(Naming::default(), "Sent"), (french(), "Envoyés")] {
+            let namespace = Namespace::new(AccountId(1), &table, &choices, &naming);
+            let mine = namespace.entries().find(|entry| entry.role == Some(Role::Sent)).expect("a Sent");
+            assert_eq!((&mine.local, mine.remote()), (&local(sent), Some(&remote("Mine"))));
+            // A name that a person chose stays; the mailbox has its role all the same.
+            let trash = namespace.entries().find(|entry| entry.role == Some(Role::Trash)).expect("a Trash");
+            assert_eq!((&trash.local, trash.remote()), (&naming.spell(&local("Old/Bin")), Some(&remote("Trash"))));
+        }
+    }
+
+    #[test]
+    fn what_a_crm_made_for_a_role_is_known_again() {
+        let made = |role, name| Choices { made: [(role, remote(name))].into(), ..Choices::default() };
+        let role = |table: &FolderTable, choices: &Choices| {
+            let namespace = Namespace::new(AccountId(1), table, choices, &Naming::default());
+            namespace.resolve(&local("Sent")).map(|route| route.remote)
+        };
+        let plain = table(&[("INBOX", None), ("Versendet", None), ("Sent Items", None)]);
+        assert_eq!(role(&plain, &made(Role::Sent, "Versendet")), Some(remote("Versendet")));
+        // It is gone: a known name will do.
+        assert_eq!(role(&plain, &made(Role::Sent, "Weg")), Some(remote("Sent Items")));
+        let flagged = table(&[("Versendet", None), ("Sent Items", Some(Role::Sent))]);
+        assert_eq!(role(&flagged, &made(Role::Sent, "Versendet")), Some(remote("Sent Items")));
+    }
+
+    #[test]
+    fn what_is_hidden_is_no_mailbox_but_for_what_was_mapped() {
+        let mut table = table(&[
+            ("INBOX", None),
+            ("Calendar", None),
+            ("Calendar/Birthdays", None),
+            ("[Gmail]/Sent", Some(Role::Sent)),
+            ("[Gmail]/All", None),
+            ("shared/Team", None),
+        ]);
+        table.foreign.push(b"shared/".to_vec());
+        let hidden = [remote("Calendar"), remote("[Gmail]")].into();
+        let choices = Choices { hidden, ..Choices::default() };
+        let namespace = Namespace::new(AccountId(1), &table, &choices, &Naming::default());
+        assert_eq!(listed(&namespace, "*"), ["INBOX"]);
+        for name in ["Calendar/Birthdays", "Calendar/New", "[Gmail]/All", "shared/Team"] {
+            assert!(
+                namespace.resolve(&local(name)).is_none() && namespace.route_of_new(&local(name)).is_none(),
+                "{name}"
+            );
+        }
+        let pairs = vec![(local("All"), remote("[Gmail]/All")), (local("Team"), remote("shared/Team"))];
+        let namespace = Namespace::new(AccountId(1), &table, &Choices { pairs, ..choices }, &Naming::default());
+        assert_eq!(listed(&namespace, "*"), ["INBOX", "All", "Team"]);
+    }
+
+    #[test]
+    fn a_delimiter_at_the_end_is_no_part_of_a_new_name() {
+        let namespace = ovh();
+        for (name, made) in
+            [("New/", "INBOX.New"), ("Sent/", "INBOX.Sent"), ("INBOX.Junk", "INBOX.Junk"), ("a/b", "INBOX.a.b")]
+        {
+            let route = namespace.route_of_new(&LocalName::parse(name.as_bytes()).expect("a name")).expect("a route");
+            assert_eq!(route.remote, remote(made), "{name}");
+        }
+        assert!(namespace.route_of_new(&local("INBOX.Nope")).is_none());
     }
 
     #[test]
@@ -353,13 +511,13 @@ mod tests {
         let folder = |n| Folder { name: name(n), attributes: Attributes::default(), role: None, subscribed: false };
         let folders = (0..900).map(folder).collect();
         let table = FolderTable { delimiter: Some(b'/'), folders, ..FolderTable::default() };
-        let namespace = Namespace::new(AccountId(1), &table, &[]);
+        let namespace = Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default());
         let octets: usize = namespace.entries.iter().map(|entry| entry.local.as_bytes().len()).sum();
         assert!(octets <= 2 * FOLDER_NAMES_MAX, "{octets}");
         let deep = RemoteName::parse("/a".repeat(2000).as_bytes()).expect("a name");
         let folders = vec![Folder { name: deep, ..folder(0) }];
         let table = FolderTable { delimiter: Some(b'/'), folders, ..FolderTable::default() };
-        assert!(Namespace::new(AccountId(1), &table, &[]).entries.is_empty());
+        assert!(Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default()).entries.is_empty());
     }
 
     #[test]

@@ -1,17 +1,26 @@
 //! Which mailbox is Sent, Drafts, Trash or Junk: by special-use attribute first (RFC 6154; Microsoft and Zoho send them
-//! in plain LIST without announcing them), by the names that providers and mail programs use second.
+//! in plain LIST without announcing them), by the mailbox that a CRM made for it second, by the names that providers and
+//! mail programs use third. A person's choice is above all that, and none of this file's.
 
 use crate::{
-    model::{FolderTable, RemoteName, Role},
+    model::{Folder, FolderTable, RemoteName, Role},
     wire::imap::utf7,
 };
 
-/// Finds a role's mailbox: at most one, which messages can be stored in.
+/// Finds a role's mailbox: at most one, which messages can be stored in, and which this login may see. `made`: what a CRM
+/// made for it.
 #[must_use]
-pub fn find(table: &FolderTable, role: Role) -> Option<&RemoteName> {
-    let usable = || table.folders.iter().filter(|folder| !folder.attributes.no_select && !folder.name.is_inbox());
+pub fn find<'a>(
+    table: &'a FolderTable,
+    role: Role,
+    made: Option<&RemoteName>,
+    visible: impl Fn(&RemoteName) -> bool,
+) -> Option<&'a RemoteName> {
+    let usable = |folder: &&Folder| !folder.attributes.no_select && !folder.name.is_inbox() && visible(&folder.name);
+    let usable = || table.folders.iter().filter(usable);
     let flagged = usable().find(|folder| folder.role == Some(role));
     flagged
+        .or_else(|| usable().find(|folder| Some(&folder.name) == made))
         .or_else(|| {
             let named = |name: &&str| {
                 usable().find(|folder| {
@@ -94,7 +103,7 @@ fn known_names(role: Role) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attributes, Folder};
+    use crate::model::Attributes;
 
     fn table(prefix: &str, delimiter: u8, folders: &[(&str, Option<Role>)]) -> FolderTable {
         let folders = folders.iter().map(|(name, role)| Folder {
@@ -112,7 +121,7 @@ mod tests {
     }
 
     fn found(table: &FolderTable, role: Role) -> Option<String> {
-        find(table, role).and_then(|name| utf7::decode(name.as_bytes()))
+        find(table, role, None, |_| true).and_then(|name| utf7::decode(name.as_bytes()))
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Session {
             }
             Turn::Done(Done::Judged(id, judged)) => {
                 let verdict = judged.map(|(admission, generation)| {
-                    self.requests.entitle(admission.account, generation);
+                    self.requests.entitle(&admission, generation);
                     admission
                 });
                 self.tell(Event::Answer(id, Answer::Verdict(verdict)))

@@ -4,6 +4,7 @@ use crate::{
     failure::Failure,
     model::{AccountId, Generation},
     relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
+    rules::namespace::Naming,
     upstream::{Gates, Leased},
 };
 use std::{
@@ -42,6 +43,7 @@ pub(super) struct Requests {
 struct Entitled {
     account: AccountId,
     generation: Generation,
+    naming: Arc<Naming>,
     watch: AbortHandle,
 }
 
@@ -62,21 +64,23 @@ impl Requests {
     }
 
     /// A verdict was good: from now on, with a lane or without, a new generation of its account is waited for.
-    pub(super) fn entitle(&mut self, account: AccountId, generation: Generation) {
+    pub(super) fn entitle(&mut self, admission: &Admission, generation: Generation) {
+        let (account, naming) = (admission.account, admission.naming.clone());
         let outdated = self.gates.outdated(account, generation);
         let watch = self.tasks.spawn(async move {
             outdated.await;
             Done::Outdated
         });
-        if let Some(earlier) = self.entitled.replace(Entitled { account, generation, watch }) {
+        if let Some(earlier) = self.entitled.replace(Entitled { account, generation, naming, watch }) {
             earlier.watch.abort();
         }
     }
 
-    /// At which generation the session was let in to this account.
-    fn judged_at(&self, account: AccountId) -> Result<Generation, Failure> {
+    /// At which generation the session was let in to this account, and what its login calls the mailboxes.
+    fn entitled(&self, account: AccountId) -> Result<(Generation, Arc<Naming>), Failure> {
         let entitled = self.entitled.as_ref().filter(|entitled| entitled.account == account);
-        entitled.map(|entitled| entitled.generation).ok_or(Failure::Internal("an account without a verdict"))
+        let entitled = entitled.ok_or(Failure::Internal("an account without a verdict"))?;
+        Ok((entitled.generation, entitled.naming.clone()))
     }
 
     /// Starts what was asked for. A lane that is given back is returned: it is the session's to give.
@@ -89,26 +93,30 @@ impl Requests {
                 self.answer(async move { Done::Judged(id, gates.verdict(&credentials).await) });
             }
             Request::Lane(account, purpose) => {
-                let judged_at = self.judged_at(account);
+                let entitled = self.entitled(account);
                 self.answer(async move {
                     Done::Leased(
                         id,
-                        match judged_at {
-                            Ok(judged_at) => gates.lease(account, judged_at, purpose).await,
+                        match entitled {
+                            Ok((judged_at, naming)) => gates.lease(account, judged_at, &naming, purpose).await,
                             Err(failure) => Err(failure),
                         },
                     )
                 });
             }
             Request::Folders(account) => {
-                self.answer(async move { Done::Answer(id, Answer::Folders(gates.folders(account))) });
+                let entitled = self.entitled(account);
+                self.answer(async move {
+                    let known = entitled.ok().and_then(|(_, naming)| gates.folders(account, &naming));
+                    Done::Answer(id, Answer::Folders(known))
+                });
             }
             Request::Publish(account, table) => {
-                let judged_at = self.judged_at(account);
+                let entitled = self.entitled(account);
                 self.answer(async move {
                     // Without its own map the account has no namespace: the relay takes None for the fault that it is.
-                    let namespace = match judged_at {
-                        Ok(judged_at) => gates.publish(account, judged_at, &table).await.ok(),
+                    let namespace = match entitled {
+                        Ok((judged_at, naming)) => gates.publish(account, judged_at, &naming, table).await.ok(),
                         Err(_) => None,
                     };
                     Done::Answer(id, Answer::Folders(namespace))

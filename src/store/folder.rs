@@ -4,8 +4,8 @@
 
 use super::{Error, Store, on};
 use crate::{
-    model::{AccountId, Epoch, LocalName, RemoteName},
-    rules::uid_validity::Told,
+    model::{AccountId, Epoch, LocalName, RemoteName, Role},
+    rules::{namespace::Choices, uid_validity::Told},
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ const ROUNDS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// A special folder, found by its flag or its known name.
+    /// A CRM made it for a role; its LocalName is [`LocalName::of_role`].
     Role,
     /// A person, whose word is above the other.
     User,
@@ -62,6 +62,23 @@ impl Store {
             sqlx::query_as(ALL).bind(account.0).fetch_all(pool).await?
         });
         rows.into_iter().map(mapping).collect()
+    }
+
+    /// What people chose for an account, and what is kept in their place.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn choices(&self, account: AccountId) -> Result<Choices, Error> {
+        let mut choices = Choices::default();
+        for Mapping { local, remote, origin } in self.folder_map(account).await? {
+            let role = Role::ALL.into_iter().find(|role| LocalName::of_role(*role) == local);
+            match (origin, role) {
+                (Origin::User, _) => choices.pairs.push((local, remote)),
+                (Origin::Role, Some(role)) => drop(choices.made.insert(role, remote)),
+                (Origin::Role, None) => return Err(Error::Corrupt("folder_map.local_name")),
+            }
+        }
+        Ok(choices)
     }
 
     /// Puts the whole folder map of an account, in one commit, and grows its generation.

@@ -13,7 +13,7 @@ use crate::{
     failure::{Cap, Failure, Unreachable},
     model::{AccountId, FolderTable, Generation, LocalName, RemoteName},
     relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, opening::SignIn},
-    rules::namespace::Namespace,
+    rules::namespace::{Choices, Namespace, Naming},
     store::{Account, Store, unix_now},
 };
 use dashmap::DashMap;
@@ -67,10 +67,31 @@ struct Gate {
 
 #[derive(Default)]
 struct Folders {
-    /// The last table as the account sees it, and when it was read. None: never, or the tree was changed since.
-    known: Option<(Arc<Namespace>, Instant)>,
+    /// When the table was read. None: never, or the tree was changed since.
+    read: Option<Instant>,
     /// The last one even if the tree was changed since: better than none for a lane that does not read it.
-    last: Option<Arc<Namespace>>,
+    last: Option<Known>,
+}
+
+/// A folder table, and what is made of it: a namespace for each naming in use, a handful at most.
+struct Known {
+    table: FolderTable,
+    choices: Choices,
+    namespaces: HashMap<Naming, Arc<Namespace>>,
+}
+
+impl Known {
+    fn namespace(&mut self, id: AccountId, naming: &Naming) -> Arc<Namespace> {
+        let Self { table, choices, namespaces } = self;
+        match namespaces.get(naming) {
+            Some(namespace) => namespace.clone(),
+            None => {
+                let namespace = Arc::new(Namespace::new(id, table, choices, naming));
+                namespaces.insert(naming.clone(), namespace.clone());
+                namespace
+            }
+        }
+    }
 }
 
 /// A signed-in upstream connection in the use of one session. Dropping it closes the connection.
@@ -126,7 +147,13 @@ impl Gates {
     ///
     /// # Errors
     /// Why there is none; `login-wait` bounds the wait.
-    pub async fn lease(&self, id: AccountId, judged_at: Generation, purpose: LaneUse) -> Result<Leased, Failure> {
+    pub async fn lease(
+        &self,
+        id: AccountId,
+        judged_at: Generation,
+        naming: &Naming,
+        purpose: LaneUse,
+    ) -> Result<Leased, Failure> {
         // Not a refused login: whether it is one is for the next verdict to say.
         const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
         // The gate before the account: whatever changes after the account was read is noticed at the gate.
@@ -146,9 +173,9 @@ impl Gates {
             OpenedFacts::Smtp { extensions } => LaneFacts::Smtp { extensions },
             OpenedFacts::Imap { capabilities, folders } => {
                 let namespace = match folders {
-                    Some(table) => self.publish(id, judged_at, &table).await?,
+                    Some(table) => self.publish(id, judged_at, naming, table).await?,
                     // An opening that reads none began when one was known: only a new generation takes it away.
-                    None => gate.folders().last.clone().ok_or(OUTDATED)?,
+                    None => gate.folders().last.as_mut().ok_or(OUTDATED)?.namespace(id, naming),
                 };
                 LaneFacts::Imap { capabilities, namespace }
             }
@@ -177,7 +204,7 @@ impl Gates {
         let order = Order {
             purpose,
             sign_in: SignIn::Password { user: account.sign_in_name.as_str().into(), password },
-            reads_folders: gate.folders().known.as_ref().is_none_or(|(_, read)| read.elapsed() > AGED),
+            reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
             own: &self.own,
         };
         let opened = carry_out(&target, order, wait, &mut |_| {}).await;
@@ -190,10 +217,11 @@ impl Gates {
 
     /// The namespace, if it was read less than five seconds ago.
     #[must_use]
-    pub fn folders(&self, id: AccountId) -> Option<Arc<Namespace>> {
+    pub fn folders(&self, id: AccountId, naming: &Naming) -> Option<Arc<Namespace>> {
         let gate = self.gates.get(&id)?.clone();
-        let folders = gate.folders();
-        folders.known.as_ref().filter(|(_, read)| read.elapsed() < FRESH).map(|(namespace, _)| namespace.clone())
+        let mut folders = gate.folders();
+        folders.read.filter(|read| read.elapsed() < FRESH)?;
+        folders.last.as_mut().map(|known| known.namespace(id, naming))
     }
 
     /// Keeps a folder table that was just read by whom a verdict let in at this generation, unless the account has a
@@ -205,16 +233,17 @@ impl Gates {
         &self,
         id: AccountId,
         judged_at: Generation,
-        table: &FolderTable,
+        naming: &Naming,
+        table: FolderTable,
     ) -> Result<Arc<Namespace>, Failure> {
-        let map = self.store.folder_map(id).await.map_err(|error| said(&error, "a folder map cannot be read"))?;
-        let choices: Vec<(LocalName, RemoteName)> = map.into_iter().map(|row| (row.local, row.remote)).collect();
-        let namespace = Arc::new(Namespace::new(id, table, &choices));
+        let choices = self.store.choices(id).await.map_err(|error| said(&error, "a folder map cannot be read"))?;
+        let mut known = Known { table, choices, namespaces: HashMap::new() };
+        let namespace = known.namespace(id, naming);
         if let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) {
             let mut folders = gate.folders();
             // Asked with the lock held: what grows later forgets this table, too.
             if !gate.is_beyond(judged_at) {
-                *folders = Folders { known: Some((namespace.clone(), Instant::now())), last: Some(namespace.clone()) };
+                *folders = Folders { read: Some(Instant::now()), last: Some(known) };
             }
         }
         Ok(namespace)
@@ -223,7 +252,7 @@ impl Gates {
     /// The tree of this account was changed.
     pub fn stale(&self, id: AccountId) {
         if let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) {
-            gate.folders().known = None;
+            gate.folders().read = None;
         }
     }
 
@@ -349,13 +378,14 @@ mod tests {
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
         let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1) };
         let (gates, id, table) = (Gates::new(store, bounds, Vec::new()), AccountId(1), FolderTable::default());
+        let naming = Naming::default();
         let gate = gates.gate(id);
         gate.reach(Generation(2));
-        gates.publish(id, Generation(1), &table).await.expect("a namespace");
-        assert!(gates.folders(id).is_none());
-        gates.publish(id, Generation(2), &table).await.expect("a namespace");
-        assert!(gates.folders(id).is_some());
+        gates.publish(id, Generation(1), &naming, table.clone()).await.expect("a namespace");
+        assert!(gates.folders(id, &naming).is_none());
+        gates.publish(id, Generation(2), &naming, table.clone()).await.expect("a namespace");
+        assert!(gates.folders(id, &naming).is_some());
         gate.reach(Generation(3));
-        assert!(gates.folders(id).is_none());
+        assert!(gates.folders(id, &naming).is_none());
     }
 }

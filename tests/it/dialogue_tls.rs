@@ -21,6 +21,7 @@ use passerelle::{
         Secret, Security,
     },
     relay::LaneUse,
+    rules::namespace::Naming,
     session::{self, Ended, Patience, Surroundings},
     store::{Credential, NewAccount, NewLogin, Settings, Store},
     upstream::{Bounds, Gates, Leased},
@@ -235,7 +236,9 @@ impl Stage {
                 (["verdict", ..], ["refused"]) => {}
                 (["lane"], outcome) => self.next_lane(outcome).await,
                 (["folders"], ["none"]) => self.gates.stale(self.account),
-                (["folders"], ["known"]) if self.gates.folders(self.account).is_none() => self.publish().await,
+                (["folders"], ["known"]) if self.gates.folders(self.account, &Naming::default()).is_none() => {
+                    self.publish().await
+                }
                 (["validity", local, remote @ .., upstream], [told]) => {
                     let number = |text: &str| text.parse::<u32>().map_err(|_| "not a number".to_owned());
                     self.tell(local, &remote.join(" "), number(upstream)?, number(told)?).await;
@@ -283,7 +286,7 @@ impl Stage {
     /// A lane of ours; None where all are taken.
     async fn lease_aside(&self) -> Option<Leased> {
         self.welcome(Welcome::Aside);
-        self.gates.lease(self.account, self.generation().await, self.lane_use).await.ok()
+        self.gates.lease(self.account, self.generation().await, &Naming::default(), self.lane_use).await.ok()
     }
 
     async fn generation(&self) -> Generation {
@@ -295,7 +298,10 @@ impl Stage {
     }
 
     async fn publish(&self) {
-        self.gates.publish(self.account, self.generation().await, &self.folders).await.expect("a namespace");
+        self.gates
+            .publish(self.account, self.generation().await, &Naming::default(), self.folders.clone())
+            .await
+            .expect("a namespace");
     }
 
     /// Lets the store have told what the dialogue wants to be told. The rule is in `rules::uid_validity`: at first the

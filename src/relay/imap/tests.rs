@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName},
     relay::{Admission, HIGH_WATER, LaneId, Lease},
+    rules::namespace::{Choices, Naming},
     wire::{self, IMAP_COMMAND_MAX, imap::response::capabilities},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -31,9 +32,8 @@ impl Identity {
             subscribed: true,
         };
         let folders = ["INBOX", "Sent", "Kunden/2024"].map(folder).to_vec();
-        let table =
-            FolderTable { prefix: Vec::new(), delimiter: Some(b'/'), folders, gone: Vec::new(), foreign: Vec::new() };
-        let namespace = Arc::new(Namespace::new(AccountId(1), &table, &[]));
+        let table = FolderTable { prefix: Vec::new(), delimiter: Some(b'/'), folders, ..FolderTable::default() };
+        let namespace = Arc::new(Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default()));
         let capabilities = capabilities(offered.as_bytes());
         session.answer(Answer::Lane(Ok(Lease { lane: LANE, facts: LaneFacts::Imap { capabilities, namespace } })));
         session.client(b"b SELECT INBOX\r\n");

@@ -3,7 +3,7 @@
 use passerelle::{
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role, UnreadScope},
     relay::{Admission, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
-    rules::namespace::Namespace,
+    rules::namespace::{Choices, Namespace, Naming},
     store::Changes,
     wire::{
         imap::{response::capabilities, utf7},
@@ -89,7 +89,7 @@ pub fn changes(settings: &[&str]) -> Changes {
 }
 
 pub fn namespace(table: &FolderTable) -> Arc<Namespace> {
-    Arc::new(Namespace::new(ACCOUNT, table, &[]))
+    Arc::new(Namespace::new(ACCOUNT, table, &Choices::default(), &Naming::default()))
 }
 
 /// The folder table of a provider.
@@ -134,5 +134,5 @@ pub fn table(provider: &str) -> FolderTable {
     if provider == "latin" {
         folders.push(folder(b"Envoy\xe9s".to_vec(), Some(Role::Sent)));
     }
-    FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders, gone: Vec::new(), foreign: Vec::new() }
+    FolderTable { prefix: prefix.into(), delimiter: Some(delimiter), folders, ..FolderTable::default() }
 }
