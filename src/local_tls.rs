@@ -3,6 +3,10 @@
 //! The authority's key never leaves its directory, signs nothing but the bridge's own certificate, and is never written
 //! over: CRMs were told to trust it. No socket is opened here.
 
+mod shown;
+
+pub use shown::Shown;
+
 use crate::{
     model::Host,
     store::{Error as FileError, files},
@@ -22,6 +26,8 @@ use tokio_rustls::rustls::{
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::ResolvesServerCert,
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use zeroize::Zeroizing;
 
@@ -30,7 +36,7 @@ const DAY: i64 = 86_400;
 const BACKDATED_DAYS: i64 = 1;
 /// With the day before it 390 days in all: Apple's libraries refuse more than 398.
 const LEAF_DAYS: i64 = 389;
-/// A leaf with less than this before it is made anew at the start.
+/// A leaf with less than this before it is made anew.
 const RENEW_DAYS: i64 = 30;
 /// Trust in the authority is given once, by hand.
 const AUTHORITY_DAYS: i64 = 3650;
@@ -98,14 +104,26 @@ impl LocalTls {
     /// # Errors
     /// If a file cannot be read or written, or holds something else.
     pub fn server_config(&self, names: &[Host], now: i64) -> Result<Arc<ServerConfig>, Error> {
+        self.ensure(names, now)?;
+        server_config(&self.path("leaf.pem"), &self.path("leaf.key"))
+    }
+
+    /// The leaf is there, good for these names and not due; whether it had to be made.
+    fn ensure(&self, names: &[Host], now: i64) -> Result<bool, Error> {
         let _lock = files::lock(&self.directory)?;
         self.refuse_open_keys()?;
         self.ensure_authority(now)?;
         let names = leaf_names(names);
-        if !self.leaf_is_good(&names, now) {
+        let good = self.leaf_is_good(&names, now);
+        if !good {
             self.make_leaf(&names, now)?;
         }
-        server_config(&self.path("leaf.pem"), &self.path("leaf.key"))
+        Ok(!good)
+    }
+
+    /// The leaf's certificate and key.
+    fn leaf(&self) -> [PathBuf; 2] {
+        ["leaf.pem", "leaf.key"].map(|name| self.path(name))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -182,25 +200,32 @@ impl LocalTls {
     }
 }
 
-/// TLS 1.2 and newer with this certificate chain and key (PEM).
+/// TLS 1.2 and newer with this certificate chain and key (PEM), as they are now.
 ///
 /// # Errors
 /// If a file cannot be read, or the two do not go together.
 pub fn server_config(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
+    let shown = SingleCertAndKey::from(certified(chain, key)?);
+    tls_with(Arc::new(shown)).map_err(|source| Error::Unusable { path: chain.to_owned(), source })
+}
+
+fn certified(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Error> {
     let unread = |path: &Path| {
         let path = path.to_owned();
         |source| Error::Read { path, source }
     };
-    let unusable = |source| Error::Unusable { path: chain.to_owned(), source };
     let certificates = CertificateDer::pem_file_iter(chain).map_err(unread(chain))?;
     let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unread(chain))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(unread(key))?;
+    let certified = CertifiedKey::from_der(certificates, key, &provider());
+    certified.map(Arc::new).map_err(|source| Error::Unusable { path: chain.to_owned(), source })
+}
+
+fn tls_with(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(unusable)?
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(unusable)?;
+        .with_cert_resolver(resolver);
     Ok(Arc::new(config))
 }
 
@@ -244,7 +269,12 @@ mod tests {
     }
 
     /// A handshake in memory, with a client whose clock is fixed.
-    fn handshake(tls: &LocalTls, server: Arc<ServerConfig>, name: &str, at: i64) -> Result<(), rustls::Error> {
+    pub(super) fn handshake(
+        tls: &LocalTls,
+        server: Arc<ServerConfig>,
+        name: &str,
+        at: i64,
+    ) -> Result<(), rustls::Error> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(tls.authority()).expect("PEM")).expect("a root");
         #[derive(Debug)]

@@ -4,7 +4,7 @@ use super::{Error, Place, say};
 use passerelle::{
     app,
     config::{Config, Listen, Listeners, Log, LogFormat},
-    local_tls::{self, LocalTls},
+    local_tls::{LocalTls, Shown},
     store::unix_now,
 };
 use std::fmt::Write as _;
@@ -14,11 +14,12 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
     let config = place.config()?;
     start_log(&config.log);
     let store = place.store().await?;
-    let (tls, authority) = match (&config.certificate.file, &config.certificate.key) {
-        (Some(file), Some(key)) => (local_tls::server_config(file, key)?, None),
+    let (shown, authority) = match (&config.certificate.file, &config.certificate.key) {
+        (Some(file), Some(key)) => (Shown::files(file, key)?, None),
         _ => {
             let local = LocalTls::at(&place.certificates())?;
-            (local.server_config(&certificate_names(&config), unix_now())?, Some(local.authority()))
+            let authority = local.authority();
+            (Shown::local(local, certificate_names(&config), unix_now())?, Some(authority))
         }
     };
     let accounts = store.accounts().await?.len();
@@ -38,7 +39,11 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
         }
         say(&text);
     };
-    app::serve(config, store, tls, Box::new(ready)).await.map_err(Error::Serve)
+    let tls = shown.config()?;
+    let renewal = tokio::spawn(shown.keep(unix_now));
+    let served = app::serve(config, store, tls, Box::new(ready)).await;
+    renewal.abort();
+    served.map_err(Error::Serve)
 }
 
 fn certificate_names(config: &Config) -> Vec<passerelle::model::Host> {

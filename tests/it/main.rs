@@ -20,6 +20,7 @@ mod layers;
 mod lost;
 mod provider;
 mod readme;
+mod renewal;
 mod serve;
 mod store;
 mod streaming;
