@@ -112,7 +112,7 @@ struct Session {
     progress: Instant,
     /// Looks at the time no later than this.
     alarm: Pin<Box<Sleep>>,
-    /// The account has a new generation, or is gone: the session ends as soon as it may.
+    /// The account has a new generation or is gone, or the login is revoked: the session ends as soon as it may.
     outdated: bool,
 }
 
@@ -199,8 +199,8 @@ impl Session {
                 Ok(Flow::More)
             }
             Turn::Done(Done::Judged(id, judged)) => {
-                let verdict = judged.map(|(admission, generation)| {
-                    self.requests.entitle(&admission, generation);
+                let verdict = judged.map(|(admission, standing)| {
+                    self.requests.entitle(&admission, standing);
                     admission
                 });
                 self.tell(Event::Answer(id, Answer::Verdict(verdict)))

@@ -2,9 +2,10 @@
 
 use crate::{
     failure::Failure,
-    model::{AccountId, Generation},
+    model::AccountId,
     relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
     rules::namespace::Naming,
+    store::Standing,
     upstream::{Gates, Leased},
 };
 use std::{
@@ -20,9 +21,9 @@ use tokio::{
 pub(super) enum Done {
     Answer(RequestId, Answer),
     Leased(RequestId, Result<Leased, Failure>),
-    Judged(RequestId, Result<(Admission, Generation), Failure>),
+    Judged(RequestId, Result<(Admission, Standing), Failure>),
     Elapsed(RequestId),
-    /// The account that the session was let in to has a new generation, or is gone.
+    /// The account that the session was let in to has a new generation or is gone, or the login is revoked.
     Outdated,
     /// The bridge stops.
     Drain,
@@ -38,11 +39,11 @@ pub(super) struct Requests {
     entitled: Option<Entitled>,
 }
 
-/// An account, good for as long as it is of this generation. Relays ask for lanes by the account alone, so that none can
+/// An account, good for as long as the standing lasts. Relays ask for lanes by the account alone, so that none can
 /// outlive the verdict.
 struct Entitled {
     account: AccountId,
-    generation: Generation,
+    standing: Standing,
     naming: Arc<Naming>,
     watch: AbortHandle,
 }
@@ -63,24 +64,24 @@ impl Requests {
         self.open > 0
     }
 
-    /// A verdict was good: from now on, with a lane or without, a new generation of its account is waited for.
-    pub(super) fn entitle(&mut self, admission: &Admission, generation: Generation) {
+    /// A verdict was good: from now on, with a lane or without, the end of its standing is waited for.
+    pub(super) fn entitle(&mut self, admission: &Admission, standing: Standing) {
         let (account, naming) = (admission.account, admission.naming.clone());
-        let outdated = self.gates.outdated(account, generation);
+        let outdated = self.gates.outdated(account, standing);
         let watch = self.tasks.spawn(async move {
             outdated.await;
             Done::Outdated
         });
-        if let Some(earlier) = self.entitled.replace(Entitled { account, generation, naming, watch }) {
+        if let Some(earlier) = self.entitled.replace(Entitled { account, standing, naming, watch }) {
             earlier.watch.abort();
         }
     }
 
-    /// At which generation the session was let in to this account, and what its login calls the mailboxes.
-    fn entitled(&self, account: AccountId) -> Result<(Generation, Arc<Naming>), Failure> {
+    /// As what the session was let in to this account, and what its login calls the mailboxes.
+    fn entitled(&self, account: AccountId) -> Result<(Standing, Arc<Naming>), Failure> {
         let entitled = self.entitled.as_ref().filter(|entitled| entitled.account == account);
         let entitled = entitled.ok_or(Failure::Internal("an account without a verdict"))?;
-        Ok((entitled.generation, entitled.naming.clone()))
+        Ok((entitled.standing, entitled.naming.clone()))
     }
 
     /// Starts what was asked for. A lane that is given back is returned: it is the session's to give.
@@ -98,7 +99,7 @@ impl Requests {
                     Done::Leased(
                         id,
                         match entitled {
-                            Ok((judged_at, naming)) => gates.lease(account, judged_at, &naming, purpose).await,
+                            Ok((standing, naming)) => gates.lease(account, standing, &naming, purpose).await,
                             Err(failure) => Err(failure),
                         },
                     )
@@ -116,7 +117,9 @@ impl Requests {
                 self.answer(async move {
                     // Without its own map the account has no namespace: the relay takes None for the fault that it is.
                     let namespace = match entitled {
-                        Ok((judged_at, naming)) => gates.publish(account, judged_at, &naming, table).await.ok(),
+                        Ok((standing, naming)) => {
+                            gates.publish(account, standing.generation, &naming, table).await.ok()
+                        }
                         Err(_) => None,
                     };
                     Done::Answer(id, Answer::Folders(namespace))

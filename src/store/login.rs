@@ -9,6 +9,7 @@ use crate::{
     model::{AccountId, Address, Generation, Login, LoginId, Secret, UserId},
     relay::{Admission, Credentials},
 };
+use std::collections::HashSet;
 
 /// A login as it is listed.
 #[derive(Clone, Debug)]
@@ -21,6 +22,13 @@ pub struct LoginRow {
     pub created_at: i64,
     /// Since when it is refused.
     pub revoked_at: Option<i64>,
+}
+
+/// What a verdict holds for: this login while it is in force, and its account while it is of this generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub login: LoginId,
+    pub generation: Generation,
 }
 
 /// What is needed to add a login.
@@ -100,32 +108,43 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
-    /// Refuses a login from now on, and ends what was opened with it by a new generation of its account.
+    /// Refuses a login from now on; what was opened with it ends, what was opened with others of its account goes on.
     ///
     /// # Errors
     /// [`Error::Missing`] if there is no such login in force, or if the store fails.
     pub async fn revoke_login(&self, name: &Login, now: i64) -> Result<(), Error> {
-        const REVOKE: &str = "UPDATE logins SET revoked_at = $2 WHERE name_key = $1 AND revoked_at IS NULL
-            RETURNING account_id";
-        on!(self, pool => {
-            let mut transaction = pool.begin().await?;
-            let account: Option<i64> =
-                sqlx::query_scalar(REVOKE).bind(name.key()).bind(now).fetch_optional(&mut *transaction).await?;
-            let account = account.ok_or(Error::Missing("the login"))?;
-            sqlx::query("UPDATE accounts SET generation = generation + 1 WHERE id = $1")
-                .bind(account)
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
-            Ok(())
-        })
+        const REVOKE: &str = "UPDATE logins SET revoked_at = $2 WHERE name_key = $1 AND revoked_at IS NULL";
+        let revoked = on!(self, pool => {
+            sqlx::query(REVOKE).bind(name.key()).bind(now).execute(pool).await?.rows_affected()
+        });
+        if revoked == 0 { Err(Error::Missing("the login")) } else { Ok(()) }
     }
 
-    /// Whether these credentials open an account, and which; good for as long as the account is of this generation.
+    /// The logins that are refused. Those of removed accounts are not among them: they are gone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn revoked_logins(&self) -> Result<HashSet<LoginId>, Error> {
+        const REVOKED: &str = "SELECT id FROM logins WHERE revoked_at IS NOT NULL";
+        let rows: Vec<i64> = on!(self, pool => sqlx::query_scalar(REVOKED).fetch_all(pool).await?);
+        Ok(rows.into_iter().map(LoginId).collect())
+    }
+
+    /// Whether this login is neither revoked nor gone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn is_in_force(&self, login: LoginId) -> Result<bool, Error> {
+        const IN_FORCE: &str = "SELECT COUNT(*) FROM logins WHERE id = $1 AND revoked_at IS NULL";
+        let count: i64 = on!(self, pool => sqlx::query_scalar(IN_FORCE).bind(login.0).fetch_one(pool).await?);
+        Ok(count > 0)
+    }
+
+    /// Whether these credentials open an account, and which; good for as long as the standing lasts.
     ///
     /// # Errors
     /// [`Failure::LoginRefused`], the same for an unknown name and a wrong password; or what became of the store.
-    pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Generation), Failure> {
+    pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Standing), Failure> {
         let verdict = match credentials {
             Credentials::Plain { login, password } => self.verify(login, password).await,
         };
@@ -138,11 +157,7 @@ impl Store {
         }
     }
 
-    async fn verify(
-        &self,
-        login: &Login,
-        password: &Secret<Vec<u8>>,
-    ) -> Result<Option<(Admission, Generation)>, Error> {
+    async fn verify(&self, login: &Login, password: &Secret<Vec<u8>>) -> Result<Option<(Admission, Standing)>, Error> {
         const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, a.generation, a.sender, a.receives,
                 a.sends, a.unread_scope, l.password_hmac FROM logins l
             JOIN accounts a ON a.id = l.account_id
@@ -162,7 +177,7 @@ impl Store {
         }
     }
 
-    async fn admitted(&self, candidate: &Candidate) -> Result<(Admission, Generation), Error> {
+    async fn admitted(&self, candidate: &Candidate) -> Result<(Admission, Standing), Error> {
         let address = Address::parse(&candidate.address).map_err(|_| Error::Corrupt("accounts.address"))?;
         let account = AccountId(candidate.account_id);
         let senders = self.senders(account, settings::sender(&candidate.sender)?, &address).await?;
@@ -173,7 +188,7 @@ impl Store {
             unread: settings::unread(&candidate.unread_scope)?,
             ..Admission::new(account, address)
         };
-        Ok((admission, Generation(candidate.generation)))
+        Ok((admission, Standing { login: LoginId(candidate.id), generation: Generation(candidate.generation) }))
     }
 }
 

@@ -20,7 +20,7 @@ pub mod vault;
 pub use account::{Account, Credential, NewAccount};
 pub use error::Error;
 pub use folder::{Mapping, Origin};
-pub use login::{LoginRow, NewLogin};
+pub use login::{LoginRow, NewLogin, Standing};
 pub use settings::{Changes, Settings};
 pub use user::{ADMIN, User, UserRole};
 

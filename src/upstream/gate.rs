@@ -11,14 +11,14 @@ use super::{
 };
 use crate::{
     failure::{Cap, Failure, Unreachable},
-    model::{AccountId, FolderTable, Generation, LocalName, RemoteName},
+    model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName},
     relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, opening::SignIn},
     rules::namespace::{Choices, Namespace, Naming},
-    store::{Account, Store, unix_now},
+    store::{Account, Standing, Store, unix_now},
 };
 use dashmap::DashMap;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -51,6 +51,8 @@ pub struct Gates {
     store: Store,
     gates: DashMap<AccountId, Arc<Gate>>,
     bounds: Bounds,
+    /// Logins that are refused: their sessions end, and no other.
+    revoked: watch::Sender<HashSet<LoginId>>,
     /// The bridge's own listeners.
     own: Vec<SocketAddr>,
 }
@@ -123,47 +125,56 @@ pub struct Leased {
 impl Gates {
     #[must_use]
     pub fn new(store: Store, bounds: Bounds, own: Vec<SocketAddr>) -> Arc<Self> {
-        Arc::new(Self { store, gates: DashMap::new(), bounds, own })
+        let revoked = watch::Sender::new(HashSet::new());
+        Arc::new(Self { store, gates: DashMap::new(), bounds, revoked, own })
     }
 
-    /// Whether these credentials open an account, and which; good for as long as the account is of this generation.
+    /// Whether these credentials open an account, and which; good for as long as the standing lasts.
     ///
     /// # Errors
     /// [`Failure::LoginRefused`], or what became of the store.
-    pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Generation), Failure> {
+    pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Standing), Failure> {
         self.store.verdict(credentials).await
     }
 
-    /// Ends when the account is known to have a newer generation than the verdict's, or to be gone: what the verdict let
-    /// in is not to go on. A lease reads the account again, so that no change is missed between the two.
-    pub fn outdated(&self, id: AccountId, judged_at: Generation) -> impl Future<Output = ()> + Send + 'static {
+    /// Ends when the account is known to have a newer generation than the verdict's, or to be gone, or the login to be
+    /// revoked: what the verdict let in is not to go on. A lease reads both again, so that no change is missed between.
+    pub fn outdated(&self, id: AccountId, standing: Standing) -> impl Future<Output = ()> + Send + 'static {
         let mut generation = self.gate(id).generation.subscribe();
+        let mut revoked = self.revoked.subscribe();
         async move {
-            let _ = generation.wait_for(|now| *now > judged_at).await;
+            tokio::select! {
+                _ = generation.wait_for(|now| *now > standing.generation) => {}
+                _ = revoked.wait_for(|revoked| revoked.contains(&standing.login)) => {}
+            }
         }
     }
 
-    /// Opens a lane for whom a verdict let in when the account was of this generation.
+    /// Opens a lane for whom a verdict let in, if that still stands.
     ///
     /// # Errors
     /// Why there is none; `login-wait` bounds the wait.
     pub async fn lease(
         &self,
         id: AccountId,
-        judged_at: Generation,
+        standing: Standing,
         naming: &Naming,
         purpose: LaneUse,
     ) -> Result<Leased, Failure> {
         // Not a refused login: whether it is one is for the next verdict to say.
         const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
+        let Standing { login, generation: judged_at } = standing;
         // The gate before the account: whatever changes after the account was read is noticed at the gate.
         let gate = self.gate(id);
         let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
         if let Some(account) = &account {
             gate.reach(account.generation);
         }
-        // Login revoked, or account removed, since the verdict; an address that came back has its old id.
+        // Account changed or removed since the verdict; an address that came back has its old id.
         let account = account.filter(|account| account.generation == judged_at).ok_or(OUTDATED)?;
+        if !self.store.is_in_force(login).await.map_err(|error| said(&error, "a login cannot be read"))? {
+            return Err(OUTDATED);
+        }
         // One wait for both: the login is told in time, whether a place or the provider was short.
         let (wait, began) = (self.bounds.login_wait, Instant::now());
         let permit = timeout(wait, gate.permits(purpose).acquire_owned()).await;
@@ -180,7 +191,7 @@ impl Gates {
                 LaneFacts::Imap { capabilities, namespace }
             }
         };
-        if gate.is_beyond(judged_at) {
+        if gate.is_beyond(judged_at) || self.revoked.borrow().contains(&login) {
             return Err(OUTDATED);
         }
         let lane = Lane { stream: opened.stream, unread: opened.rest, hold: Hold { _permit: permit } };
@@ -271,17 +282,27 @@ impl Gates {
         told.map_err(|error| said(&error, "a UIDVALIDITY cannot be kept"))
     }
 
-    /// Follows the store until it ends: what changed there is forgotten here, and sessions of old generations end.
+    /// Follows the store until it ends: what changed there is forgotten here; sessions of old generations and of revoked
+    /// logins end.
     ///
     /// # Errors
     /// If the store cannot be watched.
     pub async fn follow(&self) -> Result<(), crate::store::Error> {
         let mut changes = self.store.changes().await?;
-        while changes.changed().await.is_ok() {
-            let now = persistently(async || self.store.generations().await).await;
+        // At once, too: a client may have been let in before the watch began.
+        loop {
+            let (now, revoked) =
+                persistently(async || Ok((self.store.generations().await?, self.store.revoked_logins().await?))).await;
             self.compare(&now.into_iter().map(|(id, generation, _)| (id, generation)).collect());
+            self.revoked.send_if_modified(|known| {
+                let changed = *known != revoked;
+                *known = revoked;
+                changed
+            });
+            if changes.changed().await.is_err() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn compare(&self, now: &HashMap<AccountId, Generation>) {

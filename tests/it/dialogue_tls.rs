@@ -23,7 +23,7 @@ use passerelle::{
     relay::LaneUse,
     rules::namespace::Naming,
     session::{self, Ended, Patience, Surroundings},
-    store::{Credential, NewAccount, NewLogin, Settings, Store},
+    store::{Credential, NewAccount, NewLogin, Settings, Standing, Store},
     upstream::{Bounds, Gates, Leased},
 };
 use provider::{Provider, Welcome, receive};
@@ -286,7 +286,9 @@ impl Stage {
     /// A lane of ours; None where all are taken.
     async fn lease_aside(&self) -> Option<Leased> {
         self.welcome(Welcome::Aside);
-        self.gates.lease(self.account, self.generation().await, &Naming::default(), self.lane_use).await.ok()
+        let login = self.store.logins().await.expect("read").first().expect("one is signed in").id;
+        let standing = Standing { login, generation: self.generation().await };
+        self.gates.lease(self.account, standing, &Naming::default(), self.lane_use).await.ok()
     }
 
     async fn generation(&self) -> Generation {

@@ -21,6 +21,7 @@ mod lost;
 mod provider;
 mod readme;
 mod renewal;
+mod revocation;
 mod serve;
 mod store;
 mod streaming;

@@ -94,6 +94,14 @@ impl Wire {
         self.socket.set_read_timeout(Some(patience)).expect("a time-out");
     }
 
+    /// Whether the other side has said nothing that was not read, not even that it is gone. In the clear only.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let peeked = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).expect("a socket");
+        peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Sends octets as they are.
     pub(crate) fn send(&mut self, octets: &[u8]) {
         let stream = self.stream.get_mut();
