@@ -5,6 +5,7 @@
 use crate::{
     config::{Config, Listen, Listeners},
     listener::{self, Port, Protocol, Reception},
+    provider::Table,
     session::{Patience, Surroundings},
     store::Store,
     upstream::{Bounds, Gates},
@@ -31,6 +32,7 @@ use tokio_rustls::rustls::ServerConfig;
 pub async fn serve(
     config: Config,
     store: Store,
+    providers: Table,
     tls: Arc<ServerConfig>,
     ready: Box<dyn FnOnce(&Listen) + Send>,
 ) -> io::Result<()> {
@@ -38,7 +40,7 @@ pub async fn serve(
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds =
         Bounds { lanes_per_account: config.limits.lanes_per_account, login_wait: config.timeouts.login_wait.0 };
-    let gates = Gates::new(store, bounds, own);
+    let gates = Gates::new(store, bounds, own, providers);
     let (stop, drain) = watch::channel(false);
     let reception = reception(&config, gates.clone(), drain);
     let mut ports = JoinSet::new();

@@ -8,10 +8,12 @@
 use super::{
     Stream, Target,
     open::{OpenedFacts, Order, Refusal, carry_out},
+    places::{self, Places},
 };
 use crate::{
     failure::{Cap, Failure, Unreachable},
-    model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName},
+    model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName, SmtpAuth},
+    provider::Table,
     relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, opening::SignIn},
     rules::namespace::{Choices, Namespace, Naming},
     store::{Account, Standing, Store, unix_now},
@@ -24,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, watch},
     time::timeout,
 };
 
@@ -40,7 +42,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// What bounds the lanes of every account.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections to the provider at once for one account, of each use.
+    /// Connections to the provider at once for one account, of each use; its own cap may be lower.
     pub lanes_per_account: u32,
     /// How long a login waits for the provider.
     pub login_wait: Duration,
@@ -55,13 +57,13 @@ pub struct Gates {
     revoked: watch::Sender<HashSet<LoginId>>,
     /// The bridge's own listeners.
     own: Vec<SocketAddr>,
+    /// Whose caps hold beside ours.
+    providers: Table,
 }
 
 /// What the sessions of one account share.
 struct Gate {
-    /// Apart, as a session of IMAP holds its lane for as long as it lives: mail must go out all the same.
-    imap: Arc<Semaphore>,
-    submission: Arc<Semaphore>,
+    places: Places,
     /// Grows with the account's; sessions that were let in at an older one end.
     generation: watch::Sender<Generation>,
     folders: Mutex<Folders>,
@@ -124,9 +126,9 @@ pub struct Leased {
 
 impl Gates {
     #[must_use]
-    pub fn new(store: Store, bounds: Bounds, own: Vec<SocketAddr>) -> Arc<Self> {
+    pub fn new(store: Store, bounds: Bounds, own: Vec<SocketAddr>, providers: Table) -> Arc<Self> {
         let revoked = watch::Sender::new(HashSet::new());
-        Arc::new(Self { store, gates: DashMap::new(), bounds, revoked, own })
+        Arc::new(Self { store, gates: DashMap::new(), bounds, revoked, own, providers })
     }
 
     /// Whether these credentials open an account, and which; good for as long as the standing lasts.
@@ -177,7 +179,8 @@ impl Gates {
         }
         // One wait for both: the login is told in time, whether a place or the provider was short.
         let (wait, began) = (self.bounds.login_wait, Instant::now());
-        let permit = timeout(wait, gate.permits(purpose).acquire_owned()).await;
+        let cap = places::cap(&account, purpose, self.bounds.lanes_per_account, &self.providers);
+        let permit = timeout(wait, gate.places.free(purpose, cap).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))?;
         let opened = self.open(&account, &gate, purpose, wait.saturating_sub(began.elapsed())).await?;
         let facts = match opened.facts {
@@ -205,8 +208,6 @@ impl Gates {
         purpose: LaneUse,
         wait: Duration,
     ) -> Result<super::Opened, Failure> {
-        let password = self.store.account_password(account.id).await;
-        let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;
         let endpoint = match purpose {
             LaneUse::Imap => account.imap.clone(),
             LaneUse::Submission => account.smtp.clone(),
@@ -214,7 +215,7 @@ impl Gates {
         let target = Target { endpoint, certificates: account.certificates.clone() };
         let order = Order {
             purpose,
-            sign_in: SignIn::Password { user: account.sign_in_name.as_str().into(), password },
+            sign_in: self.sign_in(account, purpose).await?,
             reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
             own: &self.own,
         };
@@ -224,6 +225,22 @@ impl Gates {
             tracing::warn!(account = account.id.0, ?purpose, %failure, words, "no lane");
             failure
         })
+    }
+
+    /// With what the account signs in to this service.
+    async fn sign_in(&self, account: &Account, purpose: LaneUse) -> Result<SignIn, Failure> {
+        let user = account.sign_in_name.as_str();
+        let (user, password) = match (purpose, &account.settings.smtp_auth) {
+            (LaneUse::Submission, SmtpAuth::None) => return Ok(SignIn::Nobody),
+            (LaneUse::Submission, SmtpAuth::Separate(user)) => {
+                (user.as_str(), self.store.smtp_password(account.id).await)
+            }
+            (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) => {
+                (user, self.store.account_password(account.id).await)
+            }
+        };
+        let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;
+        Ok(SignIn::Password { user: user.into(), password })
     }
 
     /// The namespace, if it was read less than five seconds ago.
@@ -319,11 +336,8 @@ impl Gates {
 
     fn gate(&self, id: AccountId) -> Arc<Gate> {
         let made = || {
-            let lanes = usize::try_from(self.bounds.lanes_per_account).unwrap_or(usize::MAX);
-            let permits = || Arc::new(Semaphore::new(lanes.min(Semaphore::MAX_PERMITS)));
             Arc::new(Gate {
-                imap: permits(),
-                submission: permits(),
+                places: Places::default(),
                 generation: watch::Sender::new(Generation::default()),
                 folders: Mutex::default(),
             })
@@ -342,13 +356,6 @@ impl Gate {
         });
         if grown {
             *self.folders() = Folders::default();
-        }
-    }
-
-    fn permits(&self, purpose: LaneUse) -> Arc<Semaphore> {
-        match purpose {
-            LaneUse::Imap => self.imap.clone(),
-            LaneUse::Submission => self.submission.clone(),
         }
     }
 
@@ -398,8 +405,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
         let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1) };
-        let (gates, id, table) = (Gates::new(store, bounds, Vec::new()), AccountId(1), FolderTable::default());
-        let naming = Naming::default();
+        let gates = Gates::new(store, bounds, Vec::new(), Table::built_in().expect("a table"));
+        let (id, table, naming) = (AccountId(1), FolderTable::default(), Naming::default());
         let gate = gates.gate(id);
         gate.reach(Generation(2));
         gates.publish(id, Generation(1), &naming, table.clone()).await.expect("a namespace");

@@ -5,6 +5,7 @@
 mod dial;
 mod gate;
 mod open;
+mod places;
 mod tls;
 
 pub use gate::{Bounds, Gates, Hold, Lane, Leased};

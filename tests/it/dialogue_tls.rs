@@ -20,6 +20,7 @@ use passerelle::{
         AccountId, Address, Certificates as Believed, Endpoint, FolderTable, Generation, LocalName, Login, RemoteName,
         Secret, Security,
     },
+    provider::Table,
     relay::LaneUse,
     rules::namespace::Naming,
     session::{self, Ended, Patience, Surroundings},
@@ -173,7 +174,7 @@ impl Stage {
         let (provider, port) = listen().await;
         let account = store.add_account(&account(&store, &lab.certificates.ca, port).await, 1).await.expect("added");
         let bounds = Bounds { lanes_per_account: LANES, login_wait: LOGIN_WAIT };
-        let gates = Gates::new(store.clone(), bounds, Vec::new());
+        let gates = Gates::new(store.clone(), bounds, Vec::new(), Table::built_in().expect("a table"));
         let welcomes = Arc::new(Mutex::new(VecDeque::new()));
         let (give, lanes) = mpsc::unbounded_channel();
         let acceptor = TlsAcceptor::from(server_config(&lab.certificates));

@@ -224,6 +224,7 @@ impl ImapOpening {
                 let bearer = Bearer { user: user.to_string(), token: token.clone() };
                 return self.authenticate_with(&bearer, out);
             }
+            SignIn::Nobody => return Err(Failure::Internal("an IMAP opening without a credential")),
             SignIn::Password { user, password } => (user.as_bytes(), password.expose().as_bytes()),
         };
         let mut parts = if self.capabilities.has("AUTH=PLAIN") {

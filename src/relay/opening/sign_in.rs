@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 pub enum SignIn {
     /// With an OAuth access token.
     Bearer { user: Box<str>, token: Secret<String> },
+    /// Not at all: to a submission service that knows this machine. No IMAP server opens a mailbox for nobody.
+    Nobody,
     /// With the password that the provider knows.
     Password { user: Box<str>, password: Secret<String> },
 }
@@ -36,6 +38,7 @@ impl SignIn {
     pub(super) fn hide(&self, words: &str) -> String {
         let secret = match self {
             Self::Bearer { token, .. } => token.expose(),
+            Self::Nobody => return words.to_owned(),
             Self::Password { password, .. } => password.expose(),
         };
         let mut hidden = words.to_owned();
@@ -57,6 +60,7 @@ impl SignIn {
                 let bearer = Bearer { user: user.to_string(), token: token.clone() };
                 [BearerMechanism::Xoauth2, BearerMechanism::OauthBearer].map(|mechanism| mechanism.write(&bearer))
             }
+            Self::Nobody => [Err(Unsendable), Err(Unsendable)],
             Self::Password { user, password } => {
                 [write_plain(user.as_bytes(), password.expose().as_bytes()), Err(Unsendable)]
             }

@@ -1,4 +1,5 @@
-//! The SMTP opening: greeting, EHLO, STARTTLS where wanted, AUTH PLAIN or LOGIN, or with a token XOAUTH2 or OAUTHBEARER.
+//! The SMTP opening: greeting, EHLO, STARTTLS where wanted, AUTH PLAIN or LOGIN, with a token XOAUTH2 or OAUTHBEARER,
+//! or nothing where the service knows this machine.
 //!
 //! Where TLS is wanted nothing but EHLO and STARTTLS goes out before it, and what was said before it is forgotten.
 //! RFC 5321 3.1 and 3.2, RFC 3207, RFC 4954.
@@ -134,6 +135,10 @@ impl SmtpOpening {
             SignIn::Bearer { user, token } => {
                 let bearer = Bearer { user: user.to_string(), token: token.clone() };
                 return self.authenticate_with(&bearer, extensions, out);
+            }
+            SignIn::Nobody => {
+                out.push(OpeningStep::Opened(Opened::Smtp { extensions }));
+                return Ok(State::Opened);
             }
             SignIn::Password { user, password } => (user, password),
         };

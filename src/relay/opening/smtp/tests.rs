@@ -186,3 +186,18 @@ fn a_host_without_bearer_mechanisms_gets_no_token() {
     assert_eq!((steps.len(), failure, token_refused), (0, Some(Failure::SignInRefused), false));
     assert!(words.contains("XOAUTH2"), "{words}");
 }
+
+#[test]
+fn a_service_that_knows_this_machine_is_opened_without_auth_but_never_without_tls() {
+    let nobody = |security| SmtpOpening::new(security, "bridge.test", SignIn::Nobody);
+    let (steps, failure) = run(&mut nobody(Security::None), &["220 mx\r\n", HELLO]);
+    assert_eq!(
+        (steps, failure),
+        (["Greeted", "EHLO bridge.test", "Opened size=Some(1000)"].map(str::to_owned).to_vec(), None)
+    );
+    let says = ["220 mx\r\n", STARTTLS_HELLO, "220 go\r\n", "(handshake)", "250-mx\r\n250 SIZE 5\r\n"];
+    let (steps, failure) = run(&mut nobody(Security::Starttls), &says);
+    assert_eq!((steps.last().map(String::as_str), failure), (Some("Opened size=Some(5)"), None));
+    let (_, failure) = run(&mut nobody(Security::Starttls), &["220 mx\r\n", HELLO]);
+    assert_eq!(failure, Some(Failure::ProviderUnreachable(Unreachable::NoStarttls)));
+}

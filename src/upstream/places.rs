@@ -1,0 +1,97 @@
+//! How many lanes an account may have: the lower of the configuration's cap and the provider's.
+
+use crate::{
+    provider::{Limits, Table},
+    relay::LaneUse,
+    store::Account,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// The places of one account, of each use apart: a session of IMAP holds its lane for as long as it lives, and mail must
+/// go out all the same.
+#[derive(Default)]
+pub(super) struct Places {
+    imap: Mutex<Counted>,
+    submission: Mutex<Counted>,
+}
+
+/// How many there are, and those that are free.
+struct Counted {
+    cap: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Default for Counted {
+    /// None, until an account says how many.
+    fn default() -> Self {
+        Self { cap: 0, free: Arc::new(Semaphore::new(0)) }
+    }
+}
+
+impl Places {
+    /// The free places of this use. Another cap, as another provider has, begins anew: what was let in under the old one
+    /// ends with its generation.
+    pub(super) fn free(&self, purpose: LaneUse, cap: usize) -> Arc<Semaphore> {
+        let counted = match purpose {
+            LaneUse::Imap => &self.imap,
+            LaneUse::Submission => &self.submission,
+        };
+        let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.cap != cap {
+            *counted = Counted { cap, free: Arc::new(Semaphore::new(cap)) };
+        }
+        counted.free.clone()
+    }
+}
+
+/// How many lanes of this use the account may have, where the configuration allows `ours`.
+pub(super) fn cap(account: &Account, purpose: LaneUse, ours: u32, providers: &Table) -> usize {
+    let Limits { imap_connections, smtp_connections, .. } = providers.limits(&account.settings.provider);
+    let theirs = match purpose {
+        LaneUse::Imap => imap_connections,
+        LaneUse::Submission => smtp_connections,
+    };
+    let cap = theirs.map_or(ours, |theirs| theirs.min(ours));
+    usize::try_from(cap).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Address, Certificates, Endpoint, Secret, Security},
+        store::{ADMIN, Changes, Credential, NewAccount, Settings, Store},
+    };
+
+    #[tokio::test]
+    async fn the_lower_of_both_caps_holds_and_another_provider_brings_its_own() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
+        let endpoint = || Endpoint::parse("mail.test", Security::Tls, 993).expect("an endpoint");
+        let new = NewAccount {
+            owner: store.user(ADMIN).await.expect("read").expect("there").id,
+            address: Address::parse("alice@mail.test").expect("an address"),
+            imap: endpoint(),
+            smtp: endpoint(),
+            certificates: Certificates::Verify,
+            sign_in_name: "alice".to_owned(),
+            credential: Credential::Password(Secret::new("x".to_owned())),
+            settings: Settings::default(),
+            smtp_password: None,
+            aliases: Vec::new(),
+            checked_at: None,
+        };
+        let id = store.add_account(&new, 0).await.expect("added");
+        let (places, table) = (Places::default(), Table::built_in().expect("a table"));
+        let mut seen = Vec::new();
+        for provider in ["google", "microsoft365", "nobody-knows"] {
+            let changes = Changes { provider: Some(provider.to_owned()), ..Changes::default() };
+            store.change_account(id, &changes).await.expect("changed");
+            let account = store.account(id).await.expect("read").expect("there");
+            let free = |purpose| places.free(purpose, cap(&account, purpose, 4, &table)).available_permits();
+            seen.push((free(LaneUse::Imap), free(LaneUse::Submission)));
+        }
+        assert_eq!(seen, [(4, 4), (4, 3), (4, 4)], "5 of Google's are more than 4 of ours");
+    }
+}
