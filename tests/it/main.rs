@@ -17,6 +17,7 @@ mod filters;
 mod harness;
 mod lab;
 mod layers;
+mod layouts;
 mod lost;
 mod provider;
 mod readme;

@@ -80,6 +80,7 @@ pub(super) struct Shared {
     length: Mutex<Option<Duration>>,
     expiry: watch::Sender<()>,
     visits: AtomicU64,
+    over: AtomicU64,
     signed_in: AtomicU64,
 }
 
@@ -108,7 +109,7 @@ pub(super) struct State {
 
 pub(super) struct Pending {
     pub(super) verb: String,
-    /// Of LIST and LSUB: the pattern would show the container, and it has not been shown yet.
+    /// Of LIST: the pattern would show the container, and it has not been shown yet.
     pub(super) owes_container: bool,
 }
 
@@ -139,6 +140,7 @@ impl Filter {
             length: Mutex::default(),
             expiry: watch::Sender::new(()),
             visits: AtomicU64::new(0),
+            over: AtomicU64::new(0),
             signed_in: AtomicU64::new(0),
         });
         let imaps = free_port();
@@ -172,6 +174,11 @@ impl Filter {
     /// Connections so far.
     pub(crate) fn visits(&self) -> u64 {
         self.shared.visits.load(Ordering::SeqCst)
+    }
+
+    /// Those of them that are over.
+    pub(crate) fn over(&self) -> u64 {
+        self.shared.over.load(Ordering::SeqCst)
     }
 
     /// Sign-ins so far that were welcome.
@@ -230,6 +237,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             let Ok(_place) = shared.places.acquire().await else { return };
             // A visit that ends with an error ends for its client as a broken connection does; that is all.
             let _ = timeout(VISIT_MAX, visit(shared.clone(), socket)).await;
+            shared.over.fetch_add(1, Ordering::SeqCst);
         });
     }
 }

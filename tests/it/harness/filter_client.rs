@@ -136,7 +136,7 @@ impl<'a> Commands<'a> {
             Token::Text(text) => [&b"*"[..], b"%", b"[Gmail]", b"[Gmail]*"].contains(&text.as_slice()),
             _ => false,
         };
-        let lists = ["LIST", "LSUB"].contains(&verb) && whole.tokens.get(2).is_some_and(shows);
+        let lists = verb == "LIST" && whole.tokens.get(2).is_some_and(shows);
         let owes_container = lists && self.talk.habits().container.is_some();
         self.talk.state().pending.insert(whole.tag.clone(), Pending { verb: verb.to_owned(), owes_container });
         self.to_dovecot(&whole.octets).await

@@ -72,7 +72,10 @@ impl<'a> Answers<'a> {
     fn untagged(&self, text: &[u8]) -> Option<Vec<Vec<u8>>> {
         let habits = self.talk.habits();
         if text.starts_with(b"CAPABILITY ") {
-            return Some(vec![format!("* CAPABILITY {}", self.talk.capabilities().0).into()]);
+            // Dovecot tells them at sign-in too, to whom has asked before it; not every provider does.
+            let asked = self.talk.state().pending.values().any(|pending| pending.verb == "CAPABILITY");
+            let told = format!("* CAPABILITY {}", self.talk.capabilities().0).into_bytes();
+            return Some(asked.then_some(told).into_iter().collect());
         }
         let exchange = habits.exchange;
         if exchange && [&b"OK [HIGHESTMODSEQ"[..], b"OK [CLOSED]"].iter().any(|start| text.starts_with(start)) {
@@ -83,8 +86,8 @@ impl<'a> Answers<'a> {
             return Some(vec![format!("* {text}").into()]);
         }
         let verb = [&b"LIST"[..], b"LSUB"].into_iter().find(|verb| text.starts_with(verb))?;
-        if exchange && text.ends_with(b" INBOX") {
-            return Some(vec![[b"* ", &text[..text.len() - 5], b"Inbox"].concat()]);
+        if text.ends_with(b" INBOX") {
+            return Some(vec![[b"* ", &text[..text.len() - 5], habits.inbox.as_bytes()].concat()]);
         }
         let (container, _) = habits.container?;
         let name = text.rsplit(|octet| *octet == b' ').next().unwrap_or_default();

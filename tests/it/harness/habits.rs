@@ -26,8 +26,10 @@ pub(crate) struct Habits {
     pub(super) container: Option<(&'static str, &'static str)>,
     /// The NO for names with blanks at an end or two together.
     pub(super) untidy: Option<&'static str>,
-    /// No keywords: not told, not searched for; no search but in US-ASCII; INBOX is listed as `Inbox`.
+    /// No keywords: not told, not searched for; no search but in US-ASCII; no codes of later RFCs.
     pub(super) exchange: bool,
+    /// How LIST spells INBOX.
+    pub(super) inbox: &'static str,
 }
 
 /// The answer to one sign-in too many at Gmail.
@@ -57,6 +59,7 @@ pub(crate) const GMAIL: Habits = Habits {
     container: Some(("[Gmail]", "NO [NONEXISTENT] Unknown Mailbox: [Gmail] (now in authenticated state) (Failure)")),
     untidy: Some("NO [CANNOT] Folder contains excess whitespace (Failure)"),
     exchange: false,
+    inbox: "INBOX",
 };
 
 pub(crate) const MICROSOFT: Habits = Habits {
@@ -72,6 +75,7 @@ pub(crate) const MICROSOFT: Habits = Habits {
     container: None,
     untidy: None,
     exchange: true,
+    inbox: "Inbox",
 };
 
 pub(crate) const OVH: Habits = Habits {
@@ -87,14 +91,16 @@ pub(crate) const OVH: Habits = Habits {
     container: None,
     untidy: None,
     exchange: false,
+    inbox: "INBOX",
 };
 
 impl Habits {
     /// Whose layout, whose habits.
     pub(super) fn of(layout: Layout) -> Self {
         match layout {
-            Layout::Gmail => GMAIL,
+            Layout::Gmail | Layout::GmailShown => GMAIL,
             Layout::Microsoft => MICROSOFT,
+            Layout::MicrosoftShown => Self { inbox: "INBOX", ..MICROSOFT },
             Layout::Ovh | Layout::OvhDense | Layout::Slash => OVH,
         }
     }

@@ -19,6 +19,8 @@ pub(crate) enum Program {
     Exim,
     Php,
     Python,
+    Curl,
+    Mbsync,
 }
 
 impl Program {
@@ -29,6 +31,8 @@ impl Program {
             Self::Exim => (exim_is_heavy(), "no Exim with Dovecot authentication (exim4-daemon-heavy)"),
             Self::Php => (says("php", &["-m"], "imap"), "no PHP with its imap extension (php-cli, php-imap)"),
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
+            Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
+            Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
         };
         (!found).then_some(reason)
     }

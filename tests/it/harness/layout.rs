@@ -15,6 +15,10 @@ pub(crate) enum Layout {
     Gmail,
     /// Microsoft 365 in French: the specials beside the user's own mailboxes, known by their flags.
     Microsoft,
+    /// [`Layout::Gmail`] as a CRM is to see it: the four specials by their plain names, the rest as it is.
+    GmailShown,
+    /// [`Layout::Microsoft`] as a CRM is to see it.
+    MicrosoftShown,
 }
 
 /// The mailboxes of [`Layout::Ovh`] as the wire spells them: Sent, Trash, Drafts, Junk, and a few that a French and a
@@ -36,9 +40,9 @@ pub(crate) const OVH_MAILBOXES: [&str; 10] = [
 const OWN: [&str; 5] = ["Été 2024", "Été 2024/Devis & co", "Clients", "Clients/Dupont SARL", "Kunden-Ärger"];
 
 /// A special mailbox: the CRM's name of its role (none where a CRM has no such role), the hoster's, its flag.
-pub(crate) struct Special {
-    pub(crate) role: Option<&'static str>,
-    pub(crate) name: &'static str,
+struct Special {
+    role: Option<&'static str>,
+    name: &'static str,
     flag: &'static str,
 }
 
@@ -88,11 +92,25 @@ impl Layout {
         if matches!(self, Self::Ovh | Self::OvhDense) { "INBOX." } else { "" }
     }
 
-    pub(crate) fn specials(self) -> &'static [Special] {
+    fn specials(self) -> &'static [Special] {
         match self {
             Self::Ovh | Self::OvhDense | Self::Slash => &PLAIN,
-            Self::Gmail => &GMAIL,
-            Self::Microsoft => &MICROSOFT,
+            Self::Gmail | Self::GmailShown => &GMAIL,
+            Self::Microsoft | Self::MicrosoftShown => &MICROSOFT,
+        }
+    }
+
+    /// Whether a role's mailbox bears the role's own name.
+    fn is_shown(self) -> bool {
+        matches!(self, Self::GmailShown | Self::MicrosoftShown)
+    }
+
+    /// The layout that a CRM is to see for this one.
+    pub(crate) fn shown(self) -> Self {
+        match self {
+            Self::Gmail | Self::GmailShown => Self::GmailShown,
+            Self::Microsoft | Self::MicrosoftShown => Self::MicrosoftShown,
+            Self::Ovh | Self::OvhDense | Self::Slash => Self::Slash,
         }
     }
 
@@ -101,7 +119,7 @@ impl Layout {
         if local.eq_ignore_ascii_case("INBOX") {
             return "INBOX".to_owned();
         }
-        let special = self.specials().iter().find(|special| special.role == Some(local));
+        let special = self.specials().iter().find(|special| special.role == Some(local) && !self.is_shown());
         let name = special.map_or(local, |special| special.name).replace('/', self.delimiter());
         String::from_utf8(utf7::encode(&format!("{}{name}", self.prefix()))).expect("modified UTF-7 is ASCII")
     }
@@ -123,21 +141,18 @@ impl Layout {
         }
     }
 
-    /// The names that differ from the CRM's by more than prefix and delimiter: what `tests/lab` takes as its last word.
-    pub(crate) fn renamed(self) -> serde_json::Value {
-        let renamed = self.specials().iter().filter_map(|s| s.role.filter(|role| *role != s.name).map(|r| (r, s.name)));
-        renamed.map(|(role, name)| (role.to_owned(), name.into())).collect::<serde_json::Map<_, _>>().into()
-    }
-
     /// Dovecot's store and namespace. Its configuration is UTF-8, knows no prefix and takes one setting a line.
     pub(super) fn directives(self) -> String {
         let mail = match self {
             Self::Ovh => "maildir:~/Maildir",
             Self::OvhDense => "mdbox:~/mdbox",
-            Self::Slash | Self::Gmail | Self::Microsoft => "maildir:~/Maildir:LAYOUT=fs",
+            _ => "maildir:~/Maildir:LAYOUT=fs",
         };
         let (prefix, delimiter) = (self.prefix(), self.delimiter());
-        let specials = self.specials().iter().map(|special| (special.name, special.flag));
+        let specials = self.specials().iter().map(|special| {
+            let shown = special.role.filter(|_| self.is_shown());
+            (shown.unwrap_or(special.name), special.flag)
+        });
         let mailboxes: String = OWN
             .into_iter()
             .map(|name| (name, ""))
