@@ -9,6 +9,7 @@
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
 //! upstream                 dial, TLS, the driver of openings, gates
+//! engine                   an IMAP server side over a source of mail
 //! store · local_tls        what is kept, and sealed; the certificate that clients see
 //! ------------------------ pure below this line ------------------------
 //! relay                    protocol machines: octets and events in, octets and requests out
@@ -20,6 +21,9 @@
 //! A [`relay::Relay`] stands between one client and its lanes. It never waits: it puts requests into its
 //! [`relay::Outbox`] (is this login good? a lane, please; what UIDVALIDITY may be told?) and goes on when the driver
 //! brings the answer. So a dialogue file can play any protocol against it without a socket, cut as it likes.
+//!
+//! Mail behind something that is no IMAP server becomes one in the [`engine`]: a pure machine over a source, dialled like
+//! any provider. So far its one source is memory, for the demo and for tests.
 //!
 //! What the sessions of an account share stands in its gate ([`upstream::Gates`]): places at the provider, the folder
 //! table, the generation that ends them all when credentials change. A lane is leased; dropping it closes it.
@@ -57,6 +61,7 @@
 #![forbid(unsafe_code)]
 #![warn(rust_2018_idioms, unreachable_pub, clippy::await_holding_lock)]
 
+pub mod engine;
 pub mod failure;
 pub mod mistake;
 pub mod model;

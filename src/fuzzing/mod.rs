@@ -1,6 +1,7 @@
 //! What the fuzz targets call, one function a target: any octets in, and a property asserted, not only "no crash".
 
 mod dot;
+mod engine;
 mod imap_framer;
 mod imap_rewrite;
 mod relay_imap;
@@ -10,6 +11,7 @@ mod smtp_reply;
 mod utf7;
 
 pub use dot::dot;
+pub use engine::engine;
 pub use imap_framer::imap_framer;
 pub use imap_rewrite::imap_rewrite;
 pub use relay_imap::relay_imap;
@@ -33,6 +35,11 @@ mod tests {
         for entry in entries {
             run(&std::fs::read(entry.expect("an entry").path()).expect("a seed"));
         }
+    }
+
+    #[test]
+    fn engine() {
+        seeds("engine", super::engine);
     }
 
     #[test]

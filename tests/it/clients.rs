@@ -99,7 +99,7 @@ fn python_sees_the_same_with_and_without_the_bridge() {
 }
 
 /// Runs a script of `tests/lab` and gives the JSON that it prints.
-fn script(interpreter: &str, name: &str, arguments: &[&str]) -> Value {
+pub(crate) fn script(interpreter: &str, name: &str, arguments: &[&str]) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name);
     let output = run(120, Command::new(interpreter).arg(path).args(arguments), b"");
     assert!(output.status.success(), "{name}: {}", words(&output));

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["upstream"],
     &["engine"],
     &["oauth::broker", "oauth::consent", "store", "local_tls"],
-    &["relay"],
+    &["relay", "engine::letter", "engine::machine", "engine::memory", "engine::source", "engine::still"],
     &["rules", "provider", "oauth"],
     &["wire"],
     &["model", "failure", "mistake"],

@@ -13,6 +13,7 @@ mod clients;
 mod config;
 mod dialogue;
 mod dialogue_tls;
+mod engine;
 mod filters;
 mod harness;
 mod lab;

@@ -45,5 +45,5 @@ pub(crate) use layout::{Layout, OVH_MAILBOXES};
 pub(crate) use leash::{PATIENCE, run, until, words};
 pub(crate) use letters::{letter, letters};
 pub(crate) use provider::{IMAP_CAPABILITIES, Provider, Visit};
-pub(crate) use same::same;
+pub(crate) use same::{differences, same};
 pub(crate) use wire::{Answer, Wire};

@@ -4,11 +4,17 @@ use serde_json::Value;
 
 /// Fails with the innermost place where two documents differ.
 pub(crate) fn same(direct: &Value, through: &Value) {
-    let mut differences = Vec::new();
-    compare(direct, through, String::new(), &mut differences);
+    let mut differences = differences(direct, through);
     let count = differences.len();
     differences.truncate(10);
     assert!(differences.is_empty(), "{count} differences, the first of them:\n{}", differences.join("\n"));
+}
+
+/// The places at which two documents differ.
+pub(crate) fn differences(direct: &Value, through: &Value) -> Vec<String> {
+    let mut differences = Vec::new();
+    compare(direct, through, String::new(), &mut differences);
+    differences
 }
 
 fn compare(direct: &Value, through: &Value, place: String, differences: &mut Vec<String>) {
