@@ -168,6 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn literal_minus_is_for_small_ones() {
+        let append = |octets: u64| {
+            let offered = capabilities(b"LITERAL-");
+            let mut writer = Writer::default();
+            let line = format!("a APPEND x {{{octets}+}}");
+            writer.append(b"a", line.as_bytes(), !offered.takes_non_synchronising(octets), &offered);
+            let mut lane = Vec::new();
+            writer.flush(&mut lane);
+            String::from_utf8(lane).expect("text")
+        };
+        assert_eq!(append(4096), "a APPEND x {4096+}\r\n");
+        assert_eq!(append(4097), "a APPEND x {4097}\r\n");
+    }
+
+    #[test]
     fn a_refused_literal_takes_the_rest_of_its_command_along() {
         let mut writer = Writer::default();
         writer.command(b"a", b"a SEARCH TEXT {1}\r\nz", &capabilities(b""));
