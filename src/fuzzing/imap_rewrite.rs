@@ -57,7 +57,7 @@ fn gathered(mut octets: &[u8], mut framer: Framer) -> Option<Vec<u8>> {
 fn names(octets: &[u8]) -> Option<(Verb, Vec<Token>)> {
     let head = command::head(octets).ok()?;
     let tokens = match command::arguments(&head, octets, IMAP_NESTING).ok()? {
-        Arguments::Mailbox(mailbox) => vec![mailbox],
+        Arguments::Mailbox(mailbox) | Arguments::Status { mailbox, .. } => vec![mailbox],
         Arguments::Rename { from, to } => vec![from, to],
         _ => return None,
     };

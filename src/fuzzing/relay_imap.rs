@@ -173,6 +173,7 @@ impl Session {
             Request::Folders(_) => Answer::Folders((!good).then(|| Arc::clone(&self.namespace))),
             Request::Publish(..) => Answer::Folders(Some(Arc::clone(&self.namespace))),
             Request::Validity { upstream, .. } => Answer::Validity(good.then_some(upstream ^ 1).ok_or_else(refused)),
+            Request::Keep(..) => Answer::Kept(good.then(|| Some(Arc::clone(&self.namespace))).ok_or_else(refused)),
             _ => panic!("a request without an answer"),
         };
         self.happens(Event::Answer(id, answer));

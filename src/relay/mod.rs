@@ -8,7 +8,7 @@
 
 use crate::{
     failure::Failure,
-    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Secret, UnreadScope},
+    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Role, Secret, UnreadScope},
     rules::namespace::{Namespace, Naming},
     wire,
 };
@@ -137,6 +137,8 @@ pub enum Request {
     Stale(AccountId),
     /// What UIDVALIDITY to tell for this mailbox when the provider says `upstream`. Answered by [`Answer::Validity`].
     Validity { account: AccountId, local: LocalName, remote: RemoteName, upstream: u32 },
+    /// Keeps what a client did to the tree that the provider does not keep. Answered by [`Answer::Kept`].
+    Keep(AccountId, Keep),
     /// An [`Event::Elapsed`] with this request's id after that time. No answer.
     Timer(Duration),
 }
@@ -149,6 +151,17 @@ pub enum Answer {
     /// None: what is known is older than five seconds.
     Folders(Option<Arc<Namespace>>),
     Validity(Result<u32, Failure>),
+    /// The namespace as it is with it; None: no folder table is known.
+    Kept(Result<Option<Arc<Namespace>>, Failure>),
+}
+
+/// What the bridge keeps of the tree in the provider's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// This mailbox was made for a role.
+    Role(Role, RemoteName),
+    /// Whether a mailbox is subscribed; None: the provider knows.
+    Subscription(RemoteName, Option<bool>),
 }
 
 /// How a client proves itself.

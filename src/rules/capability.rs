@@ -3,8 +3,18 @@
 use crate::wire::imap::Capabilities;
 
 /// Offered whatever the provider has: the bridge does them itself.
-const OWN: [&str; 9] =
-    ["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "NAMESPACE", "UNSELECT", "CHILDREN", "SPECIAL-USE", "IDLE"];
+const OWN: [&str; 10] = [
+    "IMAP4rev1",
+    "LITERAL+",
+    "SASL-IR",
+    "ID",
+    "NAMESPACE",
+    "UNSELECT",
+    "CHILDREN",
+    "SPECIAL-USE",
+    "LIST-EXTENDED",
+    "IDLE",
+];
 
 /// Offered when the provider has it; commands and answers pass as they are, names and UIDVALIDITY rewritten.
 const SHARED: [&str; 9] = [
@@ -49,7 +59,7 @@ mod tests {
         );
         assert_eq!(
             after_login(&dovecot),
-            "IMAP4rev1 LITERAL+ SASL-IR ID NAMESPACE UNSELECT CHILDREN SPECIAL-USE IDLE MOVE SORT THREAD=REFS ESEARCH"
+            "IMAP4rev1 LITERAL+ SASL-IR ID NAMESPACE UNSELECT CHILDREN SPECIAL-USE LIST-EXTENDED IDLE MOVE SORT THREAD=REFS ESEARCH"
         );
     }
 

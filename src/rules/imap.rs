@@ -214,6 +214,22 @@ impl StatusItems {
         self.uid_validity.as_ref().map(|(upstream, _)| *upstream)
     }
 
+    /// The items with this number of unread messages in the place of the provider's, if it is among them.
+    #[must_use]
+    pub fn with_unseen(self, count: u32) -> Self {
+        let inner = self.text.strip_prefix(b"(").and_then(|text| text.strip_suffix(b")")).unwrap_or_default();
+        let mut words: Vec<Vec<u8>> = inner.split(|octet| *octet == b' ').map(<[u8]>::to_vec).collect();
+        for pair in words.chunks_exact_mut(2) {
+            if let [name, number] = pair
+                && name.eq_ignore_ascii_case(b"UNSEEN")
+            {
+                *number = count.to_string().into_bytes();
+            }
+        }
+        let items = [&b"("[..], &words.join(&b' '), b")"].concat();
+        Self::read(&items).unwrap_or(self)
+    }
+
     /// The items with this UIDVALIDITY in the place of the provider's.
     #[must_use]
     pub fn telling(self, told: u32) -> Vec<u8> {
@@ -256,6 +272,17 @@ pub fn respell(words: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::wire::imap::token::Cursor;
+
+    #[test]
+    fn the_number_of_unread_messages_can_be_told_otherwise() {
+        let told = |items: &[u8]| StatusItems::read(items).map(|items| items.with_unseen(0).telling(8));
+        assert_eq!(
+            told(b"(UNSEEN 12 UIDVALIDITY 7 MESSAGES 12)"),
+            Some(b"(UNSEEN 0 UIDVALIDITY 8 MESSAGES 12)".to_vec())
+        );
+        assert_eq!(told(b"(MESSAGES 3)"), Some(b"(MESSAGES 3)".to_vec()));
+        assert_eq!(told(b"()"), Some(b"()".to_vec()));
+    }
 
     fn spliced(line: &[u8], at: usize, name: &[u8]) -> Vec<u8> {
         let token = Cursor::starting(line, at).astring().expect("a string");

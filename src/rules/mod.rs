@@ -3,6 +3,7 @@
 pub mod capability;
 pub mod folder_map;
 pub mod imap;
+pub mod listing;
 pub mod namespace;
 pub mod naming;
 pub mod special;

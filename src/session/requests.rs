@@ -125,6 +125,16 @@ impl Requests {
                     Done::Answer(id, Answer::Folders(namespace))
                 });
             }
+            Request::Keep(account, keep) => {
+                let entitled = self.entitled(account);
+                self.answer(async move {
+                    let kept = match entitled {
+                        Ok((_, naming)) => gates.keep(account, &naming, keep).await,
+                        Err(failure) => Err(failure),
+                    };
+                    Done::Answer(id, Answer::Kept(kept))
+                });
+            }
             Request::Validity { account, local, remote, upstream } => self.answer(async move {
                 Done::Answer(id, Answer::Validity(gates.uid_validity(account, &local, &remote, upstream).await))
             }),

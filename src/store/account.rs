@@ -270,6 +270,8 @@ impl Store {
             for delete in [
                 "DELETE FROM logins WHERE account_id = $1",
                 "DELETE FROM folder_map WHERE account_id = $1",
+                "DELETE FROM hidden_folders WHERE account_id = $1",
+                "DELETE FROM subscriptions WHERE account_id = $1",
                 "DELETE FROM account_aliases WHERE account_id = $1",
             ] {
                 sqlx::query(delete).bind(id.0).execute(&mut *transaction).await?;

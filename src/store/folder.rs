@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// session's change went through.
 const ROUNDS: usize = 16;
 
+/// Ends what was let in before: a name may mean another mailbox from now on.
+const GROW: &str = "UPDATE accounts SET generation = generation + 1 WHERE id = $1 AND removed_at IS NULL";
+
 /// Who put two names together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,7 +81,88 @@ impl Store {
                 (Origin::Role, None) => return Err(Error::Corrupt("folder_map.local_name")),
             }
         }
+        const HIDDEN: &str = "SELECT remote_name FROM hidden_folders WHERE account_id = $1";
+        const SUBSCRIBED: &str = "SELECT remote_name, subscribed FROM subscriptions WHERE account_id = $1";
+        let hidden: Vec<Vec<u8>> = on!(self, pool => sqlx::query_scalar(HIDDEN).bind(account.0).fetch_all(pool).await?);
+        let subscribed: Vec<(Vec<u8>, i64)> =
+            on!(self, pool => sqlx::query_as(SUBSCRIBED).bind(account.0).fetch_all(pool).await?);
+        for name in hidden {
+            choices.hidden.insert(remote(&name, "hidden_folders.remote_name")?);
+        }
+        for (name, subscribed) in subscribed {
+            choices.subscribed.insert(remote(&name, "subscriptions.remote_name")?, subscribed != 0);
+        }
         Ok(choices)
+    }
+
+    /// Keeps that a CRM made this mailbox for a role, unless a person chose one for it. No generation grows: the session
+    /// that made it goes on.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn keep_role(&self, account: AccountId, role: Role, name: &RemoteName) -> Result<(), Error> {
+        // A mailbox has one row: what a person paired stays so, and what was made for another role is not made twice.
+        const FREE: &str = "DELETE FROM folder_map WHERE account_id = $1 AND remote_name = $2 AND origin = 'role'";
+        const KEEP: &str = "INSERT INTO folder_map (account_id, local_name, remote_name, origin)
+            SELECT $1, $2, $3, 'role' WHERE NOT EXISTS
+                (SELECT 1 FROM folder_map WHERE account_id = $1 AND remote_name = $3)
+            ON CONFLICT (account_id, local_name) DO UPDATE SET remote_name = excluded.remote_name
+            WHERE folder_map.origin = 'role'";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            sqlx::query(FREE).bind(account.0).bind(name.as_bytes()).execute(&mut *transaction).await?;
+            sqlx::query(KEEP)
+                .bind(account.0)
+                .bind(LocalName::of_role(role).as_str())
+                .bind(name.as_bytes())
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+
+    /// Keeps whether a CRM subscribed to this mailbox; None: the provider knows. No generation grows.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn keep_subscription(
+        &self,
+        account: AccountId,
+        name: &RemoteName,
+        subscribed: Option<bool>,
+    ) -> Result<(), Error> {
+        const KEEP: &str = "INSERT INTO subscriptions (account_id, remote_name, subscribed) VALUES ($1, $2, $3)
+            ON CONFLICT (account_id, remote_name) DO UPDATE SET subscribed = excluded.subscribed";
+        const FORGET: &str = "DELETE FROM subscriptions WHERE account_id = $1 AND remote_name = $2";
+        on!(self, pool => {
+            let query = match subscribed {
+                Some(subscribed) => sqlx::query(KEEP).bind(account.0).bind(name.as_bytes()).bind(i64::from(subscribed)),
+                None => sqlx::query(FORGET).bind(account.0).bind(name.as_bytes()),
+            };
+            query.execute(pool).await?;
+            Ok(())
+        })
+    }
+
+    /// Hides a mailbox from CRMs, or shows it again. Grows the generation; false if it was so already.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the account is gone, or if the store fails.
+    pub async fn set_hidden(&self, account: AccountId, name: &RemoteName, hidden: bool) -> Result<bool, Error> {
+        const HIDE: &str = "INSERT INTO hidden_folders (account_id, remote_name) VALUES ($1, $2)
+            ON CONFLICT (account_id, remote_name) DO NOTHING";
+        const SHOW: &str = "DELETE FROM hidden_folders WHERE account_id = $1 AND remote_name = $2";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let query = sqlx::query(if hidden { HIDE } else { SHOW }).bind(account.0).bind(name.as_bytes());
+            let changed = query.execute(&mut *transaction).await?.rows_affected() > 0;
+            if changed {
+                grown(sqlx::query(GROW).bind(account.0).execute(&mut *transaction).await?.rows_affected())?;
+            }
+            transaction.commit().await?;
+            Ok(changed)
+        })
     }
 
     /// Puts the whole folder map of an account, in one commit, and grows its generation.
@@ -86,15 +170,11 @@ impl Store {
     /// # Errors
     /// [`Error::Missing`] if the account is gone, or if the store fails; two rows of one name are refused by it.
     pub async fn set_folder_map(&self, account: AccountId, rows: &[Mapping]) -> Result<(), Error> {
-        const GROW: &str = "UPDATE accounts SET generation = generation + 1 WHERE id = $1 AND removed_at IS NULL";
         const INSERT: &str =
             "INSERT INTO folder_map (account_id, local_name, remote_name, origin) VALUES ($1, $2, $3, $4)";
         on!(self, pool => {
             let mut transaction = pool.begin().await?;
-            let grown = sqlx::query(GROW).bind(account.0).execute(&mut *transaction).await?;
-            if grown.rows_affected() == 0 {
-                return Err(Error::Missing("the account"));
-            }
+            grown(sqlx::query(GROW).bind(account.0).execute(&mut *transaction).await?.rows_affected())?;
             sqlx::query("DELETE FROM folder_map WHERE account_id = $1").bind(account.0).execute(&mut *transaction).await?;
             for Mapping { local, remote, origin } in rows {
                 sqlx::query(INSERT)
@@ -203,6 +283,15 @@ impl Store {
         });
         Ok(rows == 1)
     }
+}
+
+/// An account that is gone has no row to grow.
+fn grown(rows: u64) -> Result<(), Error> {
+    if rows == 0 { Err(Error::Missing("the account")) } else { Ok(()) }
+}
+
+fn remote(name: &[u8], column: &'static str) -> Result<RemoteName, Error> {
+    RemoteName::parse(name).map_err(|_| Error::Corrupt(column))
 }
 
 fn mapping((local, remote, origin): (String, Vec<u8>, String)) -> Result<Mapping, Error> {

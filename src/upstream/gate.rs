@@ -14,7 +14,7 @@ use crate::{
     failure::{Cap, Failure, Unreachable},
     model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName, SmtpAuth},
     provider::Table,
-    relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, opening::SignIn},
+    relay::{Admission, Credentials, Keep, LaneFacts, LaneState, LaneUse, opening::SignIn},
     rules::namespace::{Choices, Namespace, Naming},
     store::{Account, Standing, Store, unix_now},
 };
@@ -275,6 +275,29 @@ impl Gates {
             }
         }
         Ok(namespace)
+    }
+
+    /// Keeps what a client did to the tree that the provider does not keep, and gives the namespace as it is with it. It
+    /// is no change that ends sessions: the others see it with their next LIST.
+    ///
+    /// # Errors
+    /// If the store fails: nothing is kept then.
+    pub async fn keep(&self, id: AccountId, naming: &Naming, keep: Keep) -> Result<Option<Arc<Namespace>>, Failure> {
+        let kept = match &keep {
+            Keep::Role(role, remote) => self.store.keep_role(id, *role, remote).await,
+            Keep::Subscription(remote, subscribed) => self.store.keep_subscription(id, remote, *subscribed).await,
+        };
+        kept.map_err(|error| said(&error, "a change of the tree cannot be kept"))?;
+        let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) else { return Ok(None) };
+        let mut folders = gate.folders();
+        let Some(known) = &mut folders.last else { return Ok(None) };
+        match keep {
+            Keep::Role(role, remote) => drop(known.choices.made.insert(role, remote)),
+            Keep::Subscription(remote, Some(subscribed)) => drop(known.choices.subscribed.insert(remote, subscribed)),
+            Keep::Subscription(remote, None) => drop(known.choices.subscribed.remove(&remote)),
+        }
+        known.namespaces.clear();
+        Ok(Some(known.namespace(id, naming)))
     }
 
     /// The tree of this account was changed.

@@ -15,9 +15,13 @@
 //! ? folders => none                   nobody read the folder table lately; `known`: it is as it was
 //! ? publish => ok                     the table that was just read makes the namespace
 //! ? validity Sent INBOX.Sent 1 => 2   the UIDVALIDITY to tell
+//! ? keep role Sent INBOX.Sent => ok   what the provider does not keep: a mailbox made for a role, or
+//!                                     `keep subscription INBOX.a yes` (or `no`, or `forget`)
 //! ? release clean
 //! ! closed | ! drain | ! elapsed      an event; elapsed is that of the timer asked for last
 //! ! secured                           anywhere: the client came over TLS
+//! ! names Envoyés Brouillons Corbeille Indésirables .     anywhere: what the login calls its mailboxes
+//! ! map Alt INBOX.Clients.2024        anywhere: what a person mapped; `! hide INBOX.Calendar`: or hid
 //! = done | = failed BareLineEnd       how it ends; `= failed` implies the farewell
 //! ```
 //! Octets: `\r \n \t \\ \xHH`, `\{1000*a}` for a repeated one; a line ends with CR LF unless a lone `\` ends it.
@@ -30,7 +34,7 @@ use passerelle::{
     model::FolderTable,
     relay::{Answer, Event, Flow, LaneId, Lease, Outbox, Relay, Request, RequestId, Side},
 };
-use protocol::{Protocol, admission, namespace, table};
+use protocol::{Chosen, Protocol, admission, table};
 use std::{fmt::Write as _, fs, path::Path};
 use words::{failure, like, octets, spell};
 
@@ -103,6 +107,7 @@ struct Run<'a> {
     lane: LaneId,
     /// The folder table of the account.
     folders: FolderTable,
+    chosen: Chosen,
     unread: [Vec<u8>; 2],
     heard: [Vec<u8>; 2],
     requests: Vec<(RequestId, Request)>,
@@ -126,6 +131,7 @@ impl<'a> Run<'a> {
             outbox: Outbox::default(),
             lane: LaneId(0),
             folders: FolderTable::default(),
+            chosen: Chosen::of(text),
             unread: Default::default(),
             heard: Default::default(),
             requests: Vec::new(),
@@ -276,15 +282,20 @@ impl<'a> Run<'a> {
                 if let (Protocol::Imap, Some(provider)) = (self.protocol, facts.first()) {
                     self.folders = table(provider);
                 }
-                Answer::Lane(Ok(Lease { lane: self.lane, facts: self.protocol.facts(facts) }))
+                Answer::Lane(Ok(Lease { lane: self.lane, facts: self.protocol.facts(facts, &self.chosen) }))
             }
             (Request::Lane(..), Some((word, _))) => Answer::Lane(Err(failure(word)?)),
-            (Request::Folders(_), Some((&"known", _))) => Answer::Folders(Some(namespace(&self.folders))),
+            (Request::Folders(_), Some((&"known", _))) => Answer::Folders(Some(self.chosen.namespace(&self.folders))),
             (Request::Folders(_), Some((&"none", _))) => Answer::Folders(None),
             (Request::Publish(_, table), Some((&"ok", _))) => {
                 self.folders = table;
-                Answer::Folders(Some(namespace(&self.folders)))
+                Answer::Folders(Some(self.chosen.namespace(&self.folders)))
             }
+            (Request::Keep(_, keep), Some((&"ok", _))) => {
+                self.chosen.keep(keep);
+                Answer::Kept(Ok(Some(self.chosen.namespace(&self.folders))))
+            }
+            (Request::Keep(..), Some((word, _))) => Answer::Kept(Err(failure(word)?)),
             (Request::Validity { .. }, Some((told, _))) => Answer::Validity(match told.parse() {
                 Ok(told) => Ok(told),
                 Err(_) => Err(failure(told)?),
@@ -308,6 +319,7 @@ impl<'a> Run<'a> {
                 self.happens(Event::Elapsed(timer));
             }
             "secured" => {}
+            _ if ["names ", "map ", "hide "].iter().any(|start| words.starts_with(start)) => {}
             _ => return Err("no such event".to_owned()),
         }
         Ok(())

@@ -10,7 +10,7 @@ mod voice;
 
 use crate::{
     dialogue::{
-        protocol::{Protocol, changes, table},
+        protocol::{Chosen, Protocol, changes, table},
         words::octets,
     },
     harness::{Certificates, Lab, PATIENCE},
@@ -24,7 +24,7 @@ use passerelle::{
     relay::LaneUse,
     rules::namespace::Naming,
     session::{self, Ended, Patience, Surroundings},
-    store::{Credential, NewAccount, NewLogin, Settings, Standing, Store},
+    store::{Credential, Mapping, NewAccount, NewLogin, Origin, Settings, Standing, Store},
     upstream::{Bounds, Gates, Leased},
 };
 use provider::{Provider, Welcome, receive};
@@ -94,7 +94,12 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
     let secured = text.lines().any(|line| line == "! secured");
     let lines: Vec<(usize, &str)> =
         (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
+    let chosen = Chosen::of(text);
+    if chosen.naming != Naming::default() {
+        return Ok(Some("not at all, no login has names of its own yet".to_owned()));
+    }
     let mut stage = Stage::build(lab, protocol, secured).await;
+    stage.choose(&chosen).await;
     let mut at = 0;
     let mut settled = true;
     while let Some(&(number, line)) = lines.get(at) {
@@ -143,7 +148,7 @@ fn said(line: &str) -> Option<(char, &str)> {
 fn cannot_be(question: &str) -> Option<&'static str> {
     let (question, answer) = question.split_once(" => ")?;
     match (question.split(' ').next()?, answer) {
-        ("verdict", "internal") | ("validity", "disk-full") => Some("the store does not fail on demand"),
+        ("verdict", "internal") | ("validity" | "keep", "disk-full") => Some("the store does not fail on demand"),
         ("lane", "consent") => Some("no provider wants consent yet"),
         _ => None,
     }
@@ -257,6 +262,22 @@ impl Stage {
         let new = NewLogin { user, account: self.account, name, label: String::new(), password };
         // It may be there already.
         let _ = self.store.add_login(&new, 1).await;
+    }
+
+    /// What a person chose before the dialogue begins.
+    async fn choose(&self, chosen: &Chosen) {
+        let mapping = |(local, remote): &(LocalName, RemoteName)| Mapping {
+            local: local.clone(),
+            remote: remote.clone(),
+            origin: Origin::User,
+        };
+        let rows: Vec<Mapping> = chosen.choices.pairs.iter().map(mapping).collect();
+        if !rows.is_empty() {
+            self.store.set_folder_map(self.account, &rows).await.expect("mapped");
+        }
+        for name in &chosen.choices.hidden {
+            self.store.set_hidden(self.account, name, true).await.expect("hidden");
+        }
     }
 
     async fn next_lane(&mut self, outcome: &[&str]) {

@@ -7,7 +7,8 @@ use crate::{
     rules::{
         capability,
         imap::respell,
-        namespace::{Entry, Namespace},
+        listing::{self, Query},
+        namespace::Namespace,
     },
     wire::imap::{Capabilities, command::Verb, token::write_string},
 };
@@ -91,47 +92,34 @@ pub(super) fn failure_line(tag: &[u8], failure: &Failure) -> Vec<u8> {
     line
 }
 
-/// The answers to LIST, LSUB and XLIST.
-pub(super) fn list(verb: Verb, namespace: &Namespace, reference: &[u8], pattern: &[u8], client: &mut Vec<u8>) {
-    if pattern.is_empty() {
-        // RFC 3501 6.3.8: an empty name asks for the delimiter, and for the root of the reference.
-        client.extend_from_slice(format!("* {} (\\Noselect) \"/\" \"\"\r\n", verb.name()).as_bytes());
-        return;
-    }
-    let pattern = [reference, pattern].concat();
-    let mut tell = |entry: &Entry| {
-        client.extend_from_slice(format!("* {} ({}) \"/\" ", verb.name(), attributes(verb, entry)).as_bytes());
-        write_string(entry.local.as_bytes(), false, client);
+/// The answer to LIST, LSUB or XLIST.
+pub(super) fn list(namespace: &Namespace, query: &Query<'_>, client: &mut Vec<u8>) {
+    let (verb, delimiter) = (query.verb.name(), char::from(namespace.delimiter()));
+    for line in listing::answer(namespace, query) {
+        client.extend_from_slice(format!("* {verb} ({}) \"{delimiter}\" ", line.attributes.join(" ")).as_bytes());
+        write_string(line.name.as_bytes(), false, client);
+        if !line.below.is_empty() {
+            client.extend_from_slice(format!(" (\"CHILDINFO\" (\"{}\"))", line.below.join("\" \"")).as_bytes());
+        }
         client.extend_from_slice(b"\r\n");
-    };
-    match verb {
-        Verb::Lsub => namespace.lsub(&pattern).for_each(&mut tell),
-        _ => namespace.list(&pattern).for_each(&mut tell),
     }
 }
 
-fn attributes(verb: Verb, entry: &Entry) -> String {
-    let mut words = Vec::new();
-    if entry.attributes.no_select {
-        words.push("\\Noselect");
-    }
-    if entry.attributes.no_inferiors {
-        words.push("\\Noinferiors");
-    }
-    if verb != Verb::Lsub {
-        words.push(if entry.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
-        words.extend(entry.role.map(crate::model::Role::attribute));
-    }
-    if verb == Verb::Xlist && entry.local.is_inbox() {
-        words.push("\\Inbox");
-    }
-    words.join(" ")
+/// RFC 3501 6.3.8: an empty name asks for the delimiter, and for the root of the reference.
+pub(super) fn root(verb: Verb, namespace: &Namespace, client: &mut Vec<u8>) {
+    let delimiter = char::from(namespace.delimiter());
+    client.extend_from_slice(format!("* {} (\\Noselect) \"{delimiter}\" \"\"\r\n", verb.name()).as_bytes());
+}
+
+/// The one namespace that there is (RFC 2342).
+pub(super) fn namespace(namespace: &Namespace, client: &mut Vec<u8>) {
+    let delimiter = char::from(namespace.delimiter());
+    client.extend_from_slice(format!("* NAMESPACE ((\"\" \"{delimiter}\")) NIL NIL\r\n").as_bytes());
 }
 
 /// The untagged part of the local commands that say something; LIST and kin apart.
 pub(super) fn untagged(verb: Verb, name: &[u8], client: &mut Vec<u8>) {
     match verb {
-        Verb::Namespace => client.extend_from_slice(b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n"),
         Verb::Id => {
             let version = env!("CARGO_PKG_VERSION");
             client

@@ -5,7 +5,7 @@ use crate::{
     failure::{Failure, Misbehaviour},
     model::LocalName,
     relay::{HIGH_WATER, Outbox, Request, folders::FolderReading},
-    rules::{imap::splice, namespace::Route},
+    rules::{imap::splice, listing, namespace::Route},
     wire::imap::{
         command::{Append, Arguments, Head, Verb},
         framer::Literal,
@@ -33,9 +33,9 @@ pub(super) struct Command {
     pub(super) octets: Vec<u8>,
     pub(super) arguments: Arguments,
     /// The message that an APPEND announces.
-    message: Option<Literal>,
+    pub(super) message: Option<Literal>,
     /// The folder table was looked at anew for it.
-    fresh: bool,
+    pub(super) fresh: bool,
 }
 
 impl Command {
@@ -53,10 +53,10 @@ impl Command {
 
     /// Whether the answer needs the folder table; `LIST "" ""` asks for the delimiter alone.
     fn lists_mailboxes(&self) -> bool {
-        matches!(&self.arguments, Arguments::List { pattern, .. } if !pattern.value(&self.octets).is_empty())
+        matches!(&self.arguments, Arguments::List(query) if !self.asks_for_root(query))
     }
 
-    fn value(&self, token: &Token) -> Option<LocalName> {
+    pub(super) fn value(&self, token: &Token) -> Option<LocalName> {
         LocalName::parse(&token.value(&self.octets)).ok()
     }
 }
@@ -87,9 +87,6 @@ fn turn(verb: Verb) -> Turn {
     }
 }
 
-/// Steps of one LIST: some tenth of a second. A pattern of ten octets over 10,000 names of 100 takes a third of it.
-const LIST_COST_MAX: u64 = 32 * 1024 * 1024;
-
 impl Session {
     /// Runs a command or refuses it, if its turn has come, else keeps it.
     pub(super) fn dispatch(&mut self, ready: Ready, out: &mut Outbox) -> Result<(), Failure> {
@@ -114,6 +111,9 @@ impl Session {
     }
 
     fn may_run(&self, command: &Command) -> bool {
+        if self.answers_unseen(command) {
+            return self.is_idle();
+        }
         let exclusive = self.pending.iter().any(|pending| turn(pending.verb) == Turn::Exclusive);
         match turn(command.head.verb) {
             Turn::Exclusive | Turn::Local => self.is_idle(),
@@ -126,6 +126,7 @@ impl Session {
     fn needs_lane(&self, command: &Command) -> bool {
         match command.head.verb {
             Verb::Capability | Verb::Id | Verb::Logout | Verb::Namespace => false,
+            Verb::Status if self.answers_unseen(command) => self.resolve_status(command).is_none(),
             Verb::Idle | Verb::Noop => self.selected.is_some(),
             _ => true,
         }
@@ -168,22 +169,14 @@ impl Session {
                 self.idle(command.tag(), out);
                 Ok(())
             }
+            Verb::Status if self.answers_unseen(&command) => self.unseen(command, out),
             _ => match command.arguments.clone() {
-                Arguments::Mailbox(mailbox) => self.with_mailbox(command, &mailbox, out),
+                Arguments::Mailbox(mailbox) | Arguments::Status { mailbox, .. } => {
+                    self.with_mailbox(command, &mailbox, out)
+                }
                 Arguments::Rename { from, to } => self.rename(command, &from, &to, out),
                 _ => self.forward(command, None, out),
             },
-        }
-    }
-
-    /// Whether a LIST would hold up other sessions.
-    fn is_costly(&self, command: &Command) -> bool {
-        match (&command.arguments, &self.signed) {
-            (Arguments::List { reference, pattern }, Some(signed)) => {
-                let pattern = [reference.value(&command.octets), pattern.value(&command.octets)].concat();
-                signed.namespace.cost(&pattern) > LIST_COST_MAX
-            }
-            _ => false,
         }
     }
 
@@ -210,10 +203,16 @@ impl Session {
     pub(super) fn local(&mut self, command: &Command, out: &mut Outbox) {
         let verb = command.head.verb;
         match (&command.arguments, &self.signed) {
-            (Arguments::List { reference, pattern }, Some(signed)) => {
-                let (reference, pattern) = (reference.value(&command.octets), pattern.value(&command.octets));
-                answers::list(verb, &signed.namespace, &reference, &pattern, out.client());
+            (Arguments::List(query), Some(signed)) => {
+                if command.asks_for_root(query) {
+                    answers::root(verb, &signed.namespace, out.client());
+                } else {
+                    let patterns = command.patterns(query);
+                    let query = listing::Query { verb, patterns: &patterns, extended: query.extended };
+                    answers::list(&signed.namespace, &query, out.client());
+                }
             }
+            (_, Some(signed)) if verb == Verb::Namespace => answers::namespace(&signed.namespace, out.client()),
             _ if verb == Verb::Capability => self.capability(out),
             _ => answers::untagged(verb, b"", out.client()),
         }
@@ -235,6 +234,10 @@ impl Session {
             // What the table does not have may have been made since, by another program.
             return if command.fresh { self.refuse_name(&command, out) } else { self.refresh(command, out) };
         };
+        if matches!(verb, Verb::Subscribe | Verb::Unsubscribe) && !self.provider_subscribes() {
+            self.subscribe(command.tag(), verb, route, out);
+            return Ok(());
+        }
         if verb == Verb::Myrights {
             let name = mailbox.value(&command.octets);
             answers::untagged(verb, &name, out.client());
@@ -254,38 +257,17 @@ impl Session {
     fn route(&self, verb: Verb, local: &LocalName) -> Option<Route> {
         let namespace = &self.signed.as_ref()?.namespace;
         match verb {
-            Verb::Create | Verb::Unsubscribe => namespace.resolve(local).or_else(|| namespace.route_of_new(local)),
+            Verb::Create => namespace.resolve(local).or_else(|| namespace.route_of_new(local)),
+            Verb::Unsubscribe => namespace.resolve(local).or_else(|| namespace.resolve_gone(local)),
             _ => namespace.resolve(local),
         }
     }
 
-    fn rename(&mut self, command: Command, from: &Token, to: &Token, out: &mut Outbox) -> Result<(), Failure> {
-        let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
-        let source = command.value(from).and_then(|local| signed.namespace.resolve(&local));
-        let target = command.value(to).and_then(|local| signed.namespace.route_of_new(&local));
-        match (source, target) {
-            (Some(source), Some(target)) => {
-                // The later span first: the earlier one stays where it is.
-                let octets = splice(&command.octets, to, target.remote.as_bytes(), self.plus());
-                self.forward(Command { octets, ..command }, Some((from, source)), out)?;
-                if let Some(pending) = self.pending.back_mut() {
-                    pending.target = Some(target);
-                }
-                Ok(())
-            }
-            (Some(_), None) if command.fresh => {
-                self.refuse_with(&command, "CANNOT", b"The mail provider cannot have a folder of this name", out)
-            }
-            _ if command.fresh => self.refuse_name(&command, out),
-            _ => self.refresh(command, out),
-        }
-    }
-
     /// Says that a name is no mailbox.
-    fn refuse_name(&mut self, command: &Command, out: &mut Outbox) -> Result<(), Failure> {
+    pub(super) fn refuse_name(&mut self, command: &Command, out: &mut Outbox) -> Result<(), Failure> {
         let (code, words): (_, &[u8]) = match command.head.verb {
             Verb::Append | Verb::Copy | Verb::Move => ("TRYCREATE", b"There is no folder of this name"),
-            Verb::Create => ("CANNOT", b"The mail provider cannot have a folder of this name"),
+            Verb::Create => ("CANNOT", b"No folder can have this name here"),
             _ => ("NONEXISTENT", b"There is no folder of this name"),
         };
         // RFC 3501 6.3.1: a SELECT that fails leaves no mailbox selected. The provider still has the old one selected,
@@ -296,7 +278,7 @@ impl Session {
         self.refuse_with(command, code, words, out)
     }
 
-    fn refuse_with(
+    pub(super) fn refuse_with(
         &mut self,
         command: &Command,
         code: &'static str,
@@ -327,7 +309,7 @@ impl Session {
     }
 
     /// Looks at the folder table anew, then runs the command again.
-    fn refresh(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
+    pub(super) fn refresh(&mut self, command: Command, out: &mut Outbox) -> Result<(), Failure> {
         if !self.is_idle() {
             self.ready = Some(Ready::Command(command));
             return Ok(());
@@ -348,12 +330,17 @@ impl Session {
         Ok(())
     }
 
-    fn plus(&self) -> bool {
+    pub(super) fn plus(&self) -> bool {
         self.signed.as_ref().is_some_and(|signed| signed.capabilities.has("LITERAL+"))
     }
 
     /// Sends a command to the lane, its mailbox name in the provider's words.
-    fn forward(&mut self, command: Command, named: Option<(&Token, Route)>, out: &mut Outbox) -> Result<(), Failure> {
+    pub(super) fn forward(
+        &mut self,
+        command: Command,
+        named: Option<(&Token, Route)>,
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
         let plus = self.plus();
         let octets = match &named {
             Some((token, route)) => splice(&command.octets, token, route.remote.as_bytes(), plus),
@@ -445,7 +432,7 @@ impl Pending {
 }
 
 /// A name as an answer can echo it: what was sent as a literal is quoted.
-fn spelled(command: &Command, token: &Token) -> Vec<u8> {
+pub(super) fn spelled(command: &Command, token: &Token) -> Vec<u8> {
     if token.form != Form::Literal {
         return command.octets.get(token.span.clone()).unwrap_or_default().to_vec();
     }

@@ -332,6 +332,12 @@ impl Session {
         if pending.own {
             return self.own_ended(pending, ok, out);
         }
+        if let Some(keep) = self.to_keep(&pending, ok, status) {
+            self.writer.ended(tag);
+            self.keep(keep, pending.tag, pending.verb, out);
+            self.flush_writer(out);
+            return Ok(());
+        }
         let mut line = Vec::new();
         let words = if ok { format!("{} completed", pending.verb.name()).into_bytes() } else { words };
         say(tag, status.condition.name(), code.as_deref(), &words, &mut line);

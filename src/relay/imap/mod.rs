@@ -14,6 +14,7 @@
 //! | `lane` | the provider's responses towards the client |
 //! | `reopen` | a dropped lane opened anew without the client noticing |
 //! | `told` | what of status lines and STATUS answers the client is told |
+//! | `tree` | commands on the tree of mailboxes, and what is kept of it in the provider's place |
 //! | `writer` | commands towards the provider, cut where it must say `+` first |
 
 mod answers;
@@ -25,13 +26,14 @@ mod reopen;
 #[cfg(test)]
 mod tests;
 mod told;
+mod tree;
 mod writer;
 
 use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
 use super::{SessionFacts, Side, folders::FolderReading};
 use crate::{
     failure::{Failure, Misbehaviour, Rule},
-    model::LocalName,
+    model::{LocalName, UnreadScope},
     rules::namespace::{Namespace, Route},
     wire::{
         IMAP_LINE_BEFORE_LOGIN,
@@ -61,6 +63,8 @@ pub struct ImapRelay {
 struct Session {
     facts: SessionFacts,
     signed: Option<Signed>,
+    /// Of which mailboxes unread messages are counted.
+    unread: UnreadScope,
     /// The one request that the session waits for; the client's input rests meanwhile.
     asked: Option<(RequestId, Asked)>,
 
@@ -120,6 +124,11 @@ enum Asked {
     },
     Folders,
     Published,
+    /// What a command did to the tree; then it is answered.
+    Kept {
+        tag: Vec<u8>,
+        verb: Verb,
+    },
     /// A lane in place of one that was dropped.
     Reopened,
     /// With the response that cannot go on before the value is known.
@@ -160,6 +169,7 @@ impl ImapRelay {
         let session = Session {
             facts,
             signed: None,
+            unread: UnreadScope::default(),
             asked: None,
             reading: ClientReading::Command,
             gathered: Vec::new(),
@@ -353,6 +363,10 @@ impl Session {
                 self.say_failure(&tag, &failure, out);
                 Ok(())
             }
+            (Asked::Kept { tag, verb }, Answer::Kept(kept)) => {
+                self.kept(&tag, verb, kept, out);
+                Ok(())
+            }
             (Asked::Reopened, Answer::Lane(lease)) => self.reopened(lease, out),
             (Asked::Folders, Answer::Folders(None)) => self.read_folders(out),
             (Asked::Folders | Asked::Published, Answer::Folders(Some(namespace))) => {
@@ -379,6 +393,7 @@ impl Session {
         };
         match verdict.and_then(allowed) {
             Ok(admission) => {
+                self.unread = admission.unread;
                 let request = Request::Lane(admission.account, super::LaneUse::Imap);
                 self.ask(request, Asked::Lane { tag }, out);
                 Ok(())

@@ -4,7 +4,7 @@
 use super::{Asked, Session};
 use crate::{
     failure::Failure,
-    model::RemoteName,
+    model::{RemoteName, UnreadScope},
     relay::{Outbox, Request},
     rules::{
         imap::{StatusItems, ToldCode, tells_name, told_code},
@@ -69,7 +69,10 @@ impl Session {
         let Some(pending) = asked else { return Ok(()) };
         let (spelled, route) = (pending.spelled.clone(), pending.route.clone());
         // What is no list of numbers could tell a name, or a UIDVALIDITY that is not ours.
-        let (Some(items), Some(route)) = (StatusItems::read(items), route) else { return Ok(()) };
+        let (Some(mut items), Some(route)) = (StatusItems::read(items), route) else { return Ok(()) };
+        if self.unread == UnreadScope::Inbox && !route.local.is_inbox() {
+            items = items.with_unseen(0);
+        }
         let told = match items.upstream() {
             Some(upstream) => self.uid_validity(&route, upstream, octets, out),
             None => Some(0),

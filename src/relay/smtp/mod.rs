@@ -243,7 +243,9 @@ impl Relay for SmtpRelay {
                 Flow::More
             }
             // Nothing of ours asks for these.
-            Event::Elapsed(_) | Event::Answer(_, Answer::Folders(_) | Answer::Validity(_)) => Flow::More,
+            Event::Elapsed(_) | Event::Answer(_, Answer::Folders(_) | Answer::Kept(_) | Answer::Validity(_)) => {
+                Flow::More
+            }
         };
         Ok(self.settle(flow, out))
     }

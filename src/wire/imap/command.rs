@@ -2,8 +2,10 @@
 //!
 //! It knows the grammar and the allow-list of verbs; it must not decide what is done with them.
 
+pub use super::list::{ListQuery, Selection};
 use super::{
     super::IMAP_TAG_MAX,
+    list,
     token::{Cursor, Token, check_arguments},
 };
 use crate::failure::Misbehaviour;
@@ -160,10 +162,7 @@ pub enum Arguments {
         initial: Option<Range<usize>>,
     },
     /// LIST, LSUB, XLIST.
-    List {
-        reference: Token,
-        pattern: Token,
-    },
+    List(ListQuery),
     Login {
         user: Token,
         password: Token,
@@ -176,6 +175,11 @@ pub enum Arguments {
     Rename {
         from: Token,
         to: Token,
+    },
+    Status {
+        mailbox: Token,
+        /// UNSEEN is asked for, and nothing else.
+        unseen_alone: bool,
     },
 }
 
@@ -205,14 +209,7 @@ pub fn arguments(head: &Head, octets: &[u8], nesting: usize) -> Result<Arguments
             Ok(Arguments::Login { user, password })
         }
         Authenticate => authenticate(cursor),
-        List | Lsub | Xlist => {
-            cursor.space()?;
-            let reference = cursor.list_mailbox()?;
-            cursor.space()?;
-            let pattern = cursor.list_mailbox()?;
-            cursor.end()?;
-            Ok(Arguments::List { reference, pattern })
-        }
+        List | Lsub | Xlist => list::read(head.verb, cursor).map(Arguments::List),
         Create | Delete | Examine | Myrights | Select | Subscribe | Unsubscribe => {
             cursor.space()?;
             let mailbox = cursor.astring()?;
@@ -290,8 +287,12 @@ fn status(mut cursor: Cursor<'_>, octets: &[u8], nesting: usize) -> Result<Argum
     cursor.space()?;
     let items = cursor.group(nesting)?;
     cursor.end()?;
-    check_arguments(octets.get(items).unwrap_or_default(), nesting, word_may_pass)?;
-    Ok(Arguments::Mailbox(mailbox))
+    let items = octets.get(items).unwrap_or_default();
+    check_arguments(items, nesting, word_may_pass)?;
+    let inner = items.strip_prefix(b"(").and_then(|items| items.strip_suffix(b")")).unwrap_or(items);
+    let mut words = inner.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).peekable();
+    let unseen_alone = words.peek().is_some() && words.all(|word| word.eq_ignore_ascii_case(b"UNSEEN"));
+    Ok(Arguments::Status { mailbox, unseen_alone })
 }
 
 /// The words of extensions that are never offered, because their answers would be cut: a client that saw half of them
@@ -372,7 +373,9 @@ mod tests {
 
     fn mailbox(octets: &[u8]) -> Option<Vec<u8>> {
         match read(octets) {
-            Ok((_, Arguments::Mailbox(token))) => Some(token.value(octets).into_owned()),
+            Ok((_, Arguments::Mailbox(token) | Arguments::Status { mailbox: token, .. })) => {
+                Some(token.value(octets).into_owned())
+            }
             _ => None,
         }
     }
@@ -418,11 +421,17 @@ mod tests {
             b"a CREATE x (USE (\\Sent))",
             b"a SELECT \"x",
             b"a LIST \"\"",
-            b"a LIST (SUBSCRIBED) \"\" *",
             b"a STATUS x (HIGHESTMODSEQ)",
         ] {
             assert!(read(line).is_err(), "{}", String::from_utf8_lossy(line));
         }
+    }
+
+    #[test]
+    fn a_status_that_asks_for_unseen_alone_is_told_apart() {
+        let alone = |line: &[u8]| matches!(read(line), Ok((_, Arguments::Status { unseen_alone: true, .. })));
+        assert!(alone(b"a STATUS x (UNSEEN)") && alone(b"a STATUS x ( unseen )"));
+        assert!(!alone(b"a STATUS x (UNSEEN MESSAGES)") && !alone(b"a STATUS x (RECENT)") && !alone(b"a STATUS x ()"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 pub mod command;
 pub mod framer;
+mod list;
 pub mod pattern;
 pub mod response;
 pub mod token;

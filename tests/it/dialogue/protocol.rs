@@ -1,8 +1,8 @@
 //! What differs by protocol: the relay, and the facts of a lane. Folder tables of real providers, by name.
 
 use passerelle::{
-    model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role, UnreadScope},
-    relay::{Admission, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
+    model::{AccountId, Address, Attributes, Folder, FolderTable, LocalName, RemoteName, Role, UnreadScope},
+    relay::{Admission, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     rules::namespace::{Choices, Namespace, Naming},
     store::Changes,
     wire::{
@@ -41,12 +41,12 @@ impl Protocol {
 
     /// The facts of a lane, from the words behind `? lane => ok`: of IMAP a folder table and capabilities, of SMTP
     /// extensions.
-    pub fn facts(&self, words: &[&str]) -> LaneFacts {
+    pub fn facts(&self, words: &[&str], house: &Chosen) -> LaneFacts {
         match self {
             Self::Imap => {
                 let (folders, words) = words.split_first().expect("a folder table");
                 let capabilities = capabilities(words.join(" ").as_bytes());
-                LaneFacts::Imap { capabilities, namespace: namespace(&table(folders)) }
+                LaneFacts::Imap { capabilities, namespace: house.namespace(&table(folders)) }
             }
             Self::Smtp => {
                 let hello =
@@ -88,8 +88,45 @@ pub fn changes(settings: &[&str]) -> Changes {
     changes
 }
 
-pub fn namespace(table: &FolderTable) -> Arc<Namespace> {
-    Arc::new(Namespace::new(ACCOUNT, table, &Choices::default(), &Naming::default()))
+/// What a dialogue says, anywhere in it, of its login's names and of the account's folder map.
+#[derive(Default)]
+pub struct Chosen {
+    pub naming: Naming,
+    pub choices: Choices,
+}
+
+impl Chosen {
+    pub fn of(text: &str) -> Self {
+        let mut house = Self::default();
+        let remote = |name: &str| RemoteName::parse(&utf7::encode(name)).expect("a name");
+        for line in text.lines().filter_map(|line| line.strip_prefix("! ")) {
+            match *line.split(' ').collect::<Vec<_>>() {
+                ["names", sent, drafts, trash, junk, delimiter] => {
+                    let naming = Naming::of_texts([sent, drafts, trash, junk], delimiter.as_bytes()[0]);
+                    house.naming = naming.expect("a naming");
+                }
+                ["map", local, name] => {
+                    let local = LocalName::parse(&utf7::encode(local)).expect("a name");
+                    house.choices.pairs.push((local, remote(name)));
+                }
+                ["hide", name] => drop(house.choices.hidden.insert(remote(name))),
+                _ => {}
+            }
+        }
+        house
+    }
+
+    pub fn keep(&mut self, keep: Keep) {
+        match keep {
+            Keep::Role(role, remote) => drop(self.choices.made.insert(role, remote)),
+            Keep::Subscription(remote, Some(subscribed)) => drop(self.choices.subscribed.insert(remote, subscribed)),
+            Keep::Subscription(remote, None) => drop(self.choices.subscribed.remove(&remote)),
+        }
+    }
+
+    pub fn namespace(&self, table: &FolderTable) -> Arc<Namespace> {
+        Arc::new(Namespace::new(ACCOUNT, table, &self.choices, &self.naming))
+    }
 }
 
 /// The folder table of a provider.

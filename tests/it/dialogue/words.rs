@@ -2,7 +2,8 @@
 
 use passerelle::{
     failure::{Cap, Failure, Unreachable},
-    relay::{Credentials, LaneState, Request},
+    model::RemoteName,
+    relay::{Credentials, Keep, LaneState, Request},
 };
 
 /// A request in the words of a dialogue.
@@ -20,8 +21,17 @@ pub fn spell(request: &Request) -> String {
         Request::Validity { local, remote, upstream, .. } => {
             format!("validity {} {} {upstream}", local.as_str(), String::from_utf8_lossy(remote.as_bytes()))
         }
+        Request::Keep(_, Keep::Role(role, remote)) => format!("keep role {role:?} {}", text(remote)),
+        Request::Keep(_, Keep::Subscription(remote, subscribed)) => {
+            let subscribed = subscribed.map_or("forget", |subscribed| if subscribed { "yes" } else { "no" });
+            format!("keep subscription {} {subscribed}", text(remote))
+        }
         Request::Timer(duration) => format!("timer {}", duration.as_secs()),
     }
+}
+
+fn text(remote: &RemoteName) -> String {
+    String::from_utf8_lossy(remote.as_bytes()).into_owned()
 }
 
 /// A failure by its name.
