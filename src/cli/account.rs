@@ -1,4 +1,8 @@
-//! `passerelle account`: adds, shows and removes mailboxes at providers.
+//! `passerelle account`: adds, shows, changes, checks and removes mailboxes at providers.
+
+mod check;
+mod password;
+mod set;
 
 use super::{
     Error, Place,
@@ -7,55 +11,73 @@ use super::{
 };
 use passerelle::{
     control::{
+        self, Service,
         account::{self, Added, Draft, Shown},
         folder::FolderRow,
+        settings::User,
     },
-    model::{Address, Secret},
-    store::{Credential, unix_now},
+    model::{Address, Certificates, SmtpAuth, UnreadScope},
+    store::{Credential, Settings, unix_now},
     upstream::Step,
 };
 use serde::Serialize;
 use serde_json::json;
-use std::{fmt::Write as _, io::BufRead};
-use zeroize::Zeroizing;
+use std::fmt::Write as _;
 
 pub(super) async fn run(command: Account, place: &Place) -> Result<(), Error> {
     match command {
         Account::Add(add) => self::add(place, *add).await,
+        Account::Check { address } => check::run(place, &address.0).await,
         Account::List => list(place).await,
+        Account::Set(set) => self::set::run(place, *set).await,
         Account::Show { address } => show(place, &address.0).await,
         Account::Remove { address } => remove(place, &address.0).await,
     }
 }
 
 async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
-    let (imap, smtp) = match (arguments.imap(), arguments.smtp()) {
-        (Ok(imap), Ok(smtp)) => (imap, smtp),
-        (Err(error), _) | (_, Err(error)) => error.exit(),
-    };
-    let config = place.config()?;
-    let password = read_password(&arguments)?;
+    let (config, table) = (place.config()?, place.providers()?);
+    let (address, settings) = (arguments.address.0, arguments.settings);
+    let (imap, smtp) = (settings.imap(), settings.smtp());
+    let provider = control::provider::of_account(&table, settings.provider.as_deref(), &address, [&imap, &smtp])?;
+    // Whoever names another host knows better than the table.
+    if imap.host.is_none() {
+        control::provider::takes_passwords(provider)?;
+    }
+    let (user_format, sign_in_name) = settings.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
+    let (imap, smtp) = (
+        control::provider::endpoint(provider, Service::Imap, &imap)?,
+        control::provider::endpoint(provider, Service::Smtp, &smtp)?,
+    );
+    let credential = Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?);
+    let smtp_password = password::of_submission(&settings)?;
     let store = place.store().await?;
-    let address = arguments.address.0;
     let draft = Draft {
-        sign_in_name: arguments.user.unwrap_or_else(|| address.to_string()),
-        address,
         owner: arguments.owner,
         imap,
         smtp,
-        certificates: arguments.certificates,
-        credential: Credential::Password(password),
+        certificates: settings.certificates.clone().unwrap_or(Certificates::Verify),
+        sign_in_name,
+        credential,
+        settings: Settings {
+            provider: provider.name.clone(),
+            display_name: settings.display_name.clone().unwrap_or_default(),
+            sender: settings.sender.clone().map(|sender| sender.0).filter(|sender| *sender != address),
+            user_format,
+            smtp_auth: settings.smtp_auth().unwrap_or_default(),
+            receives: settings.receives().unwrap_or(true),
+            sends: settings.sends().unwrap_or(true),
+            unread: settings.unread().unwrap_or_default(),
+        },
+        smtp_password,
+        aliases: settings.aliases.iter().map(|alias| alias.0.clone()).collect(),
+        advice: provider.sign_in.advice.clone(),
+        address,
     };
-    let added = if arguments.unchecked {
+    let added = if settings.unchecked {
         account::add_unchecked(&store, draft, unix_now()).await?
     } else {
-        let quiet = place.json;
-        let report = move |service, step| {
-            if !quiet {
-                super::say(&format!("{service:<6}{}\n", words_of(&step)));
-            }
-        };
-        account::add(&store, draft, &report, unix_now()).await?
+        account::add(&store, draft, &progress(place.json), unix_now()).await?
     };
     let card = Card {
         login: added.login.name.as_str(),
@@ -63,34 +85,34 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
         connect: words::ways(&config),
     };
     let warnings = account::warnings(&added.account);
-    let json = AddedJson { address: &added.account.address, card: &card, folders: added.folders.as_deref(), warnings };
+    let json = AddedJson {
+        address: &added.account.address,
+        provider: &provider.name,
+        card: &card,
+        folders: added.folders.as_deref(),
+        warnings,
+    };
     place.answer(&json, &words_of_added(&added, &card, &json.warnings))
+}
+
+/// Says each step of a sign-in as it happens, unless a program listens.
+fn progress(quiet: bool) -> impl Fn(Service, Step) + Sync {
+    move |service, step| {
+        if !quiet {
+            super::say(&format!("{service:<6}{}\n", words_of(&step)));
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct AddedJson<'a> {
     address: &'a Address,
+    provider: &'a str,
     #[serde(flatten)]
     card: &'a Card<'a>,
     /// Null if no sign-in was tried.
     folders: Option<&'a [FolderRow]>,
     warnings: Vec<&'static str>,
-}
-
-/// One line, without its end: what a shell or an editor puts behind a password is not part of it.
-fn read_password(arguments: &AccountAdd) -> Result<Secret<String>, Error> {
-    let line = if arguments.password_stdin {
-        let mut line = Zeroizing::new(String::new());
-        std::io::stdin().lock().read_line(&mut line).map_err(Error::Password)?;
-        line
-    } else {
-        let prompt = format!("Password of {} at the provider: ", arguments.address.0);
-        Zeroizing::new(rpassword::prompt_password(prompt).map_err(Error::Password)?)
-    };
-    match line.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::PasswordEmpty),
-        password => Ok(Secret::new(password.to_owned())),
-    }
 }
 
 /// One step that worked.
@@ -162,19 +184,45 @@ async fn list(place: &Place) -> Result<(), Error> {
 async fn show(place: &Place, address: &Address) -> Result<(), Error> {
     let store = place.store().await?;
     let account = account::show(&store, address).await?;
+    place.answer(&account, &words_of_shown(&account))
+}
+
+fn words_of_shown(account: &Shown) -> String {
     let mut text = format!("{}\n", account.address);
     words::field(&mut text, "owner", &account.owner);
+    words::field(&mut text, "provider", &account.provider);
     words::field(&mut text, "IMAP", &account.imap);
     words::field(&mut text, "SMTP", &account.smtp);
     words::field(&mut text, "certificates", &account.certificates);
     words::field(&mut text, "user name", &account.user);
+    match &account.smtp_auth {
+        SmtpAuth::Same => {}
+        SmtpAuth::None => words::field(&mut text, "SMTP sign-in", "none"),
+        SmtpAuth::Separate(user) => words::field(&mut text, "SMTP sign-in", format_args!("as {user}")),
+    }
+    if !account.display_name.is_empty() {
+        words::field(&mut text, "display name", &account.display_name);
+    }
+    words::field(&mut text, "sends as", &account.sender);
+    let others = [&account.address].into_iter().chain(&account.aliases).filter(|other| **other != account.sender);
+    for other in others {
+        words::field(&mut text, "  or", other);
+    }
+    for (name, on) in [("receiving", account.receives), ("sending", account.sends)] {
+        if !on {
+            words::field(&mut text, name, "switched off");
+        }
+    }
+    if account.unread != UnreadScope::All {
+        words::field(&mut text, "unread of", account.unread);
+    }
     words::field(&mut text, "added", words::day(account.created_at));
     words::field(&mut text, "checked", account.checked_at.map_or_else(|| "never".to_owned(), words::day));
     for login in account.logins.iter().filter(|login| login.revoked_at.is_none()) {
         words::field(&mut text, "login", &login.name);
     }
     warn(&mut text, &account.warnings);
-    place.answer(&account, &text)
+    text
 }
 
 async fn remove(place: &Place, address: &Address) -> Result<(), Error> {

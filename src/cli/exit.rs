@@ -64,9 +64,12 @@ impl Error {
             Self::Config(config::Error::NoState) => Exit::Usage,
             Self::Config(_) => Exit::Configuration,
             Self::Control(error) => match error {
-                control::Error::AccountNotNamed | control::Error::DomainUnknown(_) | control::Error::Label(_) => {
-                    Exit::Usage
-                }
+                control::Error::AccountNotNamed
+                | control::Error::DomainUnknown(_)
+                | control::Error::HostWanted { .. }
+                | control::Error::Label(_)
+                | control::Error::NoPasswords(_)
+                | control::Error::NothingToChange => Exit::Usage,
                 control::Error::NoAccount(_)
                 | control::Error::NoAccountYet
                 | control::Error::NoProvider(_)

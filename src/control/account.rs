@@ -4,14 +4,14 @@ use super::{
     Error, Refused, Service,
     folder::{self, FolderRow},
     login::{self, Created, Naming},
+    trial::{self, Report, Trial, Tried, With},
     user,
 };
 use crate::{
-    model::{AccountId, Address, Certificates, Endpoint, Security},
-    relay::{LaneUse, opening::SignIn},
+    model::{AccountId, Address, Certificates, Endpoint, Secret, Security, SmtpAuth, UnreadScope, UserFormat},
+    relay::opening::SignIn,
     rules::namespace::Choices,
     store::{Account, Credential, Error as StoreError, NewAccount, Settings, Store},
-    upstream::{self, Opened, Refusal, Step, Target},
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -36,6 +36,12 @@ pub struct Draft {
     pub certificates: Certificates,
     pub sign_in_name: String,
     pub credential: Credential,
+    pub settings: Settings,
+    /// For [`SmtpAuth::Separate`].
+    pub smtp_password: Option<Secret<String>>,
+    pub aliases: Vec<Address>,
+    /// What mends a refused sign-in at this provider.
+    pub advice: Option<String>,
 }
 
 /// An account that was just added.
@@ -51,10 +57,21 @@ pub struct Added {
 pub struct Shown {
     pub address: Address,
     pub owner: String,
+    /// A name of the provider table.
+    pub provider: String,
     pub imap: Endpoint,
     pub smtp: Endpoint,
     pub certificates: String,
     pub user: String,
+    pub user_format: UserFormat,
+    pub smtp_auth: SmtpAuth,
+    pub display_name: String,
+    /// What is sent as where the CRM says nothing else.
+    pub sender: Address,
+    pub aliases: Vec<Address>,
+    pub receives: bool,
+    pub sends: bool,
+    pub unread: UnreadScope,
     pub created_at: i64,
     /// When a sign-in is known to have worked.
     pub checked_at: Option<i64>,
@@ -62,26 +79,31 @@ pub struct Shown {
     pub logins: Vec<login::Shown>,
 }
 
-/// Signs in to both services at once and, if both let us in, stores the account with a first login. Each step that
+/// Signs in to both services at once (but one that is switched off) and, if they let us in, stores the account with a first login. Each step that
 /// worked is reported as it happens.
 ///
 /// # Errors
 /// If the address is taken, a service does not let us in, or the store fails. Then nothing is stored.
-pub async fn add(
-    store: &Store,
-    draft: Draft,
-    report: &(dyn Fn(Service, Step) + Sync),
-    now: i64,
-) -> Result<Added, Error> {
+pub async fn add(store: &Store, draft: Draft, report: Report<'_>, now: i64) -> Result<Added, Error> {
     free(store, &draft.address).await?;
     user::named(store, draft.owner.as_deref()).await?;
-    let (imap, smtp) = tokio::join!(sign_in(&draft, Service::Imap, report), sign_in(&draft, Service::Smtp, report));
-    let imap = imap.map_err(|refusal| Refused::by(Service::Imap, &draft.imap, refusal));
-    let smtp = smtp.map_err(|refusal| Refused::by(Service::Smtp, &draft.smtp, refusal));
-    let folders = match (imap, smtp) {
-        // The account has no row yet, and no choices of its own.
-        (Ok(imap), Ok(_)) => folder::rows(AccountId(0), &folder::table(imap), &Choices::default()),
-        (imap, smtp) => return Err(Error::Refused([imap.err(), smtp.err()].into_iter().flatten().collect())),
+    let of = |service, endpoint| {
+        let with = With::Given(sign_in(&draft, service));
+        let trial = Trial { service, endpoint, certificates: &draft.certificates, with };
+        trial::is_on(&draft.settings, service).then_some(trial)
+    };
+    let (imap, smtp) = (of(Service::Imap, &draft.imap), of(Service::Smtp, &draft.smtp));
+    let tried = trial::both(store, imap, smtp, report).await;
+    let folders = match tried {
+        Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => {
+            // The account has no row yet, and no choices of its own.
+            folder::rows(AccountId(0), &folder::table(imap), &Choices::default())
+        }
+        Tried { imap: None, smtp: None | Some(Ok(_)) } => Vec::new(),
+        tried => {
+            let advised = |refused| Refused { advice: draft.advice.clone(), ..refused };
+            return Err(Error::Refused(tried.refused().into_iter().map(advised).collect()));
+        }
     };
     let added = keep(store, draft, Some(now), now).await?;
     Ok(Added { folders: Some(folders), ..added })
@@ -157,18 +179,15 @@ async fn free(store: &Store, address: &Address) -> Result<(), Error> {
     }
 }
 
-async fn sign_in(draft: &Draft, service: Service, report: &(dyn Fn(Service, Step) + Sync)) -> Result<Opened, Refusal> {
-    let (endpoint, lane_use) = match service {
-        Service::Imap => (&draft.imap, LaneUse::Imap),
-        Service::Smtp => (&draft.smtp, LaneUse::Submission),
-    };
-    let target = Target { endpoint: endpoint.clone(), certificates: draft.certificates.clone() };
-    let steps = &mut |step| report(service, step);
-    let user = draft.sign_in_name.as_str().into();
-    let sign_in = match &draft.credential {
-        Credential::Password(password) => SignIn::Password { user, password: password.clone() },
-    };
-    upstream::open(&target, lane_use, sign_in, DEADLINE, steps).await
+fn sign_in(draft: &Draft, service: Service) -> SignIn {
+    let Credential::Password(password) = &draft.credential;
+    match (service, &draft.settings.smtp_auth, &draft.smtp_password) {
+        (Service::Smtp, SmtpAuth::None, _) => SignIn::Nobody,
+        (Service::Smtp, SmtpAuth::Separate(user), Some(password)) => {
+            SignIn::Password { user: user.as_str().into(), password: password.clone() }
+        }
+        _ => SignIn::Password { user: draft.sign_in_name.as_str().into(), password: password.clone() },
+    }
 }
 
 async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) -> Result<Added, Error> {
@@ -181,9 +200,9 @@ async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) ->
         certificates: draft.certificates,
         sign_in_name: draft.sign_in_name,
         credential: draft.credential,
-        settings: Settings::default(),
-        smtp_password: None,
-        aliases: Vec::new(),
+        settings: draft.settings,
+        smtp_password: draft.smtp_password,
+        aliases: draft.aliases,
         checked_at,
     };
     let id = store.add_account(&new, now).await?;
@@ -200,14 +219,26 @@ async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) ->
 
 async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
     let logins = login::list(store, &account).await?;
+    let aliases = store.aliases(account.id).await?;
+    let warnings = warnings(&account);
+    let settings = account.settings;
     Ok(Shown {
-        warnings: warnings(&account),
+        warnings,
+        sender: settings.sender.unwrap_or_else(|| account.address.clone()),
         address: account.address,
         owner: account.owner_name,
+        provider: settings.provider,
         imap: account.imap,
         smtp: account.smtp,
         certificates: account.certificates.to_string(),
         user: account.sign_in_name,
+        user_format: settings.user_format,
+        smtp_auth: settings.smtp_auth,
+        display_name: settings.display_name,
+        aliases,
+        receives: settings.receives,
+        sends: settings.sends,
+        unread: settings.unread,
         created_at: account.created_at,
         checked_at: account.checked_at,
         logins,

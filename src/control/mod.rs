@@ -4,9 +4,12 @@
 //! prints, prompts or reads the environment.
 
 pub mod account;
+pub mod check;
 pub mod folder;
 pub mod login;
 pub mod provider;
+pub mod settings;
+mod trial;
 pub mod user;
 
 use crate::{
@@ -18,6 +21,8 @@ use crate::{
 use serde::Serialize;
 use std::fmt;
 
+pub use trial::Report;
+
 /// The two services of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,7 +33,8 @@ pub enum Service {
 
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        // Not write_str: steps are told in columns.
+        f.pad(match self {
             Self::Imap => "imap",
             Self::Smtp => "smtp",
         })
@@ -44,6 +50,9 @@ pub enum Error {
     /// No provider of the table has addresses of this domain, and none was named.
     #[error("no provider is known for this domain: {0}")]
     DomainUnknown(String),
+    /// The table has no host for this service, but one for each customer.
+    #[error("{provider} has a host for each customer, which --{service} must say: {pattern}")]
+    HostWanted { service: Service, provider: String, pattern: String, advice: Option<String> },
     /// The label gives no login name.
     #[error("the label makes no login name: {0}")]
     Label(String),
@@ -53,12 +62,18 @@ pub enum Error {
     /// There is no account at all.
     #[error("there is no account yet")]
     NoAccountYet,
+    /// The provider takes no passwords.
+    #[error("no password opens a mailbox of this provider: {0}")]
+    NoPasswords(String),
     /// There is no such provider.
     #[error("there is no provider of this name: {0}")]
     NoProvider(String),
     /// There is no such user.
     #[error("there is no user of this name: {0}")]
     NoUser(String),
+    /// A change of nothing.
+    #[error("nothing is said that is to be changed")]
+    NothingToChange,
     /// One of the provider's services did not let us in, or both. Nothing was stored.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused(Vec<Refused>),
@@ -75,12 +90,16 @@ pub struct Refused {
     pub failure: Failure,
     /// The provider's own words.
     pub words: Option<String>,
+    /// What mends a refused sign-in at this provider.
+    pub advice: Option<String>,
+    /// The account, if it is stored: its settings mend it.
+    pub account: Option<Address>,
 }
 
 impl Refused {
     fn by(service: Service, endpoint: &Endpoint, refusal: Refusal) -> Self {
         let Refusal { failure, words, .. } = refusal;
-        Self { service, endpoint: endpoint.clone(), failure, words }
+        Self { service, endpoint: endpoint.clone(), failure, words, advice: None, account: None }
     }
 }
 
@@ -106,8 +125,16 @@ impl Error {
                  `--imap HOST --smtp HOST`"
                     .to_owned(),
             ),
+            Self::HostWanted { service, advice, .. } => {
+                let example = format!("give it: `--{service} HOST`");
+                Some(advice.as_ref().map_or_else(|| example.clone(), |advice| format!("{example}; {advice}")))
+            }
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
+            Self::NoPasswords(_) => {
+                Some("it wants OAuth: give a refresh token; `passerelle provider show NAME` says more".to_owned())
+            }
+            Self::NothingToChange => Some("`passerelle account set --help` shows what can be".to_owned()),
             Self::NoProvider(_) => Some("`passerelle provider list` shows all".to_owned()),
             Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
             Self::Refused(refused) => pin_hint(refused).or_else(|| refused.iter().find_map(Refused::hint)),
@@ -145,16 +172,28 @@ fn pin_hint(refused: &[Refused]) -> Option<String> {
 }
 
 impl Refused {
+    /// What mends it, for people.
     fn hint(&self) -> Option<String> {
+        let hint = self.advises()?;
+        Some(match &self.account {
+            Some(address) if self.failure == Failure::SignInRefused => {
+                format!("if the password has changed: `passerelle account set {address} --password`; else {hint}")
+            }
+            Some(address) => format!("{hint}; `passerelle account set {address}` changes it"),
+            None => hint,
+        })
+    }
+
+    fn advises(&self) -> Option<String> {
         let service = self.service;
         let reason = match &self.failure {
             Failure::ProviderUnreachable(reason) => reason,
             Failure::SignInRefused => {
-                return Some(
-                    "check the password, and --user if the provider knows you by another name; some providers want an \
-                     app password made on their security page"
-                        .to_owned(),
-                );
+                let advice =
+                    self.advice.as_deref().unwrap_or("some providers want an app password made on their security page");
+                return Some(format!(
+                    "check the password, and --user if the provider knows you by another name; {advice}"
+                ));
             }
             Failure::ProviderMisbehaved(Misbehaviour::StarttlsInjection) => {
                 return Some(format!(

@@ -63,7 +63,7 @@ impl Error {
             }
             Self::KeyOpenToOthers(path) => format!("chmod 600 {}", path.display()),
             Self::Sealed(_) => {
-                "give the account its password again: `passerelle account remove`, then `account add`".to_owned()
+                "give the account its password again: `passerelle account set ADDRESS --password`".to_owned()
             }
         })
     }

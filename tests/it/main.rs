@@ -25,5 +25,6 @@ mod readme;
 mod renewal;
 mod revocation;
 mod serve;
+mod settings;
 mod store;
 mod streaming;

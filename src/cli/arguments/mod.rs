@@ -7,12 +7,14 @@ mod config;
 mod folder;
 mod login;
 mod provider;
+mod settings;
 
-pub(super) use account::{Account, AccountAdd};
+pub(super) use account::{Account, AccountAdd, AccountSet};
 pub(super) use config::Config;
 pub(super) use folder::Folder;
 pub(super) use login::LoginCommand;
 pub(super) use provider::ProviderCommand;
+pub(super) use settings::Settings;
 
 use super::exit;
 use clap::{Args, Parser, Subcommand};
@@ -24,9 +26,9 @@ const EVERYWHERE: &str = "Options of every command";
 const ABOUT: &str = "The mail server on localhost that a legacy CRM talks to, whatever company hosts the mailbox";
 const EXAMPLES: &str = "Examples:
   passerelle serve
-  passerelle account add alice@example.org \\
-      --imap imap.example.org --smtp smtp.example.org
-  passerelle login add alice@example.org --label newsletter
+  passerelle account add alice@gmail.com
+  passerelle account check alice@gmail.com
+  passerelle login add alice@gmail.com --label newsletter
   passerelle config check
 
 State is kept in --state DIR, else $PASSERELLE_STATE, else the usual place
@@ -60,7 +62,7 @@ pub(in crate::cli) struct Global {
 pub(in crate::cli) enum Command {
     /// Run the bridge until it is stopped
     Serve,
-    /// Add, show and remove accounts: mailboxes at providers
+    /// Add, show, change, check and remove accounts: mailboxes at providers
     #[command(subcommand)]
     Account(Account),
     /// Add, show and revoke logins: what a CRM signs in with

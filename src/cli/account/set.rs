@@ -1,0 +1,53 @@
+//! `passerelle account set`: changes settings, and says what the account is then.
+
+use super::{password, progress, words_of_shown};
+use crate::cli::{Error, Place, arguments::AccountSet};
+use passerelle::{
+    control::{
+        account::{self, Shown},
+        settings::{self, Wish},
+    },
+    store::{Credential, unix_now},
+};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct SetJson<'a> {
+    /// Whether the provider was asked, and let us in.
+    signed_in: bool,
+    #[serde(flatten)]
+    account: &'a Shown,
+}
+
+pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Error> {
+    let table = place.providers()?;
+    let (address, settings) = (arguments.address.0, arguments.settings);
+    let mut wish = Wish {
+        imap: settings.imap(),
+        smtp: settings.smtp(),
+        user: settings.user(),
+        smtp_auth: settings.smtp_auth(),
+        receives: settings.receives(),
+        sends: settings.sends(),
+        unread: settings.unread(),
+        ..Wish::default()
+    };
+    let store = place.store().await?;
+    // Nobody is asked for the password of an account that there is not.
+    account::by_address(&store, &address).await?;
+    if arguments.password || arguments.password_stdin {
+        wish.credential = Some(Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?));
+    }
+    wish.smtp_password = password::of_submission(&settings)?;
+    wish.provider = settings.provider;
+    wish.certificates = settings.certificates;
+    wish.display_name = settings.display_name;
+    wish.sender = settings.sender.map(|sender| sender.0);
+    wish.add_aliases = settings.aliases.into_iter().map(|alias| alias.0).collect();
+    wish.remove_aliases = arguments.remove_aliases.into_iter().map(|alias| alias.0).collect();
+    let report = progress(place.json);
+    let signed_in = settings::set(&store, &table, &address, wish, settings.unchecked, &report, unix_now()).await?;
+    let account = account::show(&store, &address).await?;
+    let words = format!("the account is changed:\n\n{}", words_of_shown(&account));
+    place.answer(&SetJson { signed_in, account: &account }, &words)
+}

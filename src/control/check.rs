@@ -1,0 +1,96 @@
+//! Whether an account's provider still lets us in, asked now.
+
+use super::{
+    Error, Refused, Service,
+    account::by_address,
+    provider,
+    trial::{self, Report, Trial, With},
+};
+use crate::{
+    model::{AccountId, Address, Endpoint},
+    provider::Table,
+    store::{Changes, Store},
+    upstream::{Opened, OpenedFacts},
+};
+use serde::Serialize;
+
+/// What has come of a check.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    pub address: Address,
+    /// When a sign-in is known to have worked: now, if it did.
+    pub checked_at: Option<i64>,
+    pub imap: Outcome,
+    pub smtp: Outcome,
+}
+
+/// Of one service.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    pub endpoint: Endpoint,
+    /// `ok`, `refused`, or `off` where the service is switched off and was not tried.
+    pub state: &'static str,
+    /// How many folders there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folders: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Signs in to the services of an account that are switched on. If all let us in, that is kept. What refused us is given
+/// beside.
+///
+/// # Errors
+/// If there is no such account or the store fails.
+pub async fn check(
+    store: &Store,
+    table: &Table,
+    address: &Address,
+    report: Report<'_>,
+    now: i64,
+) -> Result<(Checked, Vec<Refused>), Error> {
+    let account = by_address(store, address).await?;
+    let of = |service, endpoint| {
+        let trial = Trial { service, endpoint, certificates: &account.certificates, with: With::Stored(&account) };
+        trial::is_on(&account.settings, service).then_some(trial)
+    };
+    let mut tried =
+        trial::both(store, of(Service::Imap, &account.imap), of(Service::Smtp, &account.smtp), report).await;
+    let advice = provider::advice(table, &account.settings.provider);
+    for refused in [&mut tried.imap, &mut tried.smtp].into_iter().flatten().filter_map(|tried| tried.as_mut().err()) {
+        refused.advice = advice.clone();
+        refused.account = Some(account.address.clone());
+    }
+    let (imap, smtp) = (outcome(&account.imap, tried.imap.as_ref()), outcome(&account.smtp, tried.smtp.as_ref()));
+    let any = tried.imap.is_some() || tried.smtp.is_some();
+    let refused = tried.refused();
+    let mut checked_at = account.checked_at;
+    if any && refused.is_empty() {
+        checked_at = Some(now);
+        keep(store, account.id, now).await?;
+    }
+    Ok((Checked { address: account.address, checked_at, imap, smtp }, refused))
+}
+
+async fn keep(store: &Store, account: AccountId, now: i64) -> Result<(), Error> {
+    let changes = Changes { checked_at: Some(now), ..Changes::default() };
+    store.change_account(account, &changes).await?;
+    Ok(())
+}
+
+fn outcome(endpoint: &Endpoint, tried: Option<&Result<Opened, Refused>>) -> Outcome {
+    let outcome = |state| Outcome { endpoint: endpoint.clone(), state, folders: None, error: None, hint: None };
+    match tried {
+        None => outcome("off"),
+        Some(Ok(opened)) => {
+            let folders = match &opened.facts {
+                OpenedFacts::Imap { folders, .. } => folders.as_ref().map(|table| table.folders.len()),
+                OpenedFacts::Smtp { .. } => None,
+            };
+            Outcome { folders, ..outcome("ok") }
+        }
+        Some(Err(refused)) => Outcome { error: Some(refused.to_string()), hint: refused.hint(), ..outcome("refused") },
+    }
+}

@@ -1,0 +1,168 @@
+//! The settings of an account, changed: what changes how we sign in is tried before it is stored.
+
+use super::{
+    Error, Service,
+    account::by_address,
+    provider::{self, Whereabouts},
+    trial::{self, Report, Trial, With},
+};
+use crate::{
+    model::{Address, Certificates, Secret, SmtpAuth, UnreadScope, UserFormat},
+    provider::Table,
+    relay::opening::SignIn,
+    store::{Account, Changes, Credential, Store},
+};
+
+/// What a person wants changed; what he does not speak of stays.
+#[derive(Default)]
+pub struct Wish {
+    pub provider: Option<String>,
+    pub imap: Whereabouts,
+    pub smtp: Whereabouts,
+    pub certificates: Option<Certificates>,
+    pub display_name: Option<String>,
+    /// The account's own address is as good as none.
+    pub sender: Option<Address>,
+    pub add_aliases: Vec<Address>,
+    pub remove_aliases: Vec<Address>,
+    pub user: Option<User>,
+    pub credential: Option<Credential>,
+    pub smtp_auth: Option<SmtpAuth>,
+    /// For [`SmtpAuth::Separate`].
+    pub smtp_password: Option<Secret<String>>,
+    pub receives: Option<bool>,
+    pub sends: Option<bool>,
+    pub unread: Option<UnreadScope>,
+}
+
+/// As whom the bridge signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    Format(UserFormat),
+    Name(String),
+}
+
+impl User {
+    /// The format that is kept, and the name.
+    #[must_use]
+    pub fn of(self, address: &Address) -> (UserFormat, String) {
+        match self {
+            Self::Name(name) => (UserFormat::Manual, name),
+            Self::Format(UserFormat::MailboxName) => (UserFormat::MailboxName, address.local_part().to_owned()),
+            Self::Format(_) => (UserFormat::Address, address.to_string()),
+        }
+    }
+}
+
+/// Changes an account, after a sign-in to the services that the change concerns, unless `unchecked`. Says whether there was
+/// a sign-in. Logins, folder map and shares stay as they are.
+///
+/// # Errors
+/// If there is no such account or provider, nothing is to be changed, a service does not let us in, or the store fails.
+/// Then nothing is changed.
+pub async fn set(
+    store: &Store,
+    table: &Table,
+    address: &Address,
+    wish: Wish,
+    unchecked: bool,
+    report: Report<'_>,
+    now: i64,
+) -> Result<bool, Error> {
+    let account = by_address(store, address).await?;
+    let mut changes = changes(table, &account, wish)?;
+    if changes.is_empty() {
+        return Err(Error::NothingToChange);
+    }
+    let tried = !unchecked && prove(store, table, &account, &changes, report).await?;
+    changes.checked_at = tried.then_some(now);
+    store.change_account(account.id, &changes).await?;
+    Ok(tried)
+}
+
+fn changes(table: &Table, account: &Account, wish: Wish) -> Result<Changes, Error> {
+    if let Some(name) = &wish.provider {
+        provider::named(table, name)?;
+    }
+    Ok(Changes {
+        imap: provider::changed(&account.imap, Service::Imap, &wish.imap),
+        smtp: provider::changed(&account.smtp, Service::Smtp, &wish.smtp),
+        certificates: wish.certificates,
+        provider: wish.provider,
+        display_name: wish.display_name,
+        sender: wish.sender.map(|sender| Some(sender).filter(|sender| *sender != account.address)),
+        add_aliases: wish.add_aliases,
+        remove_aliases: wish.remove_aliases,
+        user: wish.user.map(|user| user.of(&account.address)),
+        credential: wish.credential,
+        smtp_auth: wish.smtp_auth,
+        smtp_password: wish.smtp_password,
+        receives: wish.receives,
+        sends: wish.sends,
+        unread: wish.unread,
+        checked_at: None,
+    })
+}
+
+/// Signs in to the services that the changes concern. False: to none.
+async fn prove(
+    store: &Store,
+    table: &Table,
+    account: &Account,
+    changes: &Changes,
+    report: Report<'_>,
+) -> Result<bool, Error> {
+    let next = changed(account, changes);
+    let concerns_both = changes.certificates.is_some();
+    let concerns_user = changes.user.is_some() || changes.credential.is_some();
+    let same = next.settings.smtp_auth == SmtpAuth::Same;
+    let auth = changes.smtp_auth.is_some() || changes.smtp_password.is_some();
+    let imap = concerns_both || concerns_user || changes.imap.is_some();
+    let smtp = concerns_both || (concerns_user && same) || auth || changes.smtp.is_some();
+    let of = |service, concerned, endpoint| {
+        let with = sign_in(&next, changes, service);
+        let trial = Trial { service, endpoint, certificates: &next.certificates, with };
+        (concerned && trial::is_on(&next.settings, service)).then_some(trial)
+    };
+    let (imap, smtp) = (of(Service::Imap, imap, &next.imap), of(Service::Smtp, smtp, &next.smtp));
+    let any = imap.is_some() || smtp.is_some();
+    let mut refused = trial::both(store, imap, smtp, report).await.refused();
+    if refused.is_empty() {
+        return Ok(any);
+    }
+    for refused in &mut refused {
+        refused.advice = provider::advice(table, &next.settings.provider);
+    }
+    Err(Error::Refused(refused))
+}
+
+/// The account as the changes make it, as far as a sign-in sees them.
+fn changed(account: &Account, changes: &Changes) -> Account {
+    let mut next = account.clone();
+    let settings = &mut next.settings;
+    settings.smtp_auth = changes.smtp_auth.clone().unwrap_or_else(|| settings.smtp_auth.clone());
+    settings.provider = changes.provider.clone().unwrap_or_else(|| settings.provider.clone());
+    settings.receives = changes.receives.unwrap_or(settings.receives);
+    settings.sends = changes.sends.unwrap_or(settings.sends);
+    next.imap = changes.imap.clone().unwrap_or(next.imap);
+    next.smtp = changes.smtp.clone().unwrap_or(next.smtp);
+    next.certificates = changes.certificates.clone().unwrap_or(next.certificates);
+    if let Some((_, name)) = &changes.user {
+        next.sign_in_name.clone_from(name);
+    }
+    next
+}
+
+/// With what is given anew, else with what is stored.
+fn sign_in<'a>(next: &'a Account, changes: &Changes, service: Service) -> With<'a> {
+    let password = |user: &str, password: &Secret<String>| {
+        With::Given(SignIn::Password { user: user.into(), password: password.clone() })
+    };
+    match (service, &next.settings.smtp_auth, &changes.smtp_password, &changes.credential) {
+        (Service::Smtp, SmtpAuth::None, ..) => With::Given(SignIn::Nobody),
+        (Service::Smtp, SmtpAuth::Separate(user), Some(given), _) => password(user, given),
+        (Service::Imap, _, _, Some(Credential::Password(given)))
+        | (Service::Smtp, SmtpAuth::Same, _, Some(Credential::Password(given))) => password(&next.sign_in_name, given),
+        _ => With::Stored(next),
+    }
+}
