@@ -1,9 +1,11 @@
-//! Brings a stream, an engine and a source together. Here is the clock, and every wait has an end.
+//! Brings streams, machines and sources together. Here is the clock, and every wait has an end.
 #![allow(clippy::disallowed_methods, reason = "the driver tells the time to machines that have none")]
 
 use super::{
     machine::{Engine, Manner, Step},
+    sink::{Envelope, Sink, SinkStep},
     source::{Answer, Credentials, Refusal, Request, Source, perform},
+    tokens,
 };
 use std::{
     future::Future,
@@ -41,14 +43,7 @@ where
     let mut heard = Instant::now();
     let mut step = Step::More;
     loop {
-        if !out.is_empty() {
-            timeout(STUCK, async {
-                stream.write_all(&out).await?;
-                stream.flush().await
-            })
-            .await??;
-            out.clear();
-        }
+        write(&mut stream, &mut out).await?;
         step = match step {
             Step::Done => return timeout(STUCK, stream.shutdown()).await?,
             Step::Flush => engine.resume(&mut out),
@@ -90,6 +85,99 @@ where
             }
         };
     }
+}
+
+/// Serves one submission connection to its end. `judge` says who is let in, `deliver` keeps what they send, or says with
+/// which reply it does not.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_sink<W, T, F>(
+    mut stream: T,
+    mut sink: Sink,
+    mut out: Vec<u8>,
+    judge: impl Fn(Credentials) -> F,
+    deliver: impl Fn(&W, Envelope, i64) -> Result<(), &'static str>,
+) -> io::Result<()>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<W>>,
+{
+    let mut who: Option<W> = None;
+    let mut read = vec![0; READ];
+    let mut input = Vec::new();
+    let mut step = SinkStep::More;
+    loop {
+        write(&mut stream, &mut out).await?;
+        step = match step {
+            SinkStep::Done => return timeout(STUCK, stream.shutdown()).await?,
+            SinkStep::Judge(credentials) => {
+                who = judge(credentials).await;
+                sink.verdict(who.is_some(), &mut out)
+            }
+            SinkStep::Deliver(envelope) => {
+                let kept =
+                    who.as_ref().map_or(Err("451 4.3.0 nobody is signed in"), |who| deliver(who, envelope, now()));
+                sink.delivered(kept, &mut out)
+            }
+            SinkStep::More if !input.is_empty() => {
+                let mut rest = &input[..];
+                let next = sink.input(&mut rest, &mut out);
+                let taken = input.len() - rest.len();
+                input.drain(..taken);
+                next
+            }
+            SinkStep::More => {
+                let length =
+                    timeout(if who.is_some() { SILENT } else { SILENT_BEFORE_LOGIN }, stream.read(&mut read)).await??;
+                if length == 0 {
+                    return Ok(());
+                }
+                input.extend_from_slice(&read[..length]);
+                SinkStep::More
+            }
+        };
+    }
+}
+
+/// Answers the one request of a connection to a token endpoint. `answer` takes a form and the time.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_tokens(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl FnOnce(&[u8], i64) -> (u16, String),
+) -> io::Result<()> {
+    let mut input = Vec::new();
+    let mut part = vec![0; READ];
+    let form = loop {
+        match tokens::read(&input) {
+            tokens::Read::Form(form) => break Some(form),
+            tokens::Read::Bad => break None,
+            tokens::Read::More => {
+                let length = timeout(SILENT_BEFORE_LOGIN, stream.read(&mut part)).await??;
+                if length == 0 {
+                    return Ok(());
+                }
+                input.extend_from_slice(&part[..length]);
+            }
+        }
+    };
+    let (status, body) = form.map_or((400, r#"{"error":"invalid_request"}"#.to_owned()), |form| answer(&form, now()));
+    write(&mut stream, &mut tokens::write(status, &body)).await?;
+    timeout(STUCK, stream.shutdown()).await?
+}
+
+async fn write(stream: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>) -> io::Result<()> {
+    if !out.is_empty() {
+        timeout(STUCK, async {
+            stream.write_all(out).await?;
+            stream.flush().await
+        })
+        .await??;
+        out.clear();
+    }
+    Ok(())
 }
 
 fn now() -> i64 {

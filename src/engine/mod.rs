@@ -9,6 +9,8 @@
 //! memory     letters given as octets, shared between connections
 //! source     what a source must be able to do, and the requests that the machine makes of it
 //! machine    RFC 3501: states, commands, what FETCH and SEARCH and STORE say
+//! sink       the submission side beside it: takes one message at a time, forwards none
+//! tokens     a token endpoint with one grant
 //! letter     one message read: its fields, its parts, ENVELOPE and BODYSTRUCTURE
 //! ```
 
@@ -17,6 +19,8 @@ pub mod driver;
 pub mod letter;
 pub mod machine;
 pub mod memory;
+pub mod sink;
 pub mod source;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod still;
+pub mod tokens;

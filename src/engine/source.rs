@@ -3,19 +3,19 @@
 //! Beside `Relay` this is the one trait of the house. Its functions are asynchronous because Graph and POP3 are; none
 //! knows a message number or an IMAP session: names, octets, and UIDs in growing order. It must not learn of a clock.
 
-use crate::model::{RemoteName, Role, Secret};
+use crate::{
+    model::{RemoteName, Role, Secret},
+    wire::sasl::bearer::Bearer,
+};
 use std::{collections::BTreeSet, future::Future, ops::RangeInclusive, sync::Arc};
 
 /// Who wants to sign in, and how. To judge it is the matter of whoever has the sources.
 pub enum Credentials {
+    /// An access token, by XOAUTH2.
+    Bearer(Bearer),
     Password {
         user: String,
         password: Secret<Vec<u8>>,
-    },
-    /// XOAUTH2: an access token.
-    Bearer {
-        user: String,
-        token: Secret<Vec<u8>>,
     },
 }
 

@@ -70,7 +70,7 @@ impl Session {
             Request::SignIn(Credentials::Password { password, .. }) => {
                 self.engine.verdict(password.expose() != b"wrong", out)
             }
-            Request::SignIn(Credentials::Bearer { token, .. }) => self.engine.verdict(token.expose() != b"wrong", out),
+            Request::SignIn(Credentials::Bearer(bearer)) => self.engine.verdict(bearer.token.expose() != "wrong", out),
             request => {
                 let answer = now(perform(&self.memory, request, NOW));
                 self.engine.answer(answer, out)

@@ -114,7 +114,7 @@ fn names(cursor: &mut Cursor<'_>, octets: &[u8]) -> Result<Vec<Vec<u8>>, Misbeha
         if !is_name || names.len() == NAMES_MAX {
             return Err(Misbehaviour::Syntax);
         }
-        names.push(name);
+        names.push(name.to_ascii_uppercase());
         if cursor.take(b')') {
             return Ok(names);
         }

@@ -358,6 +358,7 @@ impl Engine {
                 () if literal.octets > self.manner.message_max => {
                     Err("NO [TOOBIG] the message is too large".to_owned())
                 }
+                () if literal.octets == 0 => Err("NO [CANNOT] a message of no octets is none".to_owned()),
                 () if unasked => Err(UNASKED.to_owned()),
                 () => Ok(Some(append)),
             };

@@ -86,7 +86,8 @@ impl Engine {
                     }
                 }
                 if !fetching.items.contains(&Item::Flags) && !fetching.seen.is_empty() {
-                    fetching.items.push(Item::Flags);
+                    let behind_uid = usize::from(fetching.items.first() == Some(&Item::Uid));
+                    fetching.items.insert(behind_uid, Item::Flags);
                 }
             }
             (Answer::Letters(letters), _) => fetching.batch.extend(letters),

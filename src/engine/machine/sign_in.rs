@@ -6,11 +6,10 @@ use crate::{
     model::Secret,
     wire::{
         IMAP_COMMAND_MAX,
-        sasl::{Mechanism, SaslExchange, SaslStep},
+        sasl::{Mechanism, SaslExchange, SaslStep, bearer::BearerMechanism},
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use zeroize::Zeroizing;
 
 /// An exchange, by what it awaits.
 pub(super) enum Exchange {
@@ -79,17 +78,9 @@ impl Engine {
         Step::More
     }
 
-    /// `user=` NAME ^A `auth=Bearer` TOKEN ^A ^A, in base64.
     fn token(&mut self, tag: Vec<u8>, response: &[u8], out: &mut Vec<u8>) -> Step {
-        let read = |octets: &[u8]| {
-            let mut parts = octets.split(|octet| *octet == 1);
-            let user = parts.next()?.strip_prefix(b"user=")?;
-            let token = parts.next()?.strip_prefix(b"auth=Bearer ")?;
-            let user = std::str::from_utf8(user).ok()?.to_owned();
-            Some(Credentials::Bearer { user, token: Secret::new(token.to_vec()) })
-        };
-        match STANDARD.decode(response).ok().map(Zeroizing::new).and_then(|octets| read(&octets)) {
-            Some(credentials) => self.judge(tag, credentials, out),
+        match BearerMechanism::Xoauth2.read(response) {
+            Some(bearer) => self.judge(tag, Credentials::Bearer(bearer), out),
             None => self.say(&tag, "BAD that is no response of this mechanism", out),
         }
     }
@@ -98,7 +89,7 @@ impl Engine {
         if matches!(credentials, Credentials::Password { .. }) && !self.manner.passwords {
             return self.say(&tag, REFUSED, out);
         }
-        let bearer = matches!(credentials, Credentials::Bearer { .. });
+        let bearer = matches!(credentials, Credentials::Bearer(_));
         self.ask(tag, What::SignIn { bearer }, Request::SignIn(credentials))
     }
 

@@ -109,7 +109,7 @@ fn a_mailbox_is_selected_and_read() {
     // Reading marks as seen, and says so.
     assert_eq!(
         says(&mut alice, "e FETCH 1 BODY[1]\nf FETCH 1 BODY[1]\n"),
-        "* 1 FETCH (BODY[1] {8}\nBody 1\n FLAGS (\\Seen \\Recent))\ne OK fetched\n\
+        "* 1 FETCH (FLAGS (\\Seen \\Recent) BODY[1] {8}\nBody 1\n)\ne OK fetched\n\
          * 1 FETCH (BODY[1] {8}\nBody 1\n)\nf OK fetched\n"
     );
     assert!(says(&mut alice, "g FETCH 1 (NOTHING)\nh FETCH 1 (FLAGS\n").matches("BAD").count() == 2);
