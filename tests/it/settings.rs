@@ -64,6 +64,13 @@ impl House {
         wire.reply()
     }
 
+    /// Changes the password at the provider, and waits until it goes by it: what a login is answered then.
+    fn provider_knows(&self, password: &str) -> String {
+        self.dovecot.add_user(ALICE, password);
+        let refused = until(PATIENCE, || Some(self.try_login()).filter(|answer| !answer.starts_with("OK")));
+        refused.expect("Dovecot looks at its users once a second")
+    }
+
     /// How long until a login is let in, from when this began.
     fn is_back(&self, began: Instant) {
         let back = until(PATIENCE, || self.try_login().starts_with("OK").then(|| began.elapsed()));
@@ -140,9 +147,8 @@ fn a_new_password_brings_the_account_back_and_leaves_all_else() {
     let told = selected(&mut session);
     let (before, logins) = (house.show(), json(&house.bridge, &["login", "list"]));
 
-    house.dovecot.add_user(ALICE, "changed");
-    let refused = until(PATIENCE, || Some(house.try_login()).filter(|answer| !answer.starts_with("OK")));
-    assert!(refused.expect("the provider knows it").starts_with("NO [CONTACTADMIN] "));
+    let refused = house.provider_knows("changed");
+    assert!(refused.starts_with("NO [CONTACTADMIN] "), "{refused}");
 
     let wrong = house.fails(&["account", "set", ALICE, "--password-stdin"], "wrong\n", 4);
     assert!(text(&wrong["error"]).contains("refused the bridge's sign-in"), "{wrong}");
@@ -193,9 +199,7 @@ fn submission_may_have_a_user_of_its_own() {
     let now = house.set(&separate[3..], "relay secret\n");
     assert_eq!(now["smtp_auth"], serde_json::json!({ "kind": "separate", "user": "relay@ovh.test" }));
     // Only this password still opens submission.
-    house.dovecot.add_user(ALICE, "changed");
-    let auth = until(PATIENCE, || Some(house.try_auth()).filter(|(code, _)| *code == 235));
-    assert!(auth.is_some(), "{}", house.bridge.log());
+    house.provider_knows("changed");
     let mut smtp = house.bridge.sign_in_smtp(&house.alice);
     smtp.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
     smtp.smtp("RCPT TO:<alice@ovh.test>", 250);
@@ -249,7 +253,7 @@ fn a_check_tells_each_step_and_what_does_not_work() {
     assert!(house.show()["checked_at"].is_i64());
 
     let before = house.show()["checked_at"].clone();
-    house.dovecot.add_user(ALICE, "changed");
+    house.provider_knows("changed");
     house.exim.refuse("auth", Some("535 5.7.8 Not today"));
     let output = house.bridge.cli(&["account", "check", ALICE, "--json"], b"");
     assert_eq!(output.status.code(), Some(4), "{}", words(&output));
