@@ -320,3 +320,33 @@ fn settings_are_shown_and_a_change_that_does_not_work_is_not_made() {
     session.imap_ok("NOOP");
     drop(house.lab);
 }
+
+#[test]
+fn the_cap_of_the_provider_holds_where_it_is_the_lower() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let imap = Provider::imap(Some(&lab.certificates.good), |_, _, _| Some(false));
+    let smtp = Provider::smtp(Some(&lab.certificates.good));
+    let mut bridge = Bridge::configured(&lab, "[timeouts]\nlogin-wait = \"1s\"\n");
+    let capped =
+        include_str!("../../config/providers/gandi.toml").replace("[limits]", "[limits]\nimap-connections = 1");
+    bridge.know_provider("capped", &capped);
+    let add = |address: &str, provider: &str| {
+        let mut account = AddAccount::unchecked(&lab, &imap, &smtp, address);
+        account.more.extend(["--provider", provider].map(str::to_owned));
+        bridge.add_account(&account)
+    };
+    let (alice, bob) = (add("alice@lab.test", "capped"), add("bob@lab.test", "gandi"));
+    bridge.serve();
+    let second = |crm: &CrmSettings| {
+        let mut first = bridge.sign_in(crm);
+        first.imap_ok("SELECT INBOX");
+        let mut wire = Wire::plain(bridge.imap);
+        wire.expect("* OK");
+        let answer = wire.imap(&crm.imap_login()).tagged;
+        let mut smtp = bridge.sign_in_smtp(crm);
+        smtp.smtp("NOOP", 250);
+        answer
+    };
+    assert!(second(&alice).starts_with("NO [LIMIT] "));
+    assert!(second(&bob).starts_with("OK"));
+}

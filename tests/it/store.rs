@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use std::{path::Path, time::Duration};
 
 const PASSWORD: &str = "correct-horse-battery-staple";
+const SMTP_PASSWORD: &str = "another-horse-another-staple";
 const NOW: i64 = 1_800_000_000;
 
 async fn open(state: &Path) -> Store {
@@ -63,7 +64,12 @@ fn remote(name: &str) -> RemoteName {
 async fn no_secret_stands_in_the_files() {
     let root = tempfile::tempdir().expect("a directory");
     let store = open(root.path()).await;
-    let id = one_account(&store).await;
+    let separate = NewAccount {
+        settings: Settings { smtp_auth: SmtpAuth::Separate("relay".to_owned()), ..Settings::default() },
+        smtp_password: Some(Secret::new(SMTP_PASSWORD.to_owned())),
+        ..account(admin(&store).await, "alice@example.test")
+    };
+    let id = store.add_account(&separate, NOW).await.expect("added");
     let generated = store::password::generate().expect("a password");
     let login = NewLogin {
         user: admin(&store).await,
@@ -78,7 +84,7 @@ async fn no_secret_stands_in_the_files() {
         for entry in std::fs::read_dir(root.path()).expect("list") {
             let path = entry.expect("an entry").path();
             let octets = std::fs::read(&path).expect("read");
-            for secret in [PASSWORD, generated.expose()] {
+            for secret in [PASSWORD, SMTP_PASSWORD, generated.expose()] {
                 for needle in [secret.to_owned(), BASE64.encode(secret)] {
                     if octets.windows(needle.len()).any(|window| window == needle.as_bytes()) {
                         found.push((round, path.clone()));
@@ -91,6 +97,12 @@ async fn no_secret_stands_in_the_files() {
     assert_eq!(found, Vec::new());
     let again = open(root.path()).await;
     assert_eq!(again.account_password(id).await.expect("opened").expose(), PASSWORD);
+    assert_eq!(again.smtp_password(id).await.expect("opened").expose(), SMTP_PASSWORD);
+    again.remove_account(id, NOW).await.expect("removed");
+    assert!(again.smtp_password(id).await.is_err());
+    // The address comes back without what was chosen for it before.
+    let id = again.add_account(&account(admin(&again).await, "alice@example.test"), NOW).await.expect("added");
+    assert_eq!(again.account(id).await.expect("read").expect("there").settings, Settings::default());
 }
 
 #[tokio::test]

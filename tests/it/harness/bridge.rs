@@ -171,6 +171,13 @@ impl Bridge {
         self.leash = Some(leash);
     }
 
+    /// Puts a file of the provider table beside the configuration.
+    pub(crate) fn know_provider(&self, name: &str, text: &str) {
+        let folder = self.folder.join("providers");
+        fs::create_dir_all(&folder).expect("a folder for providers");
+        fs::write(folder.join(format!("{name}.toml")), text).expect("a provider is written");
+    }
+
     /// Adds an account through the command line, as a person does.
     pub(crate) fn add_account(&self, account: &AddAccount) -> CrmSettings {
         let output = self.try_add_account(account);
