@@ -5,7 +5,8 @@
 use crate::{
     config::{Config, Listen, Listeners},
     listener::{self, Port, Protocol, Reception},
-    provider::Table,
+    profile::{self, GENERIC},
+    provider,
     session::{Patience, Surroundings},
     store::Store,
     upstream::{Bounds, Gates},
@@ -32,15 +33,16 @@ use tokio_rustls::rustls::ServerConfig;
 pub async fn serve(
     config: Config,
     store: Store,
-    providers: Table,
+    providers: provider::Table,
+    profiles: profile::Table,
     tls: Arc<ServerConfig>,
     ready: Box<dyn FnOnce(&Listen) + Send>,
 ) -> io::Result<()> {
-    let (bound, listen) = bind_all(&config, &tls)?;
+    let (bound, listen) = bind_all(&config, &profiles, &tls)?;
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds =
         Bounds { lanes_per_account: config.limits.lanes_per_account, login_wait: config.timeouts.login_wait.0 };
-    let gates = Gates::new(store, bounds, own, providers);
+    let gates = Gates::new(store, bounds, own, providers, profiles);
     let (stop, drain) = watch::channel(false);
     let reception = reception(&config, gates.clone(), drain);
     let mut ports = JoinSet::new();
@@ -70,7 +72,8 @@ pub async fn serve(
 type Bound = Vec<(TcpListener, Port)>;
 
 /// Opens every listener, and says where they really are: a configured port 0 gets a number here.
-fn bind_all(config: &Config, tls: &Arc<ServerConfig>) -> io::Result<(Bound, Listen)> {
+fn bind_all(config: &Config, profiles: &profile::Table, tls: &Arc<ServerConfig>) -> io::Result<(Bound, Listen)> {
+    let profile = profiles.named(GENERIC).ok_or_else(|| io::Error::other("no generic CRM profile"))?;
     let mut listen = config.listen.clone();
     let mut bound = Vec::new();
     let admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = {
@@ -90,7 +93,8 @@ fn bind_all(config: &Config, tls: &Arc<ServerConfig>) -> io::Result<(Bound, List
                 .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
             *address = listener.local_addr()?;
             let admits = if secured { anyone.clone() } else { admits.clone() };
-            bound.push((listener, Port { protocol, tls: secured.then(|| tls.clone()), admits }));
+            let profile = profile.clone();
+            bound.push((listener, Port { protocol, tls: secured.then(|| tls.clone()), admits, profile }));
         }
     }
     Ok((bound, listen))
@@ -124,6 +128,6 @@ fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -
         handshake: timeouts.handshake.0,
         hostname: config.hostname.as_str().into(),
         message_max: config.limits.message_size.0,
-        surroundings: Surroundings { gates, patience, drain },
+        surroundings: Surroundings { gates, patience, login_wait: None, drain },
     }
 }

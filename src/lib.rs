@@ -13,7 +13,8 @@
 //! store · local_tls        what is kept, and sealed; the certificate that clients see
 //! ------------------------ pure below this line ------------------------
 //! relay                    protocol machines: octets and events in, octets and requests out
-//! rules · provider         names, capabilities, what may pass, UIDVALIDITY; what is known of each provider, as data
+//! rules                    names, capabilities, what may pass, UIDVALIDITY
+//! provider · profile       what is known of each provider, and of each CRM, as data
 //! wire                     octets and RFC grammar: framing, tokens, encodings
 //! model · failure          the vocabulary; what went wrong and what each protocol says of it
 //! mistake                  what is wrong with a file that people write, and where
@@ -65,6 +66,7 @@ pub mod engine;
 pub mod failure;
 pub mod mistake;
 pub mod model;
+pub mod profile;
 pub mod provider;
 pub mod relay;
 pub mod rules;

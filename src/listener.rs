@@ -4,10 +4,12 @@
 
 use crate::{
     failure::{Cap, Failure, SmtpMoment},
+    profile::Profile,
     relay::{Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     session::{self, Ended, Surroundings},
     upstream::Stream,
 };
+use ring::rand::{SecureRandom, SystemRandom};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -42,6 +44,8 @@ pub struct Port {
     pub tls: Option<Arc<ServerConfig>>,
     /// Who may use it.
     pub admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// What its CRM expects before login.
+    pub profile: Arc<Profile>,
 }
 
 /// What all ports share.
@@ -149,12 +153,29 @@ async fn run(stream: TcpStream, port: Port, reception: Reception) -> Option<Ende
             Err(_) => return None,
         },
     };
-    let facts = SessionFacts { hostname: reception.hostname.clone(), secured, message_max: reception.message_max };
+    let facts = SessionFacts {
+        hostname: reception.hostname.clone(),
+        secured,
+        message_max: reception.message_max,
+        profile: port.profile.clone(),
+        nonce: nonce()?,
+    };
     let relay: Box<dyn Relay> = match port.protocol {
         Protocol::Imap => Box::new(ImapRelay::new(facts)),
         Protocol::Smtp => Box::new(SmtpRelay::new(facts)),
     };
-    Some(session::run(stream, relay, reception.surroundings, admitted).await)
+    let surroundings = Surroundings { login_wait: port.profile.login_wait(), ..reception.surroundings };
+    Some(session::run(stream, relay, surroundings, admitted).await)
+}
+
+/// What makes the challenges of a session its own. Without randomness there is no session.
+fn nonce() -> Option<u128> {
+    let mut octets = [0; 16];
+    let drawn = SystemRandom::new().fill(&mut octets);
+    if drawn.is_err() {
+        tracing::error!("the system gives no random octets: a client is turned away");
+    }
+    drawn.ok().map(|()| u128::from_be_bytes(octets))
 }
 
 fn places(reception: &Reception) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {

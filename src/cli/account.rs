@@ -13,6 +13,7 @@ use passerelle::{
     control::{
         self, Service,
         account::{self, Added, Draft, Shown},
+        crm,
         folder::FolderRow,
         settings::User,
     },
@@ -49,6 +50,8 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
         control::provider::endpoint(provider, Service::Imap, &imap)?,
         control::provider::endpoint(provider, Service::Smtp, &smtp)?,
     );
+    let profiles = place.profiles()?;
+    let crm = crm::named(&profiles, &arguments.crm)?.clone();
     let credential = Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?);
     let smtp_password = password::of_submission(&settings)?;
     let store = place.store().await?;
@@ -72,6 +75,7 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
         smtp_password,
         aliases: settings.aliases.iter().map(|alias| alias.0.clone()).collect(),
         advice: provider.sign_in.advice.clone(),
+        crm,
         address,
     };
     let added = if settings.unchecked {

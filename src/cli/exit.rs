@@ -22,7 +22,7 @@ const TABLE: [(Exit, &str); 8] = [
     (Exit::Usage, "the command line is not understood"),
     (Exit::Configuration, "the configuration is wrong"),
     (Exit::Provider, "the provider cannot be reached or refuses the sign-in"),
-    (Exit::NotFound, "there is no such account, login, provider or user"),
+    (Exit::NotFound, "there is no such account, CRM, login, provider or user"),
     (Exit::Taken, "the address or login name is taken"),
     (Exit::State, "the state directory, its database or its key cannot be used"),
 ];
@@ -72,6 +72,7 @@ impl Error {
                 | control::Error::NothingToChange => Exit::Usage,
                 control::Error::NoAccount(_)
                 | control::Error::NoAccountYet
+                | control::Error::NoCrm(_)
                 | control::Error::NoProvider(_)
                 | control::Error::NoUser(_) => Exit::NotFound,
                 control::Error::Refused(_) => Exit::Provider,

@@ -16,7 +16,8 @@ use arguments::{Arguments, Command, Global};
 use clap::Parser;
 use exit::{Error, Exit};
 use passerelle::{
-    config::{Config, Environment, providers},
+    config::{Config, Environment, profiles, providers},
+    profile,
     provider::Table,
     store::{Store, unix_now},
 };
@@ -75,6 +76,10 @@ impl Place {
 
     fn config(&self) -> Result<Config, Error> {
         Ok(Config::load(self.config.as_deref())?)
+    }
+
+    fn profiles(&self) -> Result<profile::Table, Error> {
+        Ok(profiles(&self.state, self.config.as_deref())?)
     }
 
     fn providers(&self) -> Result<Table, Error> {

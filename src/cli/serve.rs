@@ -12,8 +12,8 @@ use tracing_subscriber::EnvFilter;
 
 pub(super) async fn run(place: &Place) -> Result<(), Error> {
     let config = place.config()?;
+    let (providers, profiles) = (place.providers()?, place.profiles()?);
     start_log(&config.log);
-    let providers = place.providers()?;
     let store = place.store().await?;
     let (shown, authority) = match (&config.certificate.file, &config.certificate.key) {
         (Some(file), Some(key)) => (Shown::files(file, key)?, None),
@@ -42,7 +42,7 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
     };
     let tls = shown.config()?;
     let renewal = tokio::spawn(shown.keep(unix_now));
-    let served = app::serve(config, store, providers, tls, Box::new(ready)).await;
+    let served = app::serve(config, store, providers, profiles, tls, Box::new(ready)).await;
     renewal.abort();
     served.map_err(Error::Serve)
 }

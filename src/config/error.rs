@@ -12,9 +12,9 @@ pub enum Error {
     /// The file cannot be read.
     #[error("cannot read the configuration: {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    /// A provider's file, or the folder of them, cannot be read.
-    #[error("cannot read what is said of providers: {}", path.display())]
-    UnreadableProvider { path: PathBuf, source: io::Error },
+    /// A file of a provider or a CRM profile, or the folder of them, cannot be read.
+    #[error("cannot read what is said of providers or CRMs: {}", path.display())]
+    UnreadableTable { path: PathBuf, source: io::Error },
     /// The file says something that cannot be.
     #[error("{0}")]
     Wrong(Box<Mistake>),
@@ -27,7 +27,7 @@ impl Error {
         match self {
             Self::NoState => Some("name a directory with `--state DIR`".to_owned()),
             Self::Unreadable { .. } => Some("name another file with `--config FILE`; none is needed".to_owned()),
-            Self::UnreadableProvider { .. } => {
+            Self::UnreadableTable { .. } => {
                 Some("check that the user of the bridge may read it, or move it away".to_owned())
             }
             Self::Wrong(wrong) => Some(wrong.hint().to_owned()),

@@ -5,12 +5,12 @@
 
 mod error;
 mod place;
-mod providers;
+mod tables;
 mod values;
 
 pub use error::Error;
 pub use place::Environment;
-pub use providers::providers;
+pub use tables::{profiles, providers};
 pub use values::{Listeners, Network, Period, Size};
 
 use crate::{

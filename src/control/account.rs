@@ -9,12 +9,13 @@ use super::{
 };
 use crate::{
     model::{AccountId, Address, Certificates, Endpoint, Secret, Security, SmtpAuth, UnreadScope, UserFormat},
+    profile::Profile,
     relay::opening::SignIn,
     rules::namespace::Choices,
     store::{Account, Credential, Error as StoreError, NewAccount, Settings, Store},
 };
 use serde::Serialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// For each service from name to signed in. A person waits, and some providers greet slowly on purpose (10 s and more).
 pub(super) const DEADLINE: Duration = Duration::from_secs(45);
@@ -42,6 +43,8 @@ pub struct Draft {
     pub aliases: Vec<Address>,
     /// What mends a refused sign-in at this provider.
     pub advice: Option<String>,
+    /// Of the first login.
+    pub crm: Arc<Profile>,
 }
 
 /// An account that was just added.
@@ -207,7 +210,7 @@ async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) ->
     };
     let id = store.add_account(&new, now).await?;
     let account = store.account(id).await?.ok_or(StoreError::Missing("the account"))?;
-    match login::add(store, &account, &Naming::Address, now).await {
+    match login::add(store, &account, &Naming::Address, &draft.crm, now).await {
         Ok(login) => Ok(Added { account, login, folders: None }),
         // Another account's login may have this name: an account without a login is of no use to anyone.
         Err(error) => {

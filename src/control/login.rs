@@ -3,6 +3,7 @@
 use super::Error;
 use crate::{
     model::{Address, Login, Secret},
+    profile::Profile,
     store::{Account, LoginRow, NewLogin, Store, password},
 };
 use serde::Serialize;
@@ -30,15 +31,17 @@ pub struct Created {
 pub struct Shown {
     pub name: Login,
     pub label: String,
+    /// Its CRM profile.
+    pub crm: String,
     pub created_at: i64,
     pub revoked_at: Option<i64>,
 }
 
-/// Makes a login for an account, with a generated password.
+/// Makes a login for an account and a CRM profile that there is, with a generated password.
 ///
 /// # Errors
 /// If the name is taken or the label makes none, or if the store fails.
-pub async fn add(store: &Store, account: &Account, naming: &Naming, now: i64) -> Result<Created, Error> {
+pub async fn add(store: &Store, account: &Account, naming: &Naming, crm: &Profile, now: i64) -> Result<Created, Error> {
     let (name, label) = match naming {
         Naming::Address => (of_address(&account.address)?, String::new()),
         Naming::Label(label) => (labelled(&account.address, label)?, label.clone()),
@@ -46,7 +49,8 @@ pub async fn add(store: &Store, account: &Account, naming: &Naming, now: i64) ->
     };
     let password = password::generate()?;
     let user = account.owner;
-    let new = NewLogin { user, account: account.id, name: name.clone(), label, password: password.clone() };
+    let profile = crm.name.clone();
+    let new = NewLogin { user, account: account.id, name: name.clone(), label, profile, password: password.clone() };
     store.add_login(&new, now).await?;
     Ok(Created { name, password })
 }
@@ -70,7 +74,13 @@ pub async fn revoke(store: &Store, name: &Login, now: i64) -> Result<(), Error> 
 
 impl From<LoginRow> for Shown {
     fn from(row: LoginRow) -> Self {
-        Self { name: row.name, label: row.label, created_at: row.created_at, revoked_at: row.revoked_at }
+        Self {
+            name: row.name,
+            label: row.label,
+            crm: row.profile,
+            created_at: row.created_at,
+            revoked_at: row.revoked_at,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod check;
+pub mod crm;
 pub mod folder;
 pub mod login;
 pub mod provider;
@@ -62,6 +63,9 @@ pub enum Error {
     /// There is no account at all.
     #[error("there is no account yet")]
     NoAccountYet,
+    /// There is no such CRM profile.
+    #[error("there is no CRM profile of this name: {0}")]
+    NoCrm(String),
     /// The provider takes no passwords.
     #[error("no password opens a mailbox of this provider: {0}")]
     NoPasswords(String),
@@ -131,6 +135,7 @@ impl Error {
             }
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
+            Self::NoCrm(_) => Some("`passerelle crm list` shows all".to_owned()),
             Self::NoPasswords(_) => {
                 Some("it wants OAuth: give a refresh token; `passerelle provider show NAME` says more".to_owned())
             }

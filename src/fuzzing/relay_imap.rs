@@ -7,6 +7,7 @@
 use crate::{
     failure::{Failure, Unreachable},
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role},
+    profile::{GENERIC, built_in},
     relay::{
         Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay, Request,
         RequestId, SessionFacts, Side, imap::ImapRelay,
@@ -78,7 +79,13 @@ impl Session {
             ["LITERAL+", "UIDPLUS MOVE", "SORT THREAD=REFS", "UNSELECT IDLE", "LIST-EXTENDED SPECIAL-USE", "LITERAL-"];
         let offered = words.iter().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, words)| *words);
         let capabilities = response::capabilities(offered.collect::<Vec<_>>().join(" ").as_bytes());
-        let facts = SessionFacts { hostname: "bridge.test".into(), secured: flags & 64 != 0, message_max: 300 };
+        let facts = SessionFacts {
+            hostname: "bridge.test".into(),
+            secured: flags & 64 != 0,
+            message_max: 300,
+            profile: built_in(if flags & 128 != 0 { "suitecrm" } else { GENERIC }),
+            nonce: 1,
+        };
         Self {
             relay: ImapRelay::new(facts),
             outbox: Outbox::default(),

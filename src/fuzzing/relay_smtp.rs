@@ -1,11 +1,13 @@
 //! The SMTP relay: any octets, from either side, in any order, with any answers.
 //!
-//! The outbox stays bounded, the secret of the login reaches nobody, no bare line end reaches anybody, each request is
-//! one that makes sense, and the session ends when it is told to drain and the client falls silent.
+//! The outbox stays bounded, no sender but the account's own goes to the provider unless the policy lets any pass, the
+//! secret of the login reaches nobody, no bare line end reaches anybody, each request is one that makes sense, and the
+//! session ends when it is told to drain and the client falls silent.
 
 use crate::{
     failure::{Failure, Unreachable},
-    model::{AccountId, Address},
+    model::{AccountId, Address, SenderPolicy},
+    profile::{GENERIC, built_in},
     relay::{
         Admission, Answer, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay, Request, RequestId,
         SessionFacts, Side, smtp::SmtpRelay,
@@ -14,6 +16,8 @@ use crate::{
 };
 
 const SECRET: &[u8] = b"psrl-SECRET-9f3a";
+/// The account's address.
+const OWN: &str = "alice@example.test";
 /// PLAIN with the login `alice` and [`SECRET`].
 const AUTH: &[u8] = b"AUTH PLAIN AGFsaWNlAHBzcmwtU0VDUkVULTlmM2E=\r\n";
 const ENCODED: &[u8] = b"AHBzcmwtU0VDUkVU";
@@ -51,6 +55,7 @@ struct Session {
     outbox: Outbox,
     lanes: u32,
     extensions: Extensions,
+    sender_policy: SenderPolicy,
     waiting: Vec<RequestId>,
     leases: Vec<RequestId>,
     unread: Vec<u8>,
@@ -60,7 +65,13 @@ struct Session {
 
 impl Session {
     fn new(flags: u8) -> Self {
-        let facts = SessionFacts { hostname: "bridge.test".into(), secured: false, message_max: 300 };
+        let facts = SessionFacts {
+            hostname: "bridge.test".into(),
+            secured: false,
+            message_max: 300,
+            profile: built_in(if flags & 8 != 0 { "suitecrm" } else { GENERIC }),
+            nonce: 1,
+        };
         let extensions = Extensions {
             size: (flags & 1 != 0).then_some(0),
             eight_bit_mime: flags & 2 != 0,
@@ -72,6 +83,7 @@ impl Session {
             outbox: Outbox::default(),
             lanes: 0,
             extensions,
+            sender_policy: SenderPolicy::ALL[usize::from(flags >> 4) % 3],
             waiting: Vec::new(),
             leases: Vec::new(),
             unread: Vec::new(),
@@ -119,7 +131,9 @@ impl Session {
 
     fn answer(&mut self, good: bool) {
         if let Some(request) = self.waiting.pop() {
-            let admission = Address::parse("alice@example.test").map(|address| Admission::new(AccountId(1), address));
+            let sender_policy = self.sender_policy;
+            let admission =
+                Address::parse(OWN).map(|address| Admission { sender_policy, ..Admission::new(AccountId(1), address) });
             let verdict = admission.ok().filter(|_| good).ok_or(Failure::LoginRefused);
             self.happens(Event::Answer(request, Answer::Verdict(verdict)));
         } else if let Some(request) = self.leases.pop() {
@@ -192,6 +206,18 @@ impl Session {
                 assert!((pair[0] == b'\r') == (pair[1] == b'\n'), "a bare line end went out");
             }
         }
+        self.check_senders();
         assert!(self.heard[0].is_empty() || self.heard[0].ends_with(b"\r\n"), "half a reply");
+    }
+
+    /// Before the first message, in which lines are not commands.
+    fn check_senders(&self) {
+        let heard = String::from_utf8_lossy(&self.heard[1]).to_ascii_lowercase();
+        let commands = heard.split("data\r\n").next().unwrap_or_default();
+        for line in commands.lines().filter(|line| line.starts_with("mail")) {
+            let path = line.split(['<', '>']).nth(1).unwrap_or_default();
+            let own = path.is_empty() || path == OWN;
+            assert!(own || self.sender_policy == SenderPolicy::Any, "a sender that is none of the account's");
+        }
     }
 }

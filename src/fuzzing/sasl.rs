@@ -12,9 +12,9 @@ use crate::{
 /// # Panics
 /// When the property does not hold.
 pub fn sasl(octets: &[u8]) {
-    for mechanism in [Mechanism::Login, Mechanism::Plain] {
+    for mechanism in [Mechanism::CramMd5, Mechanism::Login, Mechanism::Plain] {
         let mut lines = octets.split(|octet| *octet == b'\n');
-        let mut step = SaslExchange::start(mechanism, lines.next());
+        let mut step = SaslExchange::start(mechanism, lines.next(), "<1.1@bridge.test>");
         for _ in 0..3 {
             if let SaslStep::Challenge(exchange, _) = step {
                 step = exchange.answer(lines.next().unwrap_or_default());
@@ -64,11 +64,11 @@ fn write_and_read(octets: &[u8]) {
         assert!(write_login(user).is_err() || write_login(password).is_err());
         return;
     };
-    let plain = SaslExchange::start(Mechanism::Plain, Some(written.expose().as_bytes()));
+    let plain = SaslExchange::start(Mechanism::Plain, Some(written.expose().as_bytes()), "");
     let (Ok(first), Ok(second)) = (write_login(user), write_login(password)) else {
         panic!("LOGIN refuses what PLAIN writes")
     };
-    let steps = match SaslExchange::start(Mechanism::Login, Some(first.expose().as_bytes())) {
+    let steps = match SaslExchange::start(Mechanism::Login, Some(first.expose().as_bytes()), "") {
         SaslStep::Challenge(exchange, _) => [plain, exchange.answer(second.expose().as_bytes())],
         _ => panic!("LOGIN ends with the user name"),
     };

@@ -29,6 +29,34 @@ impl fmt::Display for UnreadScope {
     }
 }
 
+/// What becomes of an envelope sender that is not one of the account's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SenderPolicy {
+    /// It passes, and the provider judges it.
+    Any,
+    /// The command is refused.
+    #[default]
+    Refuse,
+    /// One of the account's takes its place.
+    Rewrite,
+}
+
+impl SenderPolicy {
+    /// All of them, as they are kept and typed.
+    pub const ALL: [Self; 3] = [Self::Any, Self::Refuse, Self::Rewrite];
+}
+
+impl fmt::Display for SenderPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Refuse => "refuse",
+            Self::Rewrite => "rewrite",
+        })
+    }
+}
+
 /// How the name with which the bridge signs in at the provider comes about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,7 +12,7 @@ mod name;
 mod pin;
 mod secret;
 
-pub use account::{SmtpAuth, UnreadScope, UserFormat};
+pub use account::{SenderPolicy, SmtpAuth, UnreadScope, UserFormat};
 pub use address::Address;
 pub use endpoint::{Certificates, Endpoint, Host, Security};
 pub use folder::{Attributes, Folder, FolderTable, Role};

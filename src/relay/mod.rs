@@ -8,9 +8,10 @@
 
 use crate::{
     failure::Failure,
-    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Role, Secret, UnreadScope},
+    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Role, Secret, SenderPolicy, UnreadScope},
+    profile::{GENERIC, Profile},
     rules::namespace::{Namespace, Naming},
-    wire,
+    wire::{self, sasl::Mechanism},
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -110,11 +111,29 @@ pub enum Event {
 pub struct SessionFacts {
     /// The name that greets and identifies the bridge.
     pub hostname: Box<str>,
-    /// Whether the client's connection is TLS. On plain ports no `AUTH=` is listed (PHP's library reports a security
-    /// problem otherwise; crm.md fact 1).
+    /// Whether the client's connection is TLS.
     pub secured: bool,
     /// The largest message that a client may send, in octets, before encoding for transport.
     pub message_max: u64,
+    /// The listener's: what is offered before login.
+    pub profile: Arc<Profile>,
+    /// Drawn at random for this session alone.
+    pub nonce: u128,
+}
+
+impl SessionFacts {
+    /// What CRAM-MD5 asks at one attempt: in the form of a msg-id, and never the same twice (RFC 2195 section 2).
+    #[must_use]
+    pub fn challenge(&self, attempt: u32) -> String {
+        format!("<{}.{attempt}@{}>", self.nonce, self.hostname)
+    }
+
+    /// The mechanism of this name, if a client may use it here. Those that send the password may be used without being
+    /// listed; CRAM-MD5 only where it is, since a client that finds it prefers it.
+    #[must_use]
+    pub fn mechanism(&self, name: &[u8], listed: &[Mechanism]) -> Option<Mechanism> {
+        Mechanism::parse(name).filter(|mechanism| *mechanism != Mechanism::CramMd5 || listed.contains(mechanism))
+    }
 }
 
 /// Ties an answer to its request.
@@ -166,7 +185,16 @@ pub enum Keep {
 
 /// How a client proves itself.
 pub enum Credentials {
-    Plain { login: Login, password: Secret<Vec<u8>> },
+    /// RFC 2195: the digest of the challenge, keyed by the password.
+    CramMd5 {
+        login: Login,
+        challenge: Box<str>,
+        digest: [u8; 16],
+    },
+    Plain {
+        login: Login,
+        password: Secret<Vec<u8>>,
+    },
 }
 
 /// Whom a verdict let in, and to what.
@@ -183,8 +211,14 @@ pub struct Admission {
     pub sends: bool,
     /// Of which mailboxes the unread messages are counted.
     pub unread: UnreadScope,
+    /// The name of the login's CRM profile, from which the rest comes ([`Admission::under`]).
+    pub profile: Arc<str>,
     /// What this login calls its mailboxes. The driver makes each namespace of the session with it.
     pub naming: Arc<Naming>,
+    /// What becomes of a sender that is not among `senders`.
+    pub sender_policy: SenderPolicy,
+    /// Within which time the login must be answered; None: what the configuration says. The driver sees to it.
+    pub login_wait: Option<Duration>,
 }
 
 impl Admission {
@@ -199,7 +233,22 @@ impl Admission {
             receives: true,
             sends: true,
             unread: UnreadScope::default(),
+            profile: GENERIC.into(),
             naming: Arc::default(),
+            sender_policy: SenderPolicy::default(),
+            login_wait: None,
+        }
+    }
+
+    /// With what the login's profile says.
+    #[must_use]
+    pub fn under(self, profile: &Profile) -> Self {
+        Self {
+            profile: profile.name.as_str().into(),
+            naming: profile.naming().clone(),
+            sender_policy: profile.sender.policy,
+            login_wait: profile.login_wait(),
+            ..self
         }
     }
 }

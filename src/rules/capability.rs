@@ -1,6 +1,6 @@
 //! Which capabilities a client is offered: closed lists, so that nothing is promised that the bridge would cut.
 
-use crate::wire::imap::Capabilities;
+use crate::wire::{imap::Capabilities, sasl::Mechanism};
 
 /// Offered whatever the provider has: the bridge does them itself.
 const OWN: [&str; 10] = [
@@ -29,15 +29,13 @@ const SHARED: [&str; 9] = [
     "WITHIN",
 ];
 
-/// The list before login. On a clear port no `AUTH=` is listed, though AUTHENTICATE works: PHP's IMAP library reports a
-/// security problem otherwise, and vtiger takes that for an error (crm.md fact 1).
+/// The list before login, with the mechanisms of the listener's CRM profile. AUTHENTICATE works with some that are not
+/// listed: PHP's IMAP library reports a security problem where a clear port lists AUTH=PLAIN, and vtiger takes that for an
+/// error (crm.md fact 1).
 #[must_use]
-pub fn before_login(secured: bool) -> String {
-    let mut words = OWN.to_vec();
-    if secured {
-        words.extend(["AUTH=PLAIN", "AUTH=LOGIN"]);
-    }
-    words.join(" ")
+pub fn before_login(mechanisms: &[Mechanism]) -> String {
+    let listed = mechanisms.iter().map(|mechanism| format!(" AUTH={}", mechanism.name()));
+    std::iter::once(OWN.join(" ")).chain(listed).collect()
 }
 
 /// The list after login.
@@ -64,8 +62,9 @@ mod tests {
     }
 
     #[test]
-    fn clear_ports_list_no_mechanism() {
-        assert!(!before_login(false).contains("AUTH="));
-        assert!(before_login(true).ends_with("AUTH=PLAIN AUTH=LOGIN"));
+    fn what_the_profile_says_is_listed() {
+        assert_eq!(before_login(&[]), OWN.join(" "));
+        let listed = before_login(&[Mechanism::CramMd5, Mechanism::Plain]);
+        assert_eq!(listed, OWN.join(" ") + " AUTH=CRAM-MD5 AUTH=PLAIN");
     }
 }

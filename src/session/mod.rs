@@ -49,6 +49,8 @@ pub struct Patience {
 pub struct Surroundings {
     pub gates: Arc<Gates>,
     pub patience: Patience,
+    /// Within which time the listener's CRM wants its login answered; None: what the configuration says.
+    pub login_wait: Option<Duration>,
     /// Becomes true when the bridge stops.
     pub drain: watch::Receiver<bool>,
 }
@@ -139,7 +141,7 @@ impl Session {
             client: Pipe::new(client, Vec::new()),
             lanes: Vec::new(),
             leased: 0,
-            requests: Requests::new(surroundings.gates, surroundings.drain),
+            requests: Requests::new(surroundings.gates, surroundings.login_wait, surroundings.drain),
             patience: surroundings.patience,
             started: now,
             progress: now,

@@ -1,7 +1,7 @@
 //! What a relay asked for, under way: each request a task that ends with its answer, all of them with the session.
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, Unreachable},
     model::AccountId,
     relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
     rules::namespace::Naming,
@@ -11,10 +11,12 @@ use crate::{
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 
 /// What has come of something that was waited for.
@@ -35,6 +37,8 @@ pub(super) struct Requests {
     tasks: JoinSet<Done>,
     /// Requests that will be answered.
     open: usize,
+    /// The listener's.
+    login_wait: Option<Duration>,
     /// What the last good verdict let in to.
     entitled: Option<Entitled>,
 }
@@ -45,18 +49,20 @@ struct Entitled {
     account: AccountId,
     standing: Standing,
     naming: Arc<Naming>,
+    /// How long it waits for a lane at most, where its CRM waits less than others.
+    login_wait: Option<Duration>,
     watch: AbortHandle,
 }
 
 impl Requests {
-    pub(super) fn new(gates: Arc<Gates>, mut drain: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(gates: Arc<Gates>, login_wait: Option<Duration>, mut drain: watch::Receiver<bool>) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             // A sender that is gone is a bridge that has stopped.
             let _ = drain.wait_for(|drain| *drain).await;
             Done::Drain
         });
-        Self { gates, tasks, open: 0, entitled: None }
+        Self { gates, tasks, open: 0, login_wait, entitled: None }
     }
 
     /// Whether an answer is still to come.
@@ -67,12 +73,13 @@ impl Requests {
     /// A verdict was good: from now on, with a lane or without, the end of its standing is waited for.
     pub(super) fn entitle(&mut self, admission: &Admission, standing: Standing) {
         let (account, naming) = (admission.account, admission.naming.clone());
+        let login_wait = [self.login_wait, admission.login_wait].into_iter().flatten().min();
         let outdated = self.gates.outdated(account, standing);
         let watch = self.tasks.spawn(async move {
             outdated.await;
             Done::Outdated
         });
-        if let Some(earlier) = self.entitled.replace(Entitled { account, standing, naming, watch }) {
+        if let Some(earlier) = self.entitled.replace(Entitled { account, standing, naming, login_wait, watch }) {
             earlier.watch.abort();
         }
     }
@@ -95,14 +102,15 @@ impl Requests {
             }
             Request::Lane(account, purpose) => {
                 let entitled = self.entitled(account);
+                // The gate has a limit of its own.
+                let wait = self.entitled.as_ref().and_then(|entitled| entitled.login_wait).unwrap_or(Duration::MAX);
                 self.answer(async move {
-                    Done::Leased(
-                        id,
-                        match entitled {
-                            Ok((standing, naming)) => gates.lease(account, standing, &naming, purpose).await,
-                            Err(failure) => Err(failure),
-                        },
-                    )
+                    let leased = async {
+                        let (standing, naming) = entitled?;
+                        gates.lease(account, standing, &naming, purpose).await
+                    };
+                    let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
+                    Done::Leased(id, timeout(wait, leased).await.unwrap_or(late))
                 });
             }
             Request::Folders(account) => {

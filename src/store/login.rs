@@ -3,7 +3,12 @@
 //! No password is kept: a keyed HMAC of it, and the sealed state that checks CRAM-MD5. Why a login is refused never shows,
 //! neither in words nor in time (rule R23).
 
-use super::{Error, Store, on, password::CramState, settings, vault::Place};
+use super::{
+    Error, Store, on,
+    password::{self, CramState},
+    settings,
+    vault::{Place, Vault},
+};
 use crate::{
     failure::Failure,
     model::{AccountId, Address, Generation, Login, LoginId, Secret, UserId},
@@ -19,6 +24,8 @@ pub struct LoginRow {
     pub account: AccountId,
     pub name: Login,
     pub label: String,
+    /// The name of its CRM profile.
+    pub profile: String,
     pub created_at: i64,
     /// Since when it is refused.
     pub revoked_at: Option<i64>,
@@ -37,6 +44,8 @@ pub struct NewLogin {
     pub account: AccountId,
     pub name: Login,
     pub label: String,
+    /// The name of its CRM profile.
+    pub profile: String,
     pub password: Secret<String>,
 }
 
@@ -47,6 +56,7 @@ struct Row {
     account_id: i64,
     name: String,
     label: String,
+    profile: String,
     created_at: i64,
     revoked_at: Option<i64>,
 }
@@ -61,11 +71,30 @@ struct Candidate {
     receives: i64,
     sends: i64,
     unread_scope: String,
+    profile: String,
     password_hmac: Option<Vec<u8>>,
+    sealed_cram_state: Option<Vec<u8>>,
 }
 
-const INSERT: &str = "INSERT INTO logins (user_id, account_id, name, name_key, label, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id";
+/// What stands for a login where there is none: of row 0, which never exists.
+pub(super) struct Nobody {
+    password_hmac: Vec<u8>,
+    sealed_cram_state: Vec<u8>,
+}
+
+impl Nobody {
+    pub(super) fn new(vault: &Vault) -> Result<Self, Error> {
+        let password = password::generate()?;
+        let password = password.expose().as_bytes();
+        Ok(Self {
+            password_hmac: vault.password_hmac(0, password),
+            sealed_cram_state: vault.seal(cram_place(0), &CramState::of(password).to_octets())?,
+        })
+    }
+}
+
+const INSERT: &str = "INSERT INTO logins (user_id, account_id, name, name_key, label, profile, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id";
 
 impl Store {
     /// Adds a login, in one commit.
@@ -82,6 +111,7 @@ impl Store {
                 .bind(new.name.as_str())
                 .bind(new.name.key())
                 .bind(&new.label)
+                .bind(&new.profile)
                 .bind(now)
                 .fetch_optional(&mut *transaction)
                 .await?;
@@ -102,7 +132,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn logins(&self) -> Result<Vec<LoginRow>, Error> {
-        const ALL: &str = "SELECT id, user_id, account_id, name, label, created_at, revoked_at FROM logins
+        const ALL: &str = "SELECT id, user_id, account_id, name, label, profile, created_at, revoked_at FROM logins
             ORDER BY name_key, id";
         let rows: Vec<Row> = on!(self, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
         rows.into_iter().map(read).collect()
@@ -145,10 +175,7 @@ impl Store {
     /// # Errors
     /// [`Failure::LoginRefused`], the same for an unknown name and a wrong password; or what became of the store.
     pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Standing), Failure> {
-        let verdict = match credentials {
-            Credentials::Plain { login, password } => self.verify(login, password).await,
-        };
-        match verdict {
+        match self.verify(credentials).await {
             Ok(admitted) => admitted.ok_or(Failure::LoginRefused),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a login cannot be checked");
@@ -157,19 +184,29 @@ impl Store {
         }
     }
 
-    async fn verify(&self, login: &Login, password: &Secret<Vec<u8>>) -> Result<Option<(Admission, Standing)>, Error> {
+    async fn verify(&self, credentials: &Credentials) -> Result<Option<(Admission, Standing)>, Error> {
         const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, a.generation, a.sender, a.receives,
-                a.sends, a.unread_scope, l.password_hmac FROM logins l
+                a.sends, a.unread_scope, l.profile, l.password_hmac, l.sealed_cram_state FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
+        let (Credentials::CramMd5 { login, .. } | Credentials::Plain { login, .. }) = credentials;
         let found: Option<Candidate> = on!(self, pool => {
             sqlx::query_as(BY_NAME).bind(login.key()).fetch_optional(pool).await?
         });
-        let (id, kept) = match &found {
-            Some(Candidate { id, password_hmac: Some(kept), .. }) => (*id, kept.as_slice()),
-            _ => (0, &*self.nobody),
+        // One row's two proofs are kept in one commit: who has one has both.
+        let (id, hmac, state) = match &found {
+            Some(Candidate { id, password_hmac: Some(hmac), sealed_cram_state: Some(state), .. }) => (*id, hmac, state),
+            _ => (0, &self.nobody.password_hmac, &self.nobody.sealed_cram_state),
         };
-        let fits = self.vault.password_fits(id, password.expose(), kept);
+        let fits = match credentials {
+            Credentials::CramMd5 { challenge, digest, .. } => {
+                let opened = self.vault.open(cram_place(id), state)?;
+                let state =
+                    CramState::from_octets(opened.expose()).ok_or(Error::Corrupt("logins.sealed_cram_state"))?;
+                state.answers(challenge.as_bytes(), digest)
+            }
+            Credentials::Plain { password, .. } => self.vault.password_fits(id, password.expose(), hmac),
+        };
         match found {
             // Row 0 does not exist: what fits there is a guess of the dummy, and opens nothing.
             Some(candidate) if fits && id == candidate.id => self.admitted(&candidate).await.map(Some),
@@ -186,6 +223,7 @@ impl Store {
             receives: candidate.receives != 0,
             sends: candidate.sends != 0,
             unread: settings::unread(&candidate.unread_scope)?,
+            profile: candidate.profile.as_str().into(),
             ..Admission::new(account, address)
         };
         Ok((admission, Standing { login: LoginId(candidate.id), generation: Generation(candidate.generation) }))
@@ -203,6 +241,7 @@ fn read(row: Row) -> Result<LoginRow, Error> {
         account: AccountId(row.account_id),
         name: Login::parse(&row.name).map_err(|_| Error::Corrupt("logins.name"))?,
         label: row.label,
+        profile: row.profile,
         created_at: row.created_at,
         revoked_at: row.revoked_at,
     })

@@ -50,7 +50,7 @@ pub struct Store {
     pool: Pool,
     vault: Arc<Vault>,
     /// Checked against where there is no login, so that this takes the same time (rule R23). Fits no password.
-    nobody: Arc<[u8]>,
+    nobody: Arc<login::Nobody>,
 }
 
 /// The engines. PostgreSQL becomes a second variant.
@@ -92,8 +92,8 @@ impl Store {
         files::ensure_private(&path)?;
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(sqlite(&path)).await?;
         sqlx::migrate!("src/store/migrations/sqlite").run(&pool).await.map_err(Error::Migration)?;
-        let nobody = vault.password_hmac(0, password::generate()?.expose().as_bytes());
-        let store = Self { pool: Pool::Sqlite(pool), vault: Arc::new(vault), nobody: nobody.into() };
+        let nobody = login::Nobody::new(&vault)?;
+        let store = Self { pool: Pool::Sqlite(pool), vault: Arc::new(vault), nobody: Arc::new(nobody) };
         store.check_key(&key_path).await?;
         store.ensure_admin(now).await?;
         Ok(store)

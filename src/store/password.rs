@@ -6,7 +6,7 @@ use super::Error;
 use crate::model::Secret;
 use md5::block_api::compress;
 use ring::rand::{SecureRandom, SystemRandom};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Lower case and digits without `i`, `l`, `o` and `u`, which people misread: 32 symbols, 5 bits each.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -60,6 +60,27 @@ impl CramState {
     pub(crate) fn to_octets(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new([octets(self.inner), octets(self.outer)].concat())
     }
+
+    /// The same read back; None for another length.
+    pub(crate) fn from_octets(octets: &[u8]) -> Option<Self> {
+        let (inner, outer) = octets.split_first_chunk::<16>()?;
+        Some(Self { inner: words(inner), outer: words(outer.try_into().ok()?) })
+    }
+
+    /// Whether this is the answer to the challenge. Compared without regard to where they differ.
+    pub(crate) fn answers(&self, challenge: &[u8], digest: &[u8; 16]) -> bool {
+        let (mut inner, mut outer) = (self.inner, self.outer);
+        let block = BLOCK as u64;
+        let expected = finish(&mut outer, block, &finish(&mut inner, block, challenge));
+        expected.iter().zip(digest).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
+    }
+}
+
+impl Drop for CramState {
+    fn drop(&mut self) {
+        self.inner.zeroize();
+        self.outer.zeroize();
+    }
 }
 
 fn padded(key: &[u8; BLOCK], pad: u8) -> [u32; 4] {
@@ -91,23 +112,35 @@ fn octets(state: [u32; 4]) -> [u8; 16] {
     octets
 }
 
+fn words(octets: &[u8; 16]) -> [u32; 4] {
+    let mut words = [0; 4];
+    for (word, place) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*place);
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use md5::{Digest, Md5};
 
-    fn answer(state: &CramState, challenge: &[u8]) -> String {
-        let inner = finish(&mut state.inner.clone(), 64, challenge);
-        let outer = finish(&mut state.outer.clone(), 64, &inner);
-        outer.iter().map(|octet| format!("{octet:02x}")).collect()
-    }
-
     #[test]
     fn the_example_of_rfc_2195_is_answered() {
         let state = CramState::of(b"tanstaaftanstaaf");
         let challenge = b"<1896.697170952@postoffice.reston.mci.net>";
-        assert_eq!(answer(&state, challenge), "b913a602c7eda7a495b4e6e7334d3890");
-        assert_eq!(state.to_octets().len(), 32);
+        let digest = 0xb913_a602_c7ed_a7a4_95b4_e6e7_334d_3890_u128.to_be_bytes();
+        assert!(state.answers(challenge, &digest));
+        let kept = state.to_octets();
+        let state = CramState::from_octets(&kept).expect("32 octets");
+        assert!(state.answers(challenge, &digest) && !state.answers(b"<another@challenge>", &digest));
+        for at in 0..16 {
+            let mut other = digest;
+            other[at] ^= 1;
+            assert!(!state.answers(challenge, &other), "octet {at}");
+        }
+        assert!(!CramState::of(b"tanstaaf").answers(challenge, &digest));
+        assert!(CramState::from_octets(&kept[1..]).is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     failure::{Cap, Failure, Unreachable},
     model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName, SmtpAuth},
-    provider::Table,
+    profile, provider,
     relay::{Admission, Credentials, Keep, LaneFacts, LaneState, LaneUse, opening::SignIn},
     rules::namespace::{Choices, Namespace, Naming},
     store::{Account, Standing, Store, unix_now},
@@ -58,7 +58,8 @@ pub struct Gates {
     /// The bridge's own listeners.
     own: Vec<SocketAddr>,
     /// Whose caps hold beside ours.
-    providers: Table,
+    providers: provider::Table,
+    profiles: profile::Table,
 }
 
 /// What the sessions of one account share.
@@ -126,9 +127,15 @@ pub struct Leased {
 
 impl Gates {
     #[must_use]
-    pub fn new(store: Store, bounds: Bounds, own: Vec<SocketAddr>, providers: Table) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        bounds: Bounds,
+        own: Vec<SocketAddr>,
+        providers: provider::Table,
+        profiles: profile::Table,
+    ) -> Arc<Self> {
         let revoked = watch::Sender::new(HashSet::new());
-        Arc::new(Self { store, gates: DashMap::new(), bounds, revoked, own, providers })
+        Arc::new(Self { store, gates: DashMap::new(), bounds, revoked, own, providers, profiles })
     }
 
     /// Whether these credentials open an account, and which; good for as long as the standing lasts.
@@ -136,7 +143,14 @@ impl Gates {
     /// # Errors
     /// [`Failure::LoginRefused`], or what became of the store.
     pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Standing), Failure> {
-        self.store.verdict(credentials).await
+        let (admission, standing) = self.store.verdict(credentials).await?;
+        // Under another profile the CRM would find other folders: it is told to try again later.
+        let Some(profile) = self.profiles.named(&admission.profile) else {
+            let profile = &*admission.profile;
+            tracing::error!(profile, "a login has a CRM profile that is not there; put its file back, and start again");
+            return Err(Failure::Internal("a login whose CRM profile is not there"));
+        };
+        Ok((admission.under(profile), standing))
     }
 
     /// Ends when the account is known to have a newer generation than the verdict's, or to be gone, or the login to be
@@ -428,7 +442,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
         let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1) };
-        let gates = Gates::new(store, bounds, Vec::new(), Table::built_in().expect("a table"));
+        let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
+        let gates = Gates::new(store, bounds, Vec::new(), tables.0, tables.1);
         let (id, table, naming) = (AccountId(1), FolderTable::default(), Naming::default());
         let gate = gates.gate(id);
         gate.reach(Generation(2));

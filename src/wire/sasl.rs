@@ -1,4 +1,4 @@
-//! SASL PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), read and written, for every protocol that carries them.
+//! SASL PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and CRAM-MD5 (RFC 2195) for every protocol that carries them.
 //!
 //! It judges no password and knows no protocol: the relay frames the lines and says what a step means there. A user
 //! name that cannot be a login ends like a wrong password, so that nobody learns which names could exist. Base64 is
@@ -8,35 +8,46 @@ pub mod bearer;
 
 use crate::model::{Login, Secret};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use zeroize::Zeroizing;
 
-/// The mechanisms that the bridge offers to clients and uses towards providers with a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The mechanisms that the bridge offers to clients. Towards providers with a password it uses those that send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
+    CramMd5,
     Login,
     Plain,
 }
 
 impl Mechanism {
+    /// As it is listed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CramMd5 => "CRAM-MD5",
+            Self::Login => "LOGIN",
+            Self::Plain => "PLAIN",
+        }
+    }
+
     /// Reads a mechanism's name, in any case.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        if name.eq_ignore_ascii_case(b"PLAIN") {
-            Some(Self::Plain)
-        } else if name.eq_ignore_ascii_case(b"LOGIN") {
-            Some(Self::Login)
-        } else {
-            None
-        }
+        let all = [Self::CramMd5, Self::Login, Self::Plain];
+        all.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name().as_bytes()))
     }
 }
 
 /// What the server side does next.
 pub enum SaslStep {
+    /// The client has answered this challenge with the keyed digest of it; whether rightly is another's to judge.
+    Answered { login: Login, challenge: Box<str>, digest: [u8; 16] },
     /// The client said `*`.
     Cancelled,
     /// Send this challenge, which is base64 already, and give the next line to the exchange.
-    Challenge(SaslExchange, &'static str),
+    Challenge(SaslExchange, Cow<'static, str>),
     /// The client has said who it is; whether that is true is another's to judge.
     Finished { login: Login, password: Secret<Vec<u8>> },
     /// Not base64, or not the mechanism's form.
@@ -49,17 +60,19 @@ pub enum SaslStep {
 pub struct SaslExchange(Awaiting);
 
 enum Awaiting {
+    CramMd5 { challenge: Box<str> },
     Plain,
     LoginPassword { user: Zeroizing<Vec<u8>> },
     LoginUser,
 }
 
 impl SaslExchange {
-    /// Begins with the initial response as it stood on the line. An empty one, and `=`, are as none at all: both
-    /// mechanisms have something to say (Dovecot reads them so too).
+    /// Begins with the initial response as it stood on the line. An empty one, and `=`, are as none at all (Dovecot reads
+    /// them so too). `challenge` is a msg-id that was never asked before; only CRAM-MD5 asks it.
     #[must_use]
-    pub fn start(mechanism: Mechanism, initial: Option<&[u8]>) -> SaslStep {
+    pub fn start(mechanism: Mechanism, initial: Option<&[u8]>, challenge: &str) -> SaslStep {
         let exchange = match mechanism {
+            Mechanism::CramMd5 => Self(Awaiting::CramMd5 { challenge: challenge.into() }),
             Mechanism::Login => Self(Awaiting::LoginUser),
             Mechanism::Plain => Self(Awaiting::Plain),
         };
@@ -68,6 +81,8 @@ impl SaslExchange {
                 let challenge = exchange.challenge();
                 SaslStep::Challenge(exchange, challenge)
             }
+            // In CRAM-MD5 the server speaks first (RFC 4954 section 4, RFC 4959 section 3).
+            Some(_) if mechanism == Mechanism::CramMd5 => SaslStep::Malformed,
             Some(response) => exchange.answer(response),
         }
     }
@@ -80,6 +95,7 @@ impl SaslExchange {
         }
         let Ok(octets) = STANDARD.decode(line).map(Zeroizing::new) else { return SaslStep::Malformed };
         match self.0 {
+            Awaiting::CramMd5 { challenge } => read_cram_md5(challenge, &octets),
             Awaiting::Plain => read_plain(&octets),
             Awaiting::LoginUser => {
                 let exchange = Self(Awaiting::LoginPassword { user: octets });
@@ -90,14 +106,39 @@ impl SaslExchange {
         }
     }
 
-    fn challenge(&self) -> &'static str {
-        match self.0 {
-            Awaiting::Plain => "",
+    fn challenge(&self) -> Cow<'static, str> {
+        match &self.0 {
+            Awaiting::CramMd5 { challenge } => STANDARD.encode(challenge.as_bytes()).into(),
+            Awaiting::Plain => "".into(),
             // `Username:` and `Password:`, which some clients compare.
-            Awaiting::LoginUser => "VXNlcm5hbWU6",
-            Awaiting::LoginPassword { .. } => "UGFzc3dvcmQ6",
+            Awaiting::LoginUser => "VXNlcm5hbWU6".into(),
+            Awaiting::LoginPassword { .. } => "UGFzc3dvcmQ6".into(),
         }
     }
+}
+
+/// The login, a blank, and 16 octets in hexadecimal (RFC 2195 section 2).
+fn read_cram_md5(challenge: Box<str>, octets: &[u8]) -> SaslStep {
+    let Some(blank) = octets.iter().rposition(|octet| *octet == b' ') else { return SaslStep::Malformed };
+    let (user, hex) = (&octets[..blank], &octets[blank + 1..]);
+    let Some(digest) = read_hex(hex) else { return SaslStep::Malformed };
+    match login_of(user) {
+        Some(login) => SaslStep::Answered { login, challenge, digest },
+        None => SaslStep::Refused,
+    }
+}
+
+fn read_hex(hex: &[u8]) -> Option<[u8; 16]> {
+    let (pairs, rest) = hex.as_chunks::<2>();
+    let mut digest = [0; 16];
+    if pairs.len() != digest.len() || !rest.is_empty() {
+        return None;
+    }
+    for (octet, pair) in digest.iter_mut().zip(pairs) {
+        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *octet = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(digest)
 }
 
 /// `[authzid] NUL authcid NUL password`. Jakarta Mail, neomutt and Net::SMTP send the login as authzid too; to act as
@@ -111,9 +152,12 @@ fn read_plain(octets: &[u8]) -> SaslStep {
     if authzid.is_empty() || authzid.eq_ignore_ascii_case(user) { finish(user, password) } else { SaslStep::Refused }
 }
 
+fn login_of(user: &[u8]) -> Option<Login> {
+    std::str::from_utf8(user).ok().and_then(|user| Login::parse(user).ok())
+}
+
 fn finish(user: &[u8], password: &[u8]) -> SaslStep {
-    let login = std::str::from_utf8(user).ok().and_then(|user| Login::parse(user).ok());
-    match login {
+    match login_of(user) {
         Some(login) if !password.is_empty() && is_sendable(password) => {
             SaslStep::Finished { login, password: Secret::new(password.to_vec()) }
         }
@@ -163,9 +207,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The example of RFC 2195.
+    const CHALLENGE: &str = "<1896.697170952@postoffice.reston.mci.net>";
+
     /// The whole exchange in one string: challenges, then how it ended.
     fn run(mechanism: Mechanism, initial: Option<&str>, lines: &[&str]) -> String {
-        let mut step = SaslExchange::start(mechanism, initial.map(str::as_bytes));
+        let mut step = SaslExchange::start(mechanism, initial.map(str::as_bytes), CHALLENGE);
         let mut story = String::new();
         let mut lines = lines.iter();
         loop {
@@ -173,6 +220,10 @@ mod tests {
                 SaslStep::Cancelled => return story + "cancelled",
                 SaslStep::Malformed => return story + "malformed",
                 SaslStep::Refused => return story + "refused",
+                SaslStep::Answered { login, challenge, digest } => {
+                    let hex: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+                    return format!("{story}{login} says {hex} to {challenge}");
+                }
                 SaslStep::Finished { login, password } => {
                     return format!("{story}{login}/{}", String::from_utf8_lossy(password.expose()));
                 }
@@ -203,6 +254,26 @@ mod tests {
         assert_eq!(run(Mechanism::Login, Some("="), &["YWxpY2U=", "c2VjcmV0"]), story);
         assert_eq!(run(Mechanism::Login, Some("YWxpY2U="), &["c2VjcmV0"]), "[UGFzc3dvcmQ6] alice/secret");
         assert_eq!(run(Mechanism::Login, Some("YWxpY2U="), &["*"]), "[UGFzc3dvcmQ6] cancelled");
+    }
+
+    #[test]
+    fn the_answer_of_cram_md5_is_read() {
+        let asked = "[PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+] ";
+        let answer = "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw";
+        let story = format!("{asked}tim says b913a602c7eda7a495b4e6e7334d3890 to {CHALLENGE}");
+        for empty in [None, Some("="), Some("")] {
+            assert_eq!(run(Mechanism::CramMd5, empty, &[answer]), story);
+        }
+        assert_eq!(run(Mechanism::CramMd5, Some(answer), &[]), "malformed");
+        assert_eq!(run(Mechanism::CramMd5, None, &["*"]), asked.to_owned() + "cancelled");
+        // No blank; a digit short; a digit that is none; an octet too many.
+        let bad = ["tim", "tim b913a602c7eda7a495b4e6e7334d389", "tim g913a602c7eda7a495b4e6e7334d3890"];
+        for text in bad.into_iter().chain(["tim b913a602c7eda7a495b4e6e7334d389000"]) {
+            assert_eq!(run(Mechanism::CramMd5, None, &[&STANDARD.encode(text)]), asked.to_owned() + "malformed");
+        }
+        // A blank in the name: no login is like that.
+        let spaced = STANDARD.encode("t im b913a602c7eda7a495b4e6e7334d3890");
+        assert_eq!(run(Mechanism::CramMd5, None, &[&spaced]), asked.to_owned() + "refused");
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //! B <~ 250 2.0.0 *                    ... a line like this, `*` standing for any octets
 //! U <! .                              ... anything, but no such line: for a lane that is given up
 //! ? verdict alice secret => ok        the next request, and its answer; behind `ok` settings of the account:
+//!                                     `crm=odoo` (the login's profile; else one that lets every sender pass),
 //!                                     `receives=no`, `sends=no`, `unread=inbox`, `sender=bob@example.test`
+//! ? verdict alice cram-md5 HEX => ok  the same for CRAM-MD5; over TLS the password is `secret`
 //! ? lane => ok PIPELINING SIZE=1000   see `Protocol::facts` for the words behind `ok`
 //! ? folders => none                   nobody read the folder table lately; `known`: it is as it was
 //! ? publish => ok                     the table that was just read makes the namespace
@@ -22,6 +24,7 @@
 //! ! secured                           anywhere: the client came over TLS
 //! ! names Envoyés Brouillons Corbeille Indésirables .     anywhere: what the login calls its mailboxes
 //! ! map Alt INBOX.Clients.2024        anywhere: what a person mapped; `! hide INBOX.Calendar`: or hid
+//! ! profile suitecrm                  anywhere: the CRM profile of the listener, else generic
 //! = done | = failed BareLineEnd       how it ends; `= failed` implies the farewell
 //! ```
 //! Octets: `\r \n \t \\ \xHH`, `\{1000*a}` for a repeated one; a line ends with CR LF unless a lone `\` ends it.
@@ -32,6 +35,7 @@ pub(crate) mod words;
 use passerelle::{
     failure::Failure,
     model::FolderTable,
+    profile::GENERIC,
     relay::{Answer, Event, Flow, LaneId, Lease, Outbox, Relay, Request, RequestId, Side},
 };
 use protocol::{Chosen, Protocol, admission, table};
@@ -118,6 +122,13 @@ struct Run<'a> {
 
 /// The line that says that the client came over TLS.
 const SECURED: &str = "! secured";
+const PROFILE: &str = "! profile ";
+
+/// The CRM profile of the listener.
+pub(crate) fn profile_of(text: &str) -> &str {
+    text.lines().find_map(|line| line.strip_prefix(PROFILE)).unwrap_or(GENERIC)
+}
+
 /// Index into `unread` and `heard`.
 const CLIENT: usize = 0;
 const PROVIDER: usize = 1;
@@ -127,7 +138,7 @@ impl<'a> Run<'a> {
         Self {
             protocol,
             cuts,
-            relay: protocol.relay(text.lines().any(|line| line == SECURED)),
+            relay: protocol.relay(text.lines().any(|line| line == SECURED), profile_of(text)),
             outbox: Outbox::default(),
             lane: LaneId(0),
             folders: FolderTable::default(),
@@ -320,6 +331,7 @@ impl<'a> Run<'a> {
             }
             "secured" => {}
             _ if ["names ", "map ", "hide "].iter().any(|start| words.starts_with(start)) => {}
+            words if words.starts_with("profile ") => {}
             _ => return Err("no such event".to_owned()),
         }
         Ok(())

@@ -10,7 +10,8 @@ mod voice;
 
 use crate::{
     dialogue::{
-        protocol::{Chosen, Protocol, changes, table},
+        profile_of,
+        protocol::{Chosen, Protocol, changes, crm, profiles, table},
         words::octets,
     },
     harness::{Certificates, Lab, PATIENCE},
@@ -95,10 +96,7 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
     let lines: Vec<(usize, &str)> =
         (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
     let chosen = Chosen::of(text);
-    if chosen.naming != Naming::default() {
-        return Ok(Some("not at all, no login has names of its own yet".to_owned()));
-    }
-    let mut stage = Stage::build(lab, protocol, secured).await;
+    let mut stage = Stage::build(lab, protocol, secured, profile_of(text), &chosen.naming).await;
     stage.choose(&chosen).await;
     let mut at = 0;
     let mut settled = true;
@@ -173,13 +171,14 @@ struct Stage {
 }
 
 impl Stage {
-    async fn build(lab: &Lab, protocol: Protocol, secured: bool) -> Self {
+    async fn build(lab: &Lab, protocol: Protocol, secured: bool, profile: &str, naming: &Naming) -> Self {
         let state = tempfile::tempdir().expect("a folder");
         let store = Store::open(state.path(), None, 1).await.expect("a store");
         let (provider, port) = listen().await;
         let account = store.add_account(&account(&store, &lab.certificates.ca, port).await, 1).await.expect("added");
         let bounds = Bounds { lanes_per_account: LANES, login_wait: LOGIN_WAIT };
-        let gates = Gates::new(store.clone(), bounds, Vec::new(), Table::built_in().expect("a table"));
+        let gates =
+            Gates::new(store.clone(), bounds, Vec::new(), Table::built_in().expect("a table"), profiles(naming));
         let welcomes = Arc::new(Mutex::new(VecDeque::new()));
         let (give, lanes) = mpsc::unbounded_channel();
         let acceptor = TlsAcceptor::from(server_config(&lab.certificates));
@@ -197,9 +196,9 @@ impl Stage {
             long_command: PATIENCE,
             end_of_data: PATIENCE,
         };
-        let surroundings = Surroundings { gates: gates.clone(), patience, drain: draining };
+        let surroundings = Surroundings { gates: gates.clone(), patience, login_wait: None, drain: draining };
         let (bridge, port) = listen().await;
-        let relay = protocol.relay(secured);
+        let relay = protocol.relay(secured, profile);
         let session = tokio::spawn(async move {
             let (socket, _) = bridge.accept().await.expect("a client");
             socket.set_nodelay(true).expect("an option of TCP");
@@ -231,8 +230,10 @@ impl Stage {
             let words: Vec<&str> = question.split(' ').collect();
             let answers: Vec<&str> = answer.split_whitespace().collect();
             match (words.as_slice(), answers.as_slice()) {
-                (["verdict", login, password], ["ok", settings @ ..]) => {
-                    self.add_login(login, password).await;
+                (["verdict", login, proof @ ..], ["ok", settings @ ..]) => {
+                    // What the digests of dialogues are keyed by.
+                    let password = if let [password] = proof { password } else { "secret" };
+                    self.add_login(login, password, crm(settings)).await;
                     if !settings.is_empty() {
                         let changed = self.store.change_account(self.account, &changes(settings)).await;
                         changed.expect("it is there");
@@ -255,11 +256,12 @@ impl Stage {
         Ok(())
     }
 
-    async fn add_login(&self, login: &str, password: &str) {
+    async fn add_login(&self, login: &str, password: &str, crm: &str) {
         let user = self.store.account(self.account).await.expect("read").expect("it is there").owner;
         let name = Login::parse(login).expect("a login");
         let password = Secret::new(password.to_owned());
-        let new = NewLogin { user, account: self.account, name, label: String::new(), password };
+        let (label, profile) = (String::new(), crm.to_owned());
+        let new = NewLogin { user, account: self.account, name, label, profile, password };
         // It may be there already.
         let _ = self.store.add_login(&new, 1).await;
     }

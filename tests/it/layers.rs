@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "engine::still",
         "engine::tokens",
     ],
-    &["rules", "provider", "oauth"],
+    &["rules", "provider", "profile", "oauth"],
     &["wire"],
     &["model", "failure", "mistake"],
 ];

@@ -7,6 +7,7 @@ use passerelle::{
         AccountId, Address, Certificates, Endpoint, Epoch, Generation, LocalName, Login, RemoteName, Secret, Security,
         SmtpAuth, UnreadScope, UserFormat, UserId,
     },
+    profile::GENERIC,
     relay::{Admission, Credentials},
     store::{self, Changes, Credential, Error, Mapping, NewAccount, NewLogin, Origin, Settings, Store},
 };
@@ -76,6 +77,7 @@ async fn no_secret_stands_in_the_files() {
         account: id,
         name: Login::parse("alice@example.test").expect("a login"),
         label: String::new(),
+        profile: GENERIC.to_owned(),
         password: generated.clone(),
     };
     store.add_login(&login, NOW).await.expect("added");
@@ -181,6 +183,37 @@ async fn addresses_and_names_are_unique_without_case() {
 }
 
 #[tokio::test]
+async fn the_digest_of_a_challenge_opens_what_its_password_opens() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let account = one_account(&store).await;
+    let name = Login::parse("tim@example.test").expect("a login");
+    let new = NewLogin {
+        user: UserId(1),
+        account,
+        name: name.clone(),
+        label: String::new(),
+        profile: "suitecrm".to_owned(),
+        password: Secret::new("tanstaaftanstaaf".to_owned()),
+    };
+    store.add_login(&new, NOW).await.expect("added");
+    // The example of RFC 2195.
+    let challenge = "<1896.697170952@postoffice.reston.mci.net>";
+    let digest = 0xb913_a602_c7ed_a7a4_95b4_e6e7_334d_3890_u128.to_be_bytes();
+    let verdict = async |login: &str, challenge: &str, digest| {
+        let login = Login::parse(login).expect("a login");
+        let verdict = store.verdict(&Credentials::CramMd5 { login, challenge: challenge.into(), digest }).await;
+        verdict.map(|(admission, _)| (admission.account, admission.profile.to_string()))
+    };
+    assert_eq!(verdict("Tim@Example.Test", challenge, digest).await, Ok((account, "suitecrm".to_owned())));
+    assert_eq!(verdict("tim@example.test", challenge, [0; 16]).await, Err(Failure::LoginRefused));
+    assert_eq!(verdict("tim@example.test", "<1897.1@other.test>", digest).await, Err(Failure::LoginRefused));
+    assert_eq!(verdict("nobody@example.test", challenge, digest).await, Err(Failure::LoginRefused));
+    store.revoke_login(&name, NOW).await.expect("revoked");
+    assert_eq!(verdict("tim@example.test", challenge, digest).await, Err(Failure::LoginRefused));
+}
+
+#[tokio::test]
 async fn only_the_right_password_of_a_login_in_force_is_let_in() {
     let root = tempfile::tempdir().expect("a directory");
     let store = open(root.path()).await;
@@ -192,6 +225,7 @@ async fn only_the_right_password_of_a_login_in_force_is_let_in() {
         account,
         name: name.clone(),
         label: "crm".to_owned(),
+        profile: "suitecrm".to_owned(),
         password: password.clone(),
     };
     store.add_login(&new(&name), NOW).await.expect("added");
@@ -325,7 +359,14 @@ async fn a_verdict_says_what_the_account_may_do() {
     let id = one_account(&store).await;
     let name = Login::parse("alice").expect("a login");
     let password = Secret::new("a".repeat(31));
-    let new = NewLogin { user: UserId(1), account: id, name: name.clone(), label: String::new(), password };
+    let new = NewLogin {
+        user: UserId(1),
+        account: id,
+        name: name.clone(),
+        label: String::new(),
+        profile: GENERIC.to_owned(),
+        password,
+    };
     store.add_login(&new, NOW).await.expect("added");
     let verdict = async || {
         let password = Secret::new("a".repeat(31).into_bytes());

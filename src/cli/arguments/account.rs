@@ -2,6 +2,7 @@
 
 use super::{AddressArgument, settings::Settings};
 use clap::{Args, Subcommand};
+use passerelle::profile::GENERIC;
 
 const ADD_EXAMPLES: &str = "Examples:
   passerelle account add alice@gmail.com
@@ -75,6 +76,9 @@ pub(in crate::cli) struct AccountAdd {
     /// The user who owns the account [default: admin]
     #[arg(long, value_name = "USER")]
     pub(in crate::cli) owner: Option<String>,
+    /// The CRM that will open it: a profile of `passerelle crm list`
+    #[arg(long, value_name = "NAME", default_value = GENERIC)]
+    pub(in crate::cli) crm: String,
     /// Read the password from the first line of standard input, not from a prompt
     #[arg(long)]
     pub(in crate::cli) password_stdin: bool,

@@ -2,7 +2,7 @@
 
 use super::AddressArgument;
 use clap::Subcommand;
-use passerelle::model::Login;
+use passerelle::{model::Login, profile::GENERIC};
 
 #[derive(Subcommand)]
 pub(in crate::cli) enum LoginCommand {
@@ -16,6 +16,9 @@ pub(in crate::cli) enum LoginCommand {
         /// What it is for: the name becomes local+LABEL@domain
         #[arg(long, value_name = "LABEL")]
         label: Option<String>,
+        /// The CRM that will use it: a profile of `passerelle crm list`
+        #[arg(long, value_name = "NAME", default_value = GENERIC)]
+        crm: String,
     },
     /// Show the logins of an account
     List {

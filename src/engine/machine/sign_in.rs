@@ -42,8 +42,10 @@ impl Engine {
                 None => self.challenge(tag, Exchange::Token, "", out),
             };
         }
-        match Mechanism::parse(mechanism).filter(|_| self.manner.passwords) {
-            Some(mechanism) => self.sasl(tag, SaslExchange::start(mechanism, initial), out),
+        // CRAM-MD5 is not among what providers are like here.
+        let sends_password = |mechanism: &Mechanism| self.manner.passwords && *mechanism != Mechanism::CramMd5;
+        match Mechanism::parse(mechanism).filter(sends_password) {
+            Some(mechanism) => self.sasl(tag, SaslExchange::start(mechanism, initial, ""), out),
             None => self.say(&tag, "NO [CANNOT] there is no such mechanism here", out),
         }
     }
@@ -62,12 +64,14 @@ impl Engine {
         match step {
             SaslStep::Cancelled => self.say(&tag, "BAD cancelled", out),
             SaslStep::Challenge(exchange, challenge) => {
-                self.challenge(tag, Exchange::Password(exchange), challenge, out)
+                self.challenge(tag, Exchange::Password(exchange), &challenge, out)
             }
             SaslStep::Finished { login, password } => {
                 self.judge(tag, Credentials::Password { user: login.as_str().to_owned(), password }, out)
             }
-            SaslStep::Malformed => self.say(&tag, "BAD that is no response of this mechanism", out),
+            SaslStep::Answered { .. } | SaslStep::Malformed => {
+                self.say(&tag, "BAD that is no response of this mechanism", out)
+            }
             SaslStep::Refused => self.say(&tag, REFUSED, out),
         }
     }

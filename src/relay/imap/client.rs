@@ -15,7 +15,7 @@ use crate::{
             command::{self, Arguments, Refused, Verb},
             framer::{End, Literal, Piece},
         },
-        sasl::{Mechanism, SaslExchange, SaslStep},
+        sasl::{SaslExchange, SaslStep},
     },
 };
 
@@ -218,11 +218,14 @@ impl Session {
             }
             (Verb::Authenticate, Arguments::Authenticate { mechanism, initial }) => {
                 let octets = |span: &std::ops::Range<usize>| command.octets.get(span.clone()).unwrap_or_default();
-                let Some(mechanism) = Mechanism::parse(octets(mechanism)) else {
+                let listed = self.facts.profile.imap_mechanisms(self.facts.secured);
+                let Some(mechanism) = self.facts.mechanism(octets(mechanism), listed) else {
                     say(&tag, "NO", Some("CANNOT"), b"This mechanism is not offered, use PLAIN or LOGIN", out.client());
                     return self.misbehaved();
                 };
-                self.sasl_step(tag, SaslExchange::start(mechanism, initial.as_ref().map(octets)), out)
+                // Each command before login counts, so none asks what another asked.
+                let challenge = self.facts.challenge(self.before_login.into());
+                self.sasl_step(tag, SaslExchange::start(mechanism, initial.as_ref().map(octets), &challenge), out)
             }
             (Verb::Capability | Verb::Noop | Verb::Id, _) => {
                 self.local(&command, out);
@@ -244,6 +247,11 @@ impl Session {
             SaslStep::Challenge(exchange, challenge) => {
                 out.client().extend_from_slice(format!("+ {challenge}\r\n").as_bytes());
                 self.reading = ClientReading::Sasl { tag, exchange };
+                Ok(())
+            }
+            SaslStep::Answered { login, challenge, digest } => {
+                let credentials = Credentials::CramMd5 { login, challenge, digest };
+                self.ask(Request::Verdict(credentials), Asked::Verdict { tag }, out);
                 Ok(())
             }
             SaslStep::Finished { login, password } => {

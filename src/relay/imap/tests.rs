@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName},
+    profile::{GENERIC, built_in},
     relay::{Admission, HIGH_WATER, LaneId, Lease},
     rules::namespace::{Choices, Naming},
     wire::{self, IMAP_COMMAND_MAX, imap::response::capabilities},
@@ -19,7 +20,13 @@ const LANE: LaneId = LaneId(1);
 
 impl Identity {
     fn new(offered: &str) -> Self {
-        let facts = SessionFacts { hostname: "bridge.test".into(), secured: false, message_max: 1000 };
+        let facts = SessionFacts {
+            hostname: "bridge.test".into(),
+            secured: false,
+            message_max: 1000,
+            profile: built_in(GENERIC),
+            nonce: 1,
+        };
         let mut session = Self { relay: ImapRelay::new(facts), outbox: Outbox::default() };
         session.event(Event::Connected);
         session.client(b"a LOGIN alice secret\r\n");

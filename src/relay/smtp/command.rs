@@ -5,7 +5,8 @@ use super::{
     Transaction,
 };
 use crate::{
-    failure::{Failure, Misbehaviour},
+    failure::{Failure, Misbehaviour, Rule, SmtpMoment},
+    model::{Address, SenderPolicy},
     relay::LaneUse,
     wire::smtp::{BodyKind, Command, Path, PathFault, write_reply, write_reply_lines},
 };
@@ -66,10 +67,16 @@ impl SmtpRelay {
         if !extended {
             return write_reply(out.client(), 250, "", &self.facts.hostname);
         }
-        let size = format!("SIZE {}", self.facts.message_max);
+        let profile = &self.facts.profile;
+        let size = profile.smtp.size.then(|| format!("SIZE {}", self.facts.message_max));
+        let mechanisms = profile.smtp_mechanisms(self.facts.secured).iter().map(|mechanism| mechanism.name());
+        let auth = mechanisms.fold("AUTH".to_owned(), |auth, name| auth + " " + name);
+        let mut lines = vec![&*self.facts.hostname, "PIPELINING"];
         // No STARTTLS: PHPMailer and others upgrade by themselves and then fail on our certificate (crm.md fact 4).
-        let extensions = ["PIPELINING", &size, "8BITMIME", "ENHANCEDSTATUSCODES", "AUTH PLAIN LOGIN"];
-        let lines: Vec<&str> = std::iter::once(&*self.facts.hostname).chain(extensions).collect();
+        lines.extend(size.as_deref().into_iter().chain(["8BITMIME", "ENHANCEDSTATUSCODES"]));
+        if auth != "AUTH" {
+            lines.push(&auth);
+        }
         write_reply_lines(out.client(), 250, &lines);
     }
 
@@ -81,8 +88,11 @@ impl SmtpRelay {
         if path.size.is_some_and(|size| size > self.facts.message_max) {
             return write_reply(out.client(), 552, "5.3.4", "The message is too large for the mail bridge");
         }
+        let Some(mut line) = self.reverse_path(path) else {
+            let reply = Failure::Denied(Rule::Sender).smtp(SmtpMoment::Command);
+            return write_reply(out.client(), reply.code, reply.enhanced, reply.text);
+        };
         let Some(lane) = &self.lane else { return self.ask_for_lane(out) };
-        let mut line = path.octets.to_vec();
         if let (Some(size), Some(_)) = (path.size, lane.extensions.size) {
             line.extend_from_slice(format!(" SIZE={size}").as_bytes());
         }
@@ -94,6 +104,21 @@ impl SmtpRelay {
         }
         self.transaction = Transaction::Open;
         self.forward(Pending::Mail, &line, out);
+    }
+
+    /// MAIL as far as its path, as the policy of the account's senders has it; None: it is refused. The null reverse-path
+    /// is nobody's address: a bounce or an automatic answer that got one could go round in circles (RFC 3834 section 3.3).
+    fn reverse_path(&self, path: Path<'_>) -> Option<Vec<u8>> {
+        let admission = self.admission.as_ref()?;
+        let address = path.address();
+        let own = |sender: &Address| sender.as_str().as_bytes().eq_ignore_ascii_case(address);
+        let passes = address.is_empty() || admission.senders.iter().any(own);
+        match admission.sender_policy {
+            _ if passes => Some(path.octets.to_vec()),
+            SenderPolicy::Any => Some(path.octets.to_vec()),
+            SenderPolicy::Refuse => None,
+            SenderPolicy::Rewrite => Some(format!("MAIL FROM:<{}>", admission.senders.first()?).into_bytes()),
+        }
     }
 
     /// The command stays in `client`, and runs again when the lane is there.

@@ -149,13 +149,20 @@ mod tests {
     use super::*;
     use crate::{
         model::{AccountId, Address},
+        profile::{GENERIC, built_in},
         relay::{Admission, Answer, Event, LaneFacts, Lease, Relay, Request, RequestId, SessionFacts},
         wire::smtp::Extensions,
     };
 
     /// A session whose end mark is with the provider.
     fn awaiting_delivery() -> Result<(SmtpRelay, Outbox), Failure> {
-        let facts = SessionFacts { hostname: "bridge.test".into(), secured: false, message_max: 1000 };
+        let facts = SessionFacts {
+            hostname: "bridge.test".into(),
+            secured: false,
+            message_max: 1000,
+            profile: built_in(GENERIC),
+            nonce: 1,
+        };
         let (mut relay, mut out) = (SmtpRelay::new(facts), Outbox::default());
         let address = Address::parse("alice@example.test").map_err(|_| Failure::Internal("the address"))?;
         let facts = LaneFacts::Smtp { extensions: Extensions { pipelining: true, ..Extensions::default() } };
@@ -168,7 +175,8 @@ mod tests {
             relay.event(Event::Answer(RequestId(id), answer), &mut out)?;
         }
         let (client, lane) = (Side::Client, Side::Lane(LaneId(1)));
-        for (from, says) in [(client, "MAIL FROM:<a@b.test>\r\n"), (lane, "250 ok\r\n"), (client, "DATA\r\n")] {
+        for (from, says) in [(client, "MAIL FROM:<alice@example.test>\r\n"), (lane, "250 ok\r\n"), (client, "DATA\r\n")]
+        {
             relay.input(from, &mut says.as_bytes(), &mut out)?;
         }
         relay.input(lane, &mut &b"354 go\r\n"[..], &mut out)?;

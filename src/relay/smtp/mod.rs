@@ -55,6 +55,8 @@ pub struct SmtpRelay {
     /// What was sent to the lane and is not answered, in order; at most [`PENDING_MAX`], empty without a lane.
     pending: VecDeque<Pending>,
     bad_commands: u32,
+    /// AUTH commands so far.
+    attempts: u32,
     refused_logins: u32,
     draining: bool,
     uncertain: u32,
@@ -118,6 +120,7 @@ impl SmtpRelay {
             transaction: Transaction::None,
             pending: VecDeque::new(),
             bad_commands: 0,
+            attempts: 0,
             refused_logins: 0,
             draining: false,
             uncertain: 0,

@@ -8,7 +8,7 @@ use crate::{
     failure::{Failure, Rule, SmtpMoment},
     relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, Lease},
     wire::{
-        sasl::{Mechanism, SaslExchange, SaslStep},
+        sasl::{SaslExchange, SaslStep},
         smtp::{ReplyReader, write_reply},
     },
 };
@@ -18,10 +18,15 @@ impl SmtpRelay {
         if self.admission.is_some() {
             return self.bad(503, "5.5.1", "Signed in already", out);
         }
-        match Mechanism::parse(mechanism) {
-            Some(mechanism) => self.sasl(SaslExchange::start(mechanism, initial), out),
+        let listed = self.facts.profile.smtp_mechanisms(self.facts.secured);
+        match self.facts.mechanism(mechanism, listed) {
+            Some(mechanism) => {
+                self.attempts += 1;
+                let challenge = self.facts.challenge(self.attempts);
+                self.sasl(SaslExchange::start(mechanism, initial, &challenge), out)
+            }
             None => {
-                write_reply(out.client(), 504, "5.5.4", "Only PLAIN and LOGIN are offered");
+                write_reply(out.client(), 504, "5.5.4", "This mechanism is not offered, use PLAIN or LOGIN");
                 Ok(Flow::More)
             }
         }
@@ -37,8 +42,12 @@ impl SmtpRelay {
         self.phase = Phase::AwaitingCommand;
         match step {
             SaslStep::Challenge(exchange, challenge) => {
-                write_reply(out.client(), 334, "", challenge);
+                write_reply(out.client(), 334, "", &challenge);
                 self.phase = Phase::AwaitingSasl(exchange);
+            }
+            SaslStep::Answered { login, challenge, digest } => {
+                let request = out.ask(Request::Verdict(Credentials::CramMd5 { login, challenge, digest }));
+                self.phase = Phase::AwaitingVerdict(request);
             }
             SaslStep::Finished { login, password } => {
                 let request = out.ask(Request::Verdict(Credentials::Plain { login, password }));

@@ -63,6 +63,15 @@ pub enum PathFault {
     Syntax,
 }
 
+impl<'a> Path<'a> {
+    /// What stands between `<` and `>`: empty for the null reverse-path.
+    #[must_use]
+    pub fn address(&self) -> &'a [u8] {
+        let start = self.octets.iter().position(|octet| *octet == b'<').map_or(self.octets.len(), |at| at + 1);
+        self.octets[start..].strip_suffix(b">").unwrap_or_default()
+    }
+}
+
 impl<'a> Command<'a> {
     /// Reads a line without its end.
     #[must_use]
@@ -225,6 +234,17 @@ mod tests {
         assert_eq!(mail("mail from: <a@b.test>"), Ok(("mail from: <a@b.test>", None, None)));
         assert_eq!(mail("MAIL FROM:<>"), Ok(("MAIL FROM:<>", None, None)));
         assert_eq!(mail("RCPT TO:<Postmaster>"), Ok(("RCPT TO:<Postmaster>", None, None)));
+    }
+
+    #[test]
+    fn the_address_of_a_path_stands_alone() {
+        let address = |line: &'static str| match Command::parse(line.as_bytes()) {
+            Command::Mail(Ok(path)) => path.address(),
+            command => panic!("{command:?}"),
+        };
+        assert_eq!(address("MAIL FROM:<a@b.test> SIZE=1"), b"a@b.test");
+        assert_eq!(address("mail from: <\"a>\\\"<b\"@c.test>"), b"\"a>\\\"<b\"@c.test");
+        assert_eq!(address("MAIL FROM:<>"), b"");
     }
 
     #[test]

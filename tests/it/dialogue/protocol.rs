@@ -2,6 +2,7 @@
 
 use passerelle::{
     model::{AccountId, Address, Attributes, Folder, FolderTable, LocalName, RemoteName, Role, UnreadScope},
+    profile::Table,
     relay::{Admission, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     rules::namespace::{Choices, Namespace, Naming},
     store::Changes,
@@ -10,10 +11,14 @@ use passerelle::{
         smtp::{Extensions, ReplyReader},
     },
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// The account that every good verdict of a dialogue opens.
 pub const ACCOUNT: AccountId = AccountId(1);
+/// What makes the challenges of every session.
+const NONCE: u128 = 1896;
+/// The generic profile, but every sender passes.
+const ANY: &str = "any";
 const ADDRESS: &str = "alice@example.test";
 
 /// A folder of `tests/dialogues` each.
@@ -31,8 +36,15 @@ impl Protocol {
         }
     }
 
-    pub fn relay(&self, secured: bool) -> Box<dyn Relay> {
-        let facts = SessionFacts { hostname: "bridge.test".into(), secured, message_max: 1000 };
+    /// A relay at a listener of this CRM profile.
+    pub fn relay(&self, secured: bool, profile: &str) -> Box<dyn Relay> {
+        let facts = SessionFacts {
+            hostname: "bridge.test".into(),
+            secured,
+            message_max: 1000,
+            profile: profiles(&Naming::default()).named(profile).expect("a profile").clone(),
+            nonce: NONCE,
+        };
         match self {
             Self::Imap => Box::new(ImapRelay::new(facts)),
             Self::Smtp => Box::new(SmtpRelay::new(facts)),
@@ -62,7 +74,8 @@ impl Protocol {
 
 /// What a good verdict says, with these settings of the account.
 pub fn admission(settings: &[&str]) -> Admission {
-    let mut admission = Admission::new(ACCOUNT, Address::parse(ADDRESS).expect("an address"));
+    let admission = Admission::new(ACCOUNT, Address::parse(ADDRESS).expect("an address"));
+    let mut admission = admission.under(profiles(&Naming::default()).named(crm(settings)).expect("a profile"));
     let changes = changes(settings);
     if let Some(Some(sender)) = changes.sender {
         admission.senders = [sender, admission.address.clone()].into();
@@ -73,11 +86,30 @@ pub fn admission(settings: &[&str]) -> Admission {
     admission
 }
 
+/// The CRM profile of the login: one that lets every sender pass, unless the settings say another.
+pub fn crm<'a>(settings: &[&'a str]) -> &'a str {
+    settings.iter().find_map(|setting| setting.strip_prefix("crm=")).unwrap_or(ANY)
+}
+
+/// The profiles that are built in, and [`ANY`] with these names for mailboxes.
+pub fn profiles(naming: &Naming) -> Table {
+    let mut generic = include_str!("../../../config/crm/generic.toml").replace("\"refuse\"", "\"any\"");
+    for role in Role::ALL {
+        let name = utf7::decode(naming.local(role).as_bytes()).expect("a name for people");
+        generic = generic.replace(&format!("= \"{}\"", LocalName::of_role(role).as_str()), &format!("= \"{name}\""));
+    }
+    generic = generic.replace("delimiter = \"/\"", &format!("delimiter = \"{}\"", char::from(naming.delimiter())));
+    let mut table = Table::built_in().expect("what is built in is whole");
+    table.read(Path::new(&format!("{ANY}.toml")), &generic).expect("read");
+    table
+}
+
 /// The settings behind a verdict, as changes of an account without any.
 pub fn changes(settings: &[&str]) -> Changes {
     let mut changes = Changes::default();
     for setting in settings {
         match setting.split_once('=').unwrap_or((setting, "")) {
+            ("crm", _) => {}
             ("receives", "no") => changes.receives = Some(false),
             ("sends", "no") => changes.sends = Some(false),
             ("unread", "inbox") => changes.unread = Some(UnreadScope::Inbox),

@@ -9,6 +9,10 @@ use passerelle::{
 /// A request in the words of a dialogue.
 pub fn spell(request: &Request) -> String {
     match request {
+        Request::Verdict(Credentials::CramMd5 { login, digest, .. }) => {
+            let hex: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+            format!("verdict {login} cram-md5 {hex}")
+        }
         Request::Verdict(Credentials::Plain { login, password }) => {
             format!("verdict {login} {}", String::from_utf8_lossy(password.expose()))
         }
