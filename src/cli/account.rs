@@ -3,6 +3,7 @@
 mod check;
 mod password;
 mod set;
+mod swap;
 
 use super::{
     Error, Place,
@@ -29,6 +30,7 @@ pub(super) async fn run(command: Account, place: &Place) -> Result<(), Error> {
     match command {
         Account::Add(add) => self::add(place, *add).await,
         Account::Check { address } => check::run(place, &address.0).await,
+        Account::Swap(swap) => self::swap::run(*swap, place).await,
         Account::List => list(place).await,
         Account::Set(set) => self::set::run(place, *set).await,
         Account::Show { address } => show(place, &address.0).await,
@@ -39,13 +41,13 @@ pub(super) async fn run(command: Account, place: &Place) -> Result<(), Error> {
 async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
     let (config, table) = (place.config()?, place.providers()?);
     let (address, settings) = (arguments.address.0, arguments.settings);
-    let (imap, smtp) = (settings.imap(), settings.smtp());
-    let provider = control::provider::of_account(&table, settings.provider.as_deref(), &address, [&imap, &smtp])?;
+    let (imap, smtp) = (settings.at.imap(), settings.at.smtp());
+    let provider = control::provider::of_account(&table, settings.at.provider.as_deref(), &address, [&imap, &smtp])?;
     // Whoever names another host knows better than the table.
     if imap.host.is_none() {
         control::provider::takes_passwords(provider)?;
     }
-    let (user_format, sign_in_name) = settings.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
+    let (user_format, sign_in_name) = settings.at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
     let (imap, smtp) = (
         control::provider::endpoint(provider, Service::Imap, &imap)?,
         control::provider::endpoint(provider, Service::Smtp, &smtp)?,
@@ -59,7 +61,7 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
         owner: arguments.owner,
         imap,
         smtp,
-        certificates: settings.certificates.clone().unwrap_or(Certificates::Verify),
+        certificates: settings.at.certificates.clone().unwrap_or(Certificates::Verify),
         sign_in_name,
         credential,
         settings: Settings {

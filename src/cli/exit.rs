@@ -40,6 +40,8 @@ pub(super) fn table() -> String {
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
+    #[error("cannot read the answer")]
+    Answer(#[source] io::Error),
     #[error(transparent)]
     Config(#[from] config::Error),
     #[error(transparent)]
@@ -54,6 +56,8 @@ pub(super) enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Tls(#[from] local_tls::Error),
+    #[error("not confirmed, nothing was changed")]
+    Unconfirmed,
     #[error("cannot write the answer")]
     Write(#[source] io::Error),
 }
@@ -74,14 +78,15 @@ impl Error {
                 | control::Error::NoAccountYet
                 | control::Error::NoCrm(_)
                 | control::Error::NoProvider(_)
+                | control::Error::NoWayBack(_)
                 | control::Error::NoUser(_) => Exit::NotFound,
                 control::Error::Refused(_) => Exit::Provider,
                 control::Error::Store(error) => of_store(error),
             },
             Self::Store(error) => of_store(error),
-            Self::Password(_) | Self::PasswordEmpty => Exit::Usage,
+            Self::Password(_) | Self::PasswordEmpty | Self::Unconfirmed => Exit::Usage,
             Self::Tls(local_tls::Error::File(_)) => Exit::State,
-            Self::Serve(_) | Self::Tls(_) | Self::Write(_) => Exit::Failed,
+            Self::Answer(_) | Self::Serve(_) | Self::Tls(_) | Self::Write(_) => Exit::Failed,
         }
     }
 
@@ -97,7 +102,8 @@ impl Error {
             }
             Self::Store(error) => error.hint(),
             Self::Tls(error) => error.hint(),
-            Self::Serve(_) | Self::Write(_) => None,
+            Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
+            Self::Answer(_) | Self::Serve(_) | Self::Write(_) => None,
         }
     }
 
@@ -116,6 +122,7 @@ impl Error {
 fn of_store(error: &store::Error) -> Exit {
     match error {
         store::Error::AddressTaken(_) | store::Error::LoginTaken(_) => Exit::Taken,
+        store::Error::Changed => Exit::Failed,
         store::Error::Missing(_) => Exit::NotFound,
         _ => Exit::State,
     }

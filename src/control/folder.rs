@@ -28,7 +28,7 @@ pub struct FolderRow {
 /// If there is no such account, the provider does not let us in, or the store fails.
 pub async fn list(store: &Store, address: &Address) -> Result<Vec<FolderRow>, Error> {
     let account = account::by_address(store, address).await?;
-    let password = store.account_password(account.id).await?;
+    let password = store.account_password(&account).await?;
     let target = Target { endpoint: account.imap.clone(), certificates: account.certificates.clone() };
     let silent = &mut |_| {};
     let sign_in = SignIn::Password { user: account.sign_in_name.as_str().into(), password };
@@ -59,7 +59,7 @@ pub(super) fn rows(account: AccountId, table: &FolderTable, choices: &Choices) -
 }
 
 /// The text of a wire name; one that is no modified UTF-7 as it is, control octets left out.
-fn readable(name: &[u8]) -> String {
+pub(super) fn readable(name: &[u8]) -> String {
     let text = utf7::decode(name).unwrap_or_else(|| String::from_utf8_lossy(name).into_owned());
     text.replace(char::is_control, "\u{fffd}")
 }

@@ -10,6 +10,7 @@ pub mod folder;
 pub mod login;
 pub mod provider;
 pub mod settings;
+pub mod swap;
 mod trial;
 pub mod user;
 
@@ -72,6 +73,9 @@ pub enum Error {
     /// There is no such provider.
     #[error("there is no provider of this name: {0}")]
     NoProvider(String),
+    /// The account was not swapped, or too long ago.
+    #[error("there is no way back for this account: it was not swapped, or its time is over: {0}")]
+    NoWayBack(Address),
     /// There is no such user.
     #[error("there is no user of this name: {0}")]
     NoUser(String),
@@ -141,6 +145,7 @@ impl Error {
             }
             Self::NothingToChange => Some("`passerelle account set --help` shows what can be".to_owned()),
             Self::NoProvider(_) => Some("`passerelle provider list` shows all".to_owned()),
+            Self::NoWayBack(_) => Some("swap it anew with `passerelle account swap`".to_owned()),
             Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
             Self::Refused(refused) => pin_hint(refused).or_else(|| refused.iter().find_map(Refused::hint)),
             Self::Store(error) => error.hint(),

@@ -70,8 +70,8 @@ async fn stored(store: &Store, account: &Account, service: Service) -> Result<Si
     let user = account.sign_in_name.as_str();
     let (user, password) = match (service, &account.settings.smtp_auth) {
         (Service::Smtp, SmtpAuth::None) => return Ok(SignIn::Nobody),
-        (Service::Smtp, SmtpAuth::Separate(user)) => (user.as_str(), store.smtp_password(account.id).await),
-        (Service::Imap, _) | (Service::Smtp, SmtpAuth::Same) => (user, store.account_password(account.id).await),
+        (Service::Smtp, SmtpAuth::Separate(user)) => (user.as_str(), store.smtp_password(account).await),
+        (Service::Imap, _) | (Service::Smtp, SmtpAuth::Same) => (user, store.account_password(account).await),
     };
     let password = password.map_err(|error| Failure::from(&error))?;
     Ok(SignIn::Password { user: user.into(), password })

@@ -1,6 +1,7 @@
 //! The house's rules, pure: names, capabilities, what may pass and how one line is rewritten. No sockets, no session.
 
 pub mod capability;
+pub mod counterpart;
 pub mod folder_map;
 pub mod imap;
 pub mod listing;

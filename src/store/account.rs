@@ -5,6 +5,7 @@
 use super::{
     Error, Store, on,
     settings::{self, ADD_ALIAS, Settings, key},
+    swap,
     vault::Place,
 };
 use crate::model::{
@@ -234,17 +235,19 @@ impl Store {
             .collect())
     }
 
-    /// The password with which the bridge signs in at the provider.
+    /// The password with which the bridge signs in at the provider, if the account is still as it was read: the password
+    /// of a new place must never go to the old one.
     ///
     /// # Errors
-    /// [`Error::Missing`] if the account is gone, or if the store fails or the secret does not open.
-    pub async fn account_password(&self, id: AccountId) -> Result<Secret<String>, Error> {
-        const SEALED: &str = "SELECT sealed_password FROM accounts WHERE id = $1 AND removed_at IS NULL";
+    /// [`Error::Changed`] if it is not, or gone, or has no password; or if the store fails or the secret does not open.
+    pub async fn account_password(&self, account: &Account) -> Result<Secret<String>, Error> {
+        const SEALED: &str = "SELECT sealed_password FROM accounts
+            WHERE id = $1 AND generation = $2 AND removed_at IS NULL";
         let sealed: Option<Option<Vec<u8>>> = on!(self, pool => {
-            sqlx::query_scalar(SEALED).bind(id.0).fetch_optional(pool).await?
+            sqlx::query_scalar(SEALED).bind(account.id.0).bind(account.generation.0).fetch_optional(pool).await?
         });
-        let sealed = sealed.flatten().ok_or(Error::Missing("the account"))?;
-        self.open_text(password_place(id.0), &sealed, "accounts.sealed_password")
+        let sealed = sealed.flatten().ok_or(Error::Changed)?;
+        self.open_text(password_place(account.id.0), &sealed, "accounts.sealed_password")
     }
 
     pub(super) fn open_text(&self, place: Place, sealed: &[u8], column: &'static str) -> Result<Secret<String>, Error> {
@@ -273,7 +276,10 @@ impl Store {
                 "DELETE FROM hidden_folders WHERE account_id = $1",
                 "DELETE FROM subscriptions WHERE account_id = $1",
                 "DELETE FROM account_aliases WHERE account_id = $1",
-            ] {
+            ]
+            .into_iter()
+            .chain(swap::FORGET)
+            {
                 sqlx::query(delete).bind(id.0).execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
@@ -308,7 +314,7 @@ fn read(row: Row) -> Result<Account, Error> {
     })
 }
 
-fn endpoint(host: &str, port: i64, security: &str) -> Result<Endpoint, Error> {
+pub(super) fn endpoint(host: &str, port: i64, security: &str) -> Result<Endpoint, Error> {
     let security = [Security::Tls, Security::Starttls, Security::None]
         .into_iter()
         .find(|known| known.to_string() == security)
@@ -318,7 +324,7 @@ fn endpoint(host: &str, port: i64, security: &str) -> Result<Endpoint, Error> {
     Ok(Endpoint { host, port, security })
 }
 
-fn certificates(text: &str) -> Result<Certificates, Error> {
+pub(super) fn certificates(text: &str) -> Result<Certificates, Error> {
     match text {
         "verify" => Ok(Certificates::Verify),
         "accept-any" => Ok(Certificates::AcceptAny),

@@ -3,7 +3,7 @@
 //! An error holds paths and names that the administrator gave, never a secret and never a value read from a row.
 
 use super::vault;
-use crate::failure::Failure;
+use crate::failure::{Failure, Unreachable};
 use std::{io, path::PathBuf};
 
 /// Why the store could not do what was asked.
@@ -12,6 +12,9 @@ pub enum Error {
     /// There is an account with this address.
     #[error("there is already an account with this address: {0}")]
     AddressTaken(crate::model::Address),
+    /// Another has changed the account since it was read.
+    #[error("the account was changed by another meanwhile, and nothing was changed by this")]
+    Changed,
     /// Others kept changing the same row.
     #[error("too many changes at once of the table: {0}")]
     Contended(&'static str),
@@ -65,6 +68,7 @@ impl Error {
             Self::AddressTaken(address) => Some(format!(
                 "see it with `passerelle account show {address}`, or give it another login with `passerelle login add {address} --label NAME`"
             )),
+            Self::Changed => Some("look with `passerelle account show ADDRESS`, then try again".to_owned()),
             Self::DiskFull => Some("make room on the disk of the state directory and try again".to_owned()),
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as the user who owns the state directory, or name another with `--state DIR`".to_owned())
@@ -96,6 +100,8 @@ impl From<sqlx::Error> for Error {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         match error {
+            // What was begun goes on with the account as it is now.
+            Error::Changed => Self::ProviderUnreachable(Unreachable::Lost),
             Error::DiskFull => Self::OurDiskFull,
             Error::Vault(_) => Self::Internal("a sealed secret does not open"),
             _ => Self::Internal("the store"),

@@ -27,7 +27,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Role => "role",
             Self::User => "user",
@@ -72,27 +72,13 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn choices(&self, account: AccountId) -> Result<Choices, Error> {
-        let mut choices = Choices::default();
-        for Mapping { local, remote, origin } in self.folder_map(account).await? {
-            let role = Role::ALL.into_iter().find(|role| LocalName::of_role(*role) == local);
-            match (origin, role) {
-                (Origin::User, _) => choices.pairs.push((local, remote)),
-                (Origin::Role, Some(role)) => drop(choices.made.insert(role, remote)),
-                (Origin::Role, None) => return Err(Error::Corrupt("folder_map.local_name")),
-            }
-        }
         const HIDDEN: &str = "SELECT remote_name FROM hidden_folders WHERE account_id = $1";
         const SUBSCRIBED: &str = "SELECT remote_name, subscribed FROM subscriptions WHERE account_id = $1";
+        let map = self.folder_map(account).await?;
         let hidden: Vec<Vec<u8>> = on!(self, pool => sqlx::query_scalar(HIDDEN).bind(account.0).fetch_all(pool).await?);
         let subscribed: Vec<(Vec<u8>, i64)> =
             on!(self, pool => sqlx::query_as(SUBSCRIBED).bind(account.0).fetch_all(pool).await?);
-        for name in hidden {
-            choices.hidden.insert(remote(&name, "hidden_folders.remote_name")?);
-        }
-        for (name, subscribed) in subscribed {
-            choices.subscribed.insert(remote(&name, "subscriptions.remote_name")?, subscribed != 0);
-        }
-        Ok(choices)
+        chosen(map, &hidden, &subscribed)
     }
 
     /// Keeps that a CRM made this mailbox for a role, unless a person chose one for it. No generation grows: the session
@@ -294,7 +280,27 @@ fn remote(name: &[u8], column: &'static str) -> Result<RemoteName, Error> {
     RemoteName::parse(name).map_err(|_| Error::Corrupt(column))
 }
 
-fn mapping((local, remote, origin): (String, Vec<u8>, String)) -> Result<Mapping, Error> {
+/// What these rows say was chosen.
+pub(super) fn chosen(map: Vec<Mapping>, hidden: &[Vec<u8>], subscribed: &[(Vec<u8>, i64)]) -> Result<Choices, Error> {
+    let mut choices = Choices::default();
+    for Mapping { local, remote, origin } in map {
+        let role = Role::ALL.into_iter().find(|role| LocalName::of_role(*role) == local);
+        match (origin, role) {
+            (Origin::User, _) => choices.pairs.push((local, remote)),
+            (Origin::Role, Some(role)) => drop(choices.made.insert(role, remote)),
+            (Origin::Role, None) => return Err(Error::Corrupt("folder_map.local_name")),
+        }
+    }
+    for name in hidden {
+        choices.hidden.insert(remote(name, "hidden_folders.remote_name")?);
+    }
+    for (name, subscribed) in subscribed {
+        choices.subscribed.insert(remote(name, "subscriptions.remote_name")?, *subscribed != 0);
+    }
+    Ok(choices)
+}
+
+pub(super) fn mapping((local, remote, origin): (String, Vec<u8>, String)) -> Result<Mapping, Error> {
     Ok(Mapping {
         local: LocalName::parse(local.as_bytes()).map_err(|_| Error::Corrupt("folder_map.local_name"))?,
         remote: RemoteName::parse(&remote).map_err(|_| Error::Corrupt("folder_map.remote_name"))?,

@@ -14,6 +14,7 @@ mod folder;
 mod login;
 pub mod password;
 mod settings;
+mod swap;
 mod user;
 pub mod vault;
 
@@ -22,6 +23,7 @@ pub use error::Error;
 pub use folder::{Mapping, Origin};
 pub use login::{LoginRow, NewLogin, Standing};
 pub use settings::{Changes, Settings};
+pub use swap::{NewPlace, WayBack};
 pub use user::{ADMIN, User, UserRole};
 
 use sqlx::{
@@ -96,6 +98,7 @@ impl Store {
         let store = Self { pool: Pool::Sqlite(pool), vault: Arc::new(vault), nobody: Arc::new(nobody) };
         store.check_key(&key_path).await?;
         store.ensure_admin(now).await?;
+        store.forget_ways_back(now).await?;
         Ok(store)
     }
 

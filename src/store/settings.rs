@@ -5,7 +5,7 @@
 
 use super::{
     Error, Store,
-    account::{Credential, password_place, smtp_password_place},
+    account::{Account, Credential, password_place, smtp_password_place},
     on,
 };
 use crate::{
@@ -184,17 +184,18 @@ impl Store {
         })
     }
 
-    /// The password for submission alone, where the account has one.
+    /// The password for submission alone, where the account has one and is still as it was read.
     ///
     /// # Errors
-    /// [`Error::Missing`] if there is none, or if the store fails or the secret does not open.
-    pub async fn smtp_password(&self, id: AccountId) -> Result<Secret<String>, Error> {
-        const SEALED: &str = "SELECT sealed_smtp_password FROM accounts WHERE id = $1 AND removed_at IS NULL";
+    /// [`Error::Changed`] if it is not, or gone, or has none; or if the store fails or the secret does not open.
+    pub async fn smtp_password(&self, account: &Account) -> Result<Secret<String>, Error> {
+        const SEALED: &str = "SELECT sealed_smtp_password FROM accounts
+            WHERE id = $1 AND generation = $2 AND removed_at IS NULL";
         let sealed: Option<Option<Vec<u8>>> = on!(self, pool => {
-            sqlx::query_scalar(SEALED).bind(id.0).fetch_optional(pool).await?
+            sqlx::query_scalar(SEALED).bind(account.id.0).bind(account.generation.0).fetch_optional(pool).await?
         });
-        let sealed = sealed.flatten().ok_or(Error::Missing("the password for submission"))?;
-        self.open_text(smtp_password_place(id.0), &sealed, "accounts.sealed_smtp_password")
+        let sealed = sealed.flatten().ok_or(Error::Changed)?;
+        self.open_text(smtp_password_place(account.id.0), &sealed, "accounts.sealed_smtp_password")
     }
 
     /// What an account may send as beside its address and its sender address, in order.
@@ -245,24 +246,26 @@ pub(super) struct Row {
 }
 
 pub(super) fn read(row: Row) -> Result<Settings, Error> {
-    let smtp_auth = [SmtpAuth::Same, SmtpAuth::None, SmtpAuth::Separate(row.smtp_user)]
-        .into_iter()
-        .find(|auth| auth.kind() == row.smtp_auth)
-        .ok_or(Error::Corrupt("accounts.smtp_auth"))?;
-    let user_format = UserFormat::ALL
-        .into_iter()
-        .find(|format| format.to_string() == row.user_format)
-        .ok_or(Error::Corrupt("accounts.user_format"))?;
     Ok(Settings {
         provider: row.provider,
         display_name: row.display_name,
         sender: sender(&row.sender)?,
-        user_format,
-        smtp_auth,
+        user_format: user_format(&row.user_format)?,
+        smtp_auth: smtp_auth(&row.smtp_auth, row.smtp_user)?,
         receives: row.receives != 0,
         sends: row.sends != 0,
         unread: unread(&row.unread_scope)?,
     })
+}
+
+pub(super) fn smtp_auth(kind: &str, user: String) -> Result<SmtpAuth, Error> {
+    let kinds = [SmtpAuth::Same, SmtpAuth::None, SmtpAuth::Separate(user)];
+    kinds.into_iter().find(|auth| auth.kind() == kind).ok_or(Error::Corrupt("accounts.smtp_auth"))
+}
+
+pub(super) fn user_format(text: &str) -> Result<UserFormat, Error> {
+    let known = UserFormat::ALL.into_iter().find(|format| format.to_string() == text);
+    known.ok_or(Error::Corrupt("accounts.user_format"))
 }
 
 pub(super) fn sender(text: &str) -> Result<Option<Address>, Error> {

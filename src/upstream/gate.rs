@@ -246,11 +246,9 @@ impl Gates {
         let user = account.sign_in_name.as_str();
         let (user, password) = match (purpose, &account.settings.smtp_auth) {
             (LaneUse::Submission, SmtpAuth::None) => return Ok(SignIn::Nobody),
-            (LaneUse::Submission, SmtpAuth::Separate(user)) => {
-                (user.as_str(), self.store.smtp_password(account.id).await)
-            }
+            (LaneUse::Submission, SmtpAuth::Separate(user)) => (user.as_str(), self.store.smtp_password(account).await),
             (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) => {
-                (user, self.store.account_password(account.id).await)
+                (user, self.store.account_password(account).await)
             }
         };
         let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;

@@ -28,3 +28,4 @@ mod serve;
 mod settings;
 mod store;
 mod streaming;
+mod swap;

@@ -7,7 +7,8 @@
 //!   the bridge serves from the start, so `serve` returns at once where a person would open a second terminal.
 //! - The ports 1143, 1587, 1993 and 1465 become free ones.
 //! - `sales@example.com` is a mailbox of the lab, `imap.example.com` and `smtp.example.com` are its hosts, whose
-//!   authority `account add` is told; its question for the password is answered.
+//!   authority `account add` is told; its question for the password is answered. `account swap` goes to the same hosts
+//!   under the names of another provider, and its questions are answered, too.
 //! - `tests/run` and `.ci/run`, which would run this test again, and cargo's own commands are not run; the first two must
 //!   be there.
 
@@ -63,6 +64,8 @@ fn every_command_of_the_readme_works() {
         ("1465", bridge.smtps.to_string()),
         ("imap.example.com", format!("localhost:{}", dovecot.imaps)),
         ("smtp.example.com", format!("localhost:{}", exim.submissions)),
+        ("imap.example.net", format!("localhost:{}", dovecot.imaps)),
+        ("smtp.example.net", format!("localhost:{}", exim.submissions)),
     ];
     let script = script(&blocks(&readme()), &replaced);
     let checkout = checkout(&lab);
@@ -127,6 +130,10 @@ fn checkout(lab: &Lab) -> PathBuf {
 "account add")
     printf '%s\n' {PASSWORD} | '{binary}' "$@" --certificates 'ca={ca}' --password-stdin
     sleep 1 # after which a running bridge knows it
+    ;;
+"account swap")
+    case "$*" in *--back*) exec '{binary}' "$@" --yes ;; esac
+    printf '%s\n' {PASSWORD} | '{binary}' "$@" --certificates 'ca={ca}' --password-stdin --yes
     ;;
 *) exec '{binary}' "$@" ;;
 esac"#

@@ -9,7 +9,7 @@ use passerelle::{
     },
     profile::GENERIC,
     relay::{Admission, Credentials},
-    store::{self, Changes, Credential, Error, Mapping, NewAccount, NewLogin, Origin, Settings, Store},
+    store::{self, Changes, Credential, Error, Mapping, NewAccount, NewLogin, NewPlace, Origin, Settings, Store},
 };
 use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use std::{path::Path, time::Duration};
@@ -98,13 +98,15 @@ async fn no_secret_stands_in_the_files() {
     }
     assert_eq!(found, Vec::new());
     let again = open(root.path()).await;
-    assert_eq!(again.account_password(id).await.expect("opened").expose(), PASSWORD);
-    assert_eq!(again.smtp_password(id).await.expect("opened").expose(), SMTP_PASSWORD);
+    let account_of = async |id| again.account(id).await.expect("read").expect("there");
+    let kept = account_of(id).await;
+    assert_eq!(again.account_password(&kept).await.expect("opened").expose(), PASSWORD);
+    assert_eq!(again.smtp_password(&kept).await.expect("opened").expose(), SMTP_PASSWORD);
     again.remove_account(id, NOW).await.expect("removed");
-    assert!(again.smtp_password(id).await.is_err());
+    assert!(again.smtp_password(&kept).await.is_err());
     // The address comes back without what was chosen for it before.
     let id = again.add_account(&account(admin(&again).await, "alice@example.test"), NOW).await.expect("added");
-    assert_eq!(again.account(id).await.expect("read").expect("there").settings, Settings::default());
+    assert_eq!(account_of(id).await.settings, Settings::default());
 }
 
 #[tokio::test]
@@ -118,8 +120,9 @@ async fn a_sealed_secret_moved_to_another_row_does_not_open() {
         "UPDATE accounts SET sealed_password = (SELECT sealed_password FROM accounts WHERE id = 1) WHERE id = 2",
     )
     .await;
-    assert!(store.account_password(alice).await.is_ok());
-    assert!(matches!(store.account_password(bob).await, Err(Error::Vault(_))));
+    let read = async |id| store.account(id).await.expect("read").expect("there");
+    assert!(store.account_password(&read(alice).await).await.is_ok());
+    assert!(matches!(store.account_password(&read(bob).await).await, Err(Error::Vault(_))));
 }
 
 #[tokio::test]
@@ -258,9 +261,10 @@ async fn a_removed_account_leaves_no_secret_and_no_login() {
     let root = tempfile::tempdir().expect("a directory");
     let store = open(root.path()).await;
     let id = one_account(&store).await;
+    let account = store.account(id).await.expect("read").expect("there");
     store.remove_account(id, NOW).await.expect("removed");
     assert!(matches!(store.remove_account(id, NOW).await, Err(Error::Missing(_))));
-    assert!(matches!(store.account_password(id).await, Err(Error::Missing(_))));
+    assert!(matches!(store.account_password(&account).await, Err(Error::Changed)));
     assert!(store.accounts().await.expect("read").is_empty());
     assert!(store.generations().await.expect("read").is_empty());
 }
@@ -437,10 +441,153 @@ async fn what_changes_how_we_sign_in_grows_the_generation_and_nothing_grows_the_
     assert_eq!(account.settings.smtp_auth, SmtpAuth::Separate("relay".to_owned()));
     assert_eq!(account.settings.provider, "ovh");
     assert_eq!(account.checked_at, None, "what was proven is not what is now");
-    assert_eq!(store.account_password(id).await.expect("opened").expose(), "new");
-    assert_eq!(store.smtp_password(id).await.expect("opened").expose(), "relay password");
+    assert_eq!(store.account_password(&account).await.expect("opened").expose(), "new");
+    assert_eq!(store.smtp_password(&account).await.expect("opened").expose(), "relay password");
 
     let same = Changes { smtp_auth: Some(SmtpAuth::Same), ..Changes::default() };
     store.change_account(id, &same).await.expect("changed");
-    assert!(matches!(store.smtp_password(id).await, Err(Error::Missing(_))), "a password that is not used is not kept");
+    assert!(
+        matches!(store.account_password(&account).await, Err(Error::Changed)),
+        "a new one never goes to an old place"
+    );
+    let account = store.account(id).await.expect("read").expect("there");
+    assert!(
+        matches!(store.smtp_password(&account).await, Err(Error::Changed)),
+        "a password that is not used is not kept"
+    );
+}
+
+/// Somewhere else, with a password of its own.
+fn elsewhere(address: &str) -> NewPlace {
+    let endpoint = |port| Endpoint::parse("mail.new.test", Security::Tls, port).expect("an endpoint");
+    NewPlace {
+        address: Address::parse(address).expect("an address"),
+        provider: "google".to_owned(),
+        imap: endpoint(993),
+        smtp: endpoint(465),
+        certificates: Certificates::Verify,
+        user_format: UserFormat::Address,
+        sign_in_name: address.to_owned(),
+        credential: Credential::Password(Secret::new("another secret".to_owned())),
+        folder_map: Vec::new(),
+        hidden: Vec::new(),
+    }
+}
+
+async fn read(store: &Store, id: AccountId) -> store::Account {
+    store.account(id).await.expect("read").expect("there")
+}
+
+#[tokio::test]
+async fn a_swap_moves_all_at_once_and_back_again() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let name = |name: &str| RemoteName::parse(name.as_bytes()).expect("a name");
+    let sent = LocalName::parse(b"Sent").expect("a name");
+    let chosen = Mapping { local: sent.clone(), remote: name("INBOX.Outbox"), origin: Origin::User };
+    store.set_folder_map(id, std::slice::from_ref(&chosen)).await.expect("set");
+    let relay = Changes {
+        smtp_auth: Some(SmtpAuth::Separate("relay".to_owned())),
+        smtp_password: Some(Secret::new("relay password".to_owned())),
+        ..Changes::default()
+    };
+    store.change_account(id, &relay).await.expect("changed");
+    store.set_hidden(id, &name("INBOX.Private"), true).await.expect("hidden");
+    store.keep_subscription(id, &name("INBOX.News"), Some(true)).await.expect("kept");
+    let choices = store.choices(id).await.expect("read");
+    let before = read(&store, id).await;
+    let told = store.uid_validity(id, &sent, &name("INBOX.Outbox"), 7, NOW).await.expect("told");
+
+    let until = NOW + 86_400;
+    store.swap_account(id, before.generation, &elsewhere("bob@new.test"), until, NOW).await.expect("swapped");
+    let there = read(&store, id).await;
+    assert_eq!((there.epoch, there.generation), (Epoch(before.epoch.0 + 1), Generation(before.generation.0 + 1)));
+    assert_eq!((there.address.as_str(), there.imap.host.as_str()), ("bob@new.test", "mail.new.test"));
+    assert_eq!(there.settings.smtp_auth, SmtpAuth::Same);
+    assert_eq!(store.account_password(&there).await.expect("opened").expose(), "another secret");
+    assert!(matches!(store.account_password(&before).await, Err(Error::Changed)), "never to the old place");
+    let none = store.choices(id).await.expect("read");
+    assert!(none.pairs.is_empty() && none.hidden.is_empty() && none.subscribed.is_empty(), "{none:?}");
+    assert_eq!(
+        store.aliases(id).await.expect("read"),
+        std::slice::from_ref(&before.address),
+        "the CRM sends on as it did"
+    );
+    let larger = store.uid_validity(id, &sent, &name("Sent"), 7, NOW).await.expect("told");
+    assert!(larger > told);
+
+    let back = store.way_back(id, NOW).await.expect("read").expect("there is one");
+    assert_eq!((back.address, back.imap, back.until), (before.address.clone(), before.imap.clone(), until));
+    assert_eq!((&back.choices.hidden, &back.choices.pairs), (&choices.hidden, &choices.pairs));
+    assert_eq!(store.way_back_password(id).await.expect("opened").expose(), PASSWORD);
+    let lost = store.swap_back(id, before.generation, until, NOW).await;
+    assert!(matches!(lost, Err(Error::Changed)), "who read it before the swap");
+    store.swap_back(id, there.generation, until, NOW).await.expect("back");
+    let again = read(&store, id).await;
+    assert_eq!(again.epoch, Epoch(before.epoch.0 + 2));
+    assert_eq!((again.address.clone(), again.imap.clone()), (before.address.clone(), before.imap));
+    assert_eq!(again.settings, before.settings);
+    assert_eq!(store.account_password(&again).await.expect("opened").expose(), PASSWORD);
+    assert_eq!(store.smtp_password(&again).await.expect("opened").expose(), "relay password");
+    assert_eq!(store.folder_map(id).await.expect("read"), [chosen]);
+    let again = store.choices(id).await.expect("read");
+    assert_eq!((again.hidden, again.subscribed), (choices.hidden, choices.subscribed));
+    let largest = store.uid_validity(id, &sent, &name("INBOX.Outbox"), 7, NOW).await.expect("told");
+    assert!(largest > larger);
+    let forth = store.way_back(id, NOW).await.expect("read").expect("there is one");
+    assert_eq!(forth.address.as_str(), "bob@new.test", "and it can be undone, too");
+}
+
+#[tokio::test]
+async fn a_way_back_ends_with_its_time_and_with_its_account() {
+    let root = tempfile::tempdir().expect("a directory");
+    let left = async |store: &Store, id| store.way_back_password(id).await.is_ok();
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let until = NOW + 86_400;
+    let swap = async |store: &Store| {
+        let at = read(store, id).await.generation;
+        store.swap_account(id, at, &elsewhere("alice@example.test"), until, NOW).await.expect("swapped");
+    };
+    swap(&store).await;
+    assert!(store.way_back(id, until - 1).await.expect("read").is_some());
+    assert!(store.way_back(id, until).await.expect("read").is_none());
+    let at = read(&store, id).await.generation;
+    assert!(matches!(store.swap_back(id, at, until + 1, until).await, Err(Error::Missing(_))));
+    assert_eq!(read(&store, id).await.generation, at, "what fails changes nothing");
+    // The secrets go at the next start.
+    store.close().await;
+    let store = Store::open(root.path(), None, until - 1).await.expect("a store");
+    assert!(left(&store, id).await);
+    store.close().await;
+    let store = Store::open(root.path(), None, until).await.expect("a store");
+    assert!(!left(&store, id).await);
+    swap(&store).await;
+    store.remove_account(id, NOW).await.expect("removed");
+    assert!(!left(&store, id).await);
+}
+
+#[tokio::test]
+async fn a_swap_takes_no_address_of_another_account() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let bob = store.add_account(&account(admin(&store).await, "bob@new.test"), NOW).await.expect("added");
+    let before = read(&store, id).await;
+    let swap = async || {
+        let new = elsewhere("Bob@new.test");
+        store.swap_account(id, before.generation, &new, NOW + 1, NOW).await
+    };
+    assert!(matches!(swap().await, Err(Error::AddressTaken(_))));
+    let after = read(&store, id).await;
+    assert_eq!(
+        (after.generation, after.epoch, after.address),
+        (before.generation, before.epoch, before.address.clone())
+    );
+    assert!(store.way_back(id, NOW).await.expect("read").is_none());
+    // One that was removed has no use for it any more.
+    store.remove_account(bob, NOW).await.expect("removed");
+    swap().await.expect("swapped");
+    assert_eq!(read(&store, id).await.address.as_str(), "Bob@new.test");
 }

@@ -23,9 +23,9 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     let table = place.providers()?;
     let (address, settings) = (arguments.address.0, arguments.settings);
     let mut wish = Wish {
-        imap: settings.imap(),
-        smtp: settings.smtp(),
-        user: settings.user(),
+        imap: settings.at.imap(),
+        smtp: settings.at.smtp(),
+        user: settings.at.user(),
         smtp_auth: settings.smtp_auth(),
         receives: settings.receives(),
         sends: settings.sends(),
@@ -39,8 +39,8 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
         wish.credential = Some(Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?));
     }
     wish.smtp_password = password::of_submission(&settings)?;
-    wish.provider = settings.provider;
-    wish.certificates = settings.certificates;
+    wish.provider = settings.at.provider;
+    wish.certificates = settings.at.certificates;
     wish.display_name = settings.display_name;
     wish.sender = settings.sender.map(|sender| sender.0);
     wish.add_aliases = settings.aliases.into_iter().map(|alias| alias.0).collect();

@@ -1,6 +1,10 @@
 //! `passerelle account …`.
 
-use super::{AddressArgument, settings::Settings};
+use super::{
+    AddressArgument,
+    settings::Settings,
+    swap::{self, AccountSwap},
+};
 use clap::{Args, Subcommand};
 use passerelle::profile::GENERIC;
 
@@ -52,6 +56,9 @@ pub(in crate::cli) enum Account {
         /// The account
         address: AddressArgument,
     },
+    /// Move an account to another provider, or back, while its CRMs keep their settings
+    #[command(after_help = swap::EXAMPLES)]
+    Swap(Box<AccountSwap>),
     /// Show all accounts
     List,
     /// Change the settings of an account, its password too

@@ -8,6 +8,7 @@ mod folder;
 mod login;
 mod provider;
 mod settings;
+mod swap;
 
 pub(super) use account::{Account, AccountAdd, AccountSet};
 pub(super) use config::Config;
@@ -15,6 +16,7 @@ pub(super) use folder::Folder;
 pub(super) use login::LoginCommand;
 pub(super) use provider::ProviderCommand;
 pub(super) use settings::Settings;
+pub(super) use swap::AccountSwap;
 
 use super::exit;
 use clap::{Args, Parser, Subcommand};

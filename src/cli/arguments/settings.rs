@@ -12,8 +12,9 @@ const PROVIDER: &str = "At the provider";
 /// The heading of what a CRM is allowed and told.
 const CRM: &str = "Towards the CRM";
 
+/// Where the mailbox is.
 #[derive(Args)]
-pub(in crate::cli) struct Settings {
+pub(in crate::cli) struct AtProvider {
     /// The provider, as `provider list` names it [default: by the address's domain]
     #[arg(long, value_name = "NAME", help_heading = PROVIDER)]
     pub(in crate::cli) provider: Option<String>,
@@ -39,6 +40,12 @@ pub(in crate::cli) struct Settings {
     /// The user name at the provider comes from the address
     #[arg(long, value_name = "HOW", help_heading = PROVIDER)]
     user_format: Option<UserFormatArgument>,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct Settings {
+    #[command(flatten)]
+    pub(in crate::cli) at: AtProvider,
     /// Sign in to the submission server as to IMAP, or not at all
     #[arg(long, value_name = "HOW", conflicts_with = "smtp_user", help_heading = PROVIDER)]
     smtp_auth: Option<SmtpAuthArgument>,
@@ -71,7 +78,7 @@ pub(in crate::cli) struct Settings {
     pub(in crate::cli) unchecked: bool,
 }
 
-impl Settings {
+impl AtProvider {
     pub(in crate::cli) fn imap(&self) -> Whereabouts {
         whereabouts(self.imap.as_ref(), self.imap_security)
     }
@@ -89,7 +96,9 @@ impl Settings {
         });
         self.user.clone().map(User::Name).or(format)
     }
+}
 
+impl Settings {
     pub(in crate::cli) fn smtp_auth(&self) -> Option<SmtpAuth> {
         let kind = self.smtp_auth.map(|auth| match auth {
             SmtpAuthArgument::Same => SmtpAuth::Same,

@@ -1,0 +1,272 @@
+//! The swap: an account goes to another mailbox, and back, while its CRMs keep login, password, ports and folder names.
+//!
+//! First the new place is signed in to and its folders are matched, and nothing is changed; then, when a person has seen
+//! what becomes of the folders, all is switched in one commit.
+
+use super::{
+    Error, Refused, Service, account,
+    folder::{self, readable},
+    trial::{self, Report, Trial, Tried, With},
+};
+use crate::{
+    model::{Address, Certificates, Endpoint, FolderTable, LocalName, Role, SmtpAuth, UserFormat},
+    relay::opening::SignIn,
+    rules::{
+        counterpart::{self, Known, Plan},
+        namespace::{Choices, Namespace, Naming},
+    },
+    store::{Account, Credential, Error as StoreError, Mapping, NewPlace, Origin, Store, WayBack},
+};
+use serde::Serialize;
+
+const DAY: i64 = 86_400;
+/// For how many days an account can go back: long enough for the first month's end in a firm.
+pub const BACK_DAYS: u32 = 30;
+
+/// Where a person wants an account to go.
+pub struct Draft {
+    /// None: the address stays.
+    pub address: Option<Address>,
+    /// A name of the provider table.
+    pub provider: String,
+    pub imap: Endpoint,
+    pub smtp: Endpoint,
+    pub certificates: Certificates,
+    pub user_format: UserFormat,
+    pub sign_in_name: String,
+    pub credential: Credential,
+    /// What mends a refused sign-in there.
+    pub advice: Option<String>,
+}
+
+/// A swap that would work: the new place lets us in. Nothing is changed yet.
+pub struct Prepared {
+    account: Account,
+    to: To,
+    pub folders: Folders,
+}
+
+enum To {
+    New(Box<NewPlace>),
+    Back(Box<WayBack>),
+}
+
+/// What becomes of the folders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Folders {
+    /// What CRMs know, and the mailbox that it will be.
+    pub known: Vec<Moved>,
+    /// What they will see beside it.
+    pub fresh: Vec<Moved>,
+    /// Whether the old place was asked. If it does not answer, only folders that CRMs have opened are known.
+    pub complete: bool,
+}
+
+/// A folder of the CRM, and its mailbox at the new place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    pub local: String,
+    pub role: Option<Role>,
+    /// Null: there is none.
+    pub remote: Option<String>,
+}
+
+/// A swap that is done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Switched {
+    pub address: Address,
+    pub provider: String,
+    pub imap: Endpoint,
+    pub smtp: Endpoint,
+    /// Until when it can be undone, in Unix seconds.
+    pub back_until: i64,
+    pub warnings: Vec<&'static str>,
+}
+
+/// Signs in to both services of the new place and matches its folders with those of the old.
+///
+/// # Errors
+/// If there is no such account, the new address is another account's, a service does not let us in, or the store fails.
+pub async fn prepare(store: &Store, address: &Address, draft: Draft, report: Report<'_>) -> Result<Prepared, Error> {
+    let account = account::by_address(store, address).await?;
+    let new = draft.address.unwrap_or_else(|| account.address.clone());
+    if let Some(other) = store.account_by_address(&new).await?.filter(|other| other.id != account.id) {
+        return Err(StoreError::AddressTaken(other.address).into());
+    }
+    let Credential::Password(password) = &draft.credential;
+    let sign_in = SignIn::Password { user: draft.sign_in_name.as_str().into(), password: password.clone() };
+    let goal = Goal {
+        endpoints: [&draft.imap, &draft.smtp],
+        certificates: &draft.certificates,
+        sign_ins: [sign_in.clone(), sign_in],
+        advice: draft.advice.as_deref(),
+    };
+    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
+    let (before, table) = (known?, table?);
+    let hidden = counterpart::hidden(account.id, &before.choices.hidden, &before.table, &table);
+    let plan = counterpart::plan(account.id, &before.known, &table, &hidden);
+    let pair = |(local, remote)| Mapping { local, remote, origin: Origin::User };
+    let new = NewPlace {
+        address: new,
+        provider: draft.provider,
+        imap: draft.imap,
+        smtp: draft.smtp,
+        certificates: draft.certificates,
+        user_format: draft.user_format,
+        sign_in_name: draft.sign_in_name,
+        credential: draft.credential,
+        folder_map: plan.pairs.iter().cloned().map(pair).collect(),
+        hidden: hidden.into_iter().collect(),
+    };
+    Ok(Prepared { account, to: To::New(Box::new(new)), folders: folders(&plan, before.complete) })
+}
+
+/// Signs in to both services of where the account was before its last swap.
+///
+/// # Errors
+/// [`Error::NoWayBack`]; or if there is no such account, a service does not let us in, or the store fails.
+pub async fn prepare_back(store: &Store, address: &Address, report: Report<'_>, now: i64) -> Result<Prepared, Error> {
+    let account = account::by_address(store, address).await?;
+    let back = store.way_back(account.id, now).await?.ok_or_else(|| Error::NoWayBack(account.address.clone()))?;
+    let password = store.way_back_password(account.id).await?;
+    let own = SignIn::Password { user: back.sign_in_name.as_str().into(), password };
+    let submission = match &back.smtp_auth {
+        SmtpAuth::Same => own.clone(),
+        SmtpAuth::None => SignIn::Nobody,
+        SmtpAuth::Separate(user) => {
+            let password = store.way_back_smtp_password(account.id).await?;
+            SignIn::Password { user: user.as_str().into(), password }
+        }
+    };
+    let goal = Goal {
+        endpoints: [&back.imap, &back.smtp],
+        certificates: &back.certificates,
+        sign_ins: [own, submission],
+        advice: None,
+    };
+    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
+    let (before, table) = (known?, table?);
+    let plan = counterpart::with(account.id, &before.known, &table, &back.choices);
+    Ok(Prepared { account, to: To::Back(Box::new(back)), folders: folders(&plan, before.complete) })
+}
+
+/// Switches, in one commit: of two at once one wins. CRMs that are signed in end at a boundary and come back by
+/// themselves; every folder tells them a larger UIDVALIDITY.
+///
+/// # Errors
+/// [`StoreError::Changed`] if the account is not what it was when the swap was prepared, or if the store fails. Then
+/// nothing is changed.
+pub async fn switch(store: &Store, prepared: Prepared, days: u32, now: i64) -> Result<Switched, Error> {
+    let Prepared { account, to, .. } = prepared;
+    let until = now.saturating_add(i64::from(days) * DAY);
+    match to {
+        To::New(new) => store.swap_account(account.id, account.generation, &new, until, now).await?,
+        To::Back(_) => store.swap_back(account.id, account.generation, until, now).await?,
+    };
+    let account = store.account(account.id).await?.ok_or(StoreError::Missing("the account"))?;
+    Ok(Switched {
+        warnings: account::warnings(&account),
+        address: account.address,
+        provider: account.settings.provider,
+        imap: account.imap,
+        smtp: account.smtp,
+        back_until: until,
+    })
+}
+
+impl Prepared {
+    /// The account as it is.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The services to which it goes.
+    #[must_use]
+    pub fn services(&self) -> [&Endpoint; 2] {
+        match &self.to {
+            To::New(new) => [&new.imap, &new.smtp],
+            To::Back(back) => [&back.imap, &back.smtp],
+        }
+    }
+}
+
+/// A place that is to let us in.
+struct Goal<'a> {
+    /// IMAP and submission.
+    endpoints: [&'a Endpoint; 2],
+    certificates: &'a Certificates,
+    sign_ins: [SignIn; 2],
+    advice: Option<&'a str>,
+}
+
+impl Goal<'_> {
+    /// The folders there, if each service that is not switched off lets us in.
+    async fn folders(self, store: &Store, account: &Account, report: Report<'_>) -> Result<FolderTable, Error> {
+        let Self { endpoints: [imap, smtp], certificates, sign_ins: [own, submission], advice } = self;
+        let of = |service, endpoint, sign_in| {
+            let trial = Trial { service, endpoint, certificates, with: With::Given(sign_in) };
+            trial::is_on(&account.settings, service).then_some(trial)
+        };
+        let (imap, smtp) = (of(Service::Imap, imap, own), of(Service::Smtp, smtp, submission));
+        match trial::both(store, imap, smtp, report).await {
+            Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => Ok(folder::table(imap)),
+            Tried { imap: None, smtp: None | Some(Ok(_)) } => Ok(FolderTable::default()),
+            tried => {
+                let advised = |refused| Refused { advice: advice.map(str::to_owned), ..refused };
+                Err(Error::Refused(tried.refused().into_iter().map(advised).collect()))
+            }
+        }
+    }
+}
+
+/// The folders before the swap.
+struct Before {
+    known: Vec<Known>,
+    choices: Choices,
+    table: FolderTable,
+    complete: bool,
+}
+
+/// What CRMs know of the account's folders. A provider that one leaves may be gone already: then it is what numbers were
+/// told for.
+async fn known(store: &Store, account: &Account) -> Result<Before, Error> {
+    let choices = store.choices(account.id).await?;
+    if !account.settings.receives {
+        return Ok(Before { known: Vec::new(), choices, table: FolderTable::default(), complete: true });
+    }
+    let (endpoint, certificates) = (&account.imap, &account.certificates);
+    let trial = Trial { service: Service::Imap, endpoint, certificates, with: With::Stored(account) };
+    if let Some(Ok(opened)) = trial::both(store, Some(trial), None, &|_, _| {}).await.imap {
+        let table = folder::table(opened);
+        let namespace = Namespace::new(account.id, &table, &choices, &Naming::default());
+        return Ok(Before { known: counterpart::known(&namespace, &table), choices, table, complete: true });
+    }
+    let told = store.told_names(account.id).await?;
+    let table = counterpart::guessed(choices.hidden.iter().chain(told.iter().map(|(_, remote)| remote)));
+    Ok(Before {
+        known: told.into_iter().map(|(local, _)| remembered(local)).collect(),
+        choices,
+        table,
+        complete: false,
+    })
+}
+
+fn remembered(local: LocalName) -> Known {
+    let role = Role::ALL.into_iter().find(|role| LocalName::of_role(*role) == local);
+    Known { path: Vec::new(), role, local }
+}
+
+fn folders(plan: &Plan, complete: bool) -> Folders {
+    let known = plan.counterparts.iter().map(|counterpart| Moved {
+        local: readable(counterpart.local.as_bytes()),
+        role: counterpart.role,
+        remote: counterpart.remote.as_ref().map(|remote| readable(remote.as_bytes())),
+    });
+    let fresh = plan.fresh.iter().map(|(local, remote)| Moved {
+        local: readable(local.as_bytes()),
+        role: None,
+        remote: Some(readable(remote.as_bytes())),
+    });
+    Folders { known: known.collect(), fresh: fresh.collect(), complete }
+}
