@@ -3,9 +3,8 @@
 //! The same script runs for one user straight against the provider, and for another, whose mailbox is laid out alike,
 //! through the bridge. Its JSON must be the same; what may differ stands under `apart`.
 
-use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, letters, run, same, words};
+use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, letters, same, script};
 use serde_json::Value;
-use std::{path::Path, process::Command};
 
 const ALICE: &str = "alice@ovh.test";
 const BOB: &str = "bob@ovh.test";
@@ -96,16 +95,4 @@ fn python_sees_the_same_with_and_without_the_bridge() {
     let through = run(bridge.imap, bridge.smtp, "none", &crm.login, &crm.password, ["", "/"]);
     same(&direct["steps"], &through["steps"]);
     house.same_validity(&through);
-}
-
-/// Runs a script of `tests/lab` and gives the JSON that it prints.
-pub(crate) fn script(interpreter: &str, name: &str, arguments: &[&str]) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name);
-    let output = run(120, Command::new(interpreter).arg(path).args(arguments), b"");
-    assert!(output.status.success(), "{name}: {}", words(&output));
-    let json =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{name}: {error}\n{}", words(&output)));
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(!text.contains("SECURITY PROBLEM"), "the library warns of the server: {text}");
-    json
 }

@@ -1,9 +1,6 @@
 //! The engine is an IMAP server: the clients of CRMs see in it what they see in Dovecot.
 
-use crate::{
-    clients::script,
-    harness::{Dovecot, Exim, Lab, OVH_MAILBOXES, Program, differences, letters, run, words},
-};
+use crate::harness::{Dovecot, Exim, Lab, OVH_MAILBOXES, Program, differences, letters, run, script, words};
 use passerelle::{
     engine::{
         driver,

@@ -6,17 +6,10 @@
 //! provider announces.
 
 use crate::harness::{
-    AddAccount, Bridge, CrmSettings, Dovecot, Exim, Filter, Lab, Layout, PATIENCE, Program, letter, letters, run, same,
-    until, words,
+    AddAccount, Bridge, CrmSettings, Curl, Dovecot, Exim, Filter, Hosted, Lab, Layout, Mbsync, PATIENCE, Program, Wire,
+    both, letters, same, script, until,
 };
-use serde_json::Value;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 const ALICE: &str = "alice@crm.test";
 const PASSWORD: &str = "secret";
@@ -41,11 +34,12 @@ impl Host {
 
 /// A bridge before a provider, and beside it the server that it should look like.
 struct House {
-    lab: Lab,
     provider: Host,
     model: Host,
     bridge: Bridge,
     crm: CrmSettings,
+    // Its folder goes last.
+    lab: Lab,
 }
 
 impl House {
@@ -59,6 +53,10 @@ impl House {
         Some(Self { lab, provider, model, bridge, crm })
     }
 
+    fn hosted<'a>(&self, sign_in: &'a dyn Fn() -> Wire) -> Hosted<'a> {
+        Hosted { address: ALICE, layout: self.provider.dovecot.layout, sign_in }
+    }
+
     /// The steps that the bridge itself does where the provider cannot are `beyond` comparison.
     fn python(&self, beyond: &[&str]) {
         let ca = self.lab.certificates.ca.to_string_lossy();
@@ -67,8 +65,10 @@ impl House {
                 ["localhost", &imap.to_string(), &smtp.to_string(), security, login, password, "", "/", &*ca];
             script("python3", "script_a.py", &arguments)
         };
-        let mut direct = script(self.model.filter.imaps, self.model.exim.submissions, "tls", ALICE, PASSWORD);
-        let mut through = script(self.bridge.imap, self.bridge.smtp, "none", &self.crm.login, &self.crm.password);
+        let [mut direct, mut through] = both(
+            || script(self.model.filter.imaps, self.model.exim.submissions, "tls", ALICE, PASSWORD),
+            || script(self.bridge.imap, self.bridge.smtp, "none", &self.crm.login, &self.crm.password),
+        );
         for seen in [&mut direct, &mut through] {
             let steps = seen["steps"].as_array_mut().expect("a list of steps");
             let all = steps.len();
@@ -83,8 +83,10 @@ impl House {
         let script = |imap: u16, flags, login: &str, password: &str| {
             script("php", "script_a.php", &["127.0.0.1", &imap.to_string(), flags, login, password, "", "/"])
         };
-        let direct = script(self.model.filter.imaps, "/ssl/novalidate-cert", ALICE, PASSWORD);
-        let through = script(self.bridge.imap, "/notls", &self.crm.login, &self.crm.password);
+        let [direct, through] = both(
+            || script(self.model.filter.imaps, "/ssl/novalidate-cert", ALICE, PASSWORD),
+            || script(self.bridge.imap, "/notls", &self.crm.login, &self.crm.password),
+        );
         same(&direct["pages"], &through["pages"]);
         self.provider.filter.expect_obeyed();
     }
@@ -143,54 +145,30 @@ fn curl_works_with_microsoft() {
 
 fn curl_works(layout: Layout) {
     let Some(house) = House::with(layout, Program::Curl) else { return };
-    let curl = Curl::of(&house);
-    for secured in [false, true] {
-        curl.lists(secured);
-        curl.fetches_and_stores(&house, secured);
-        curl.sends(&house, secured);
-    }
+    Curl::works(&house.lab, &house.bridge, &house.crm, &house.hosted(&|| house.provider.dovecot.sign_in(ALICE)));
     house.provider.filter.expect_obeyed();
 }
 
 #[test]
 fn mbsync_works_with_ovh() {
-    mbsync_copies_both_ways_and_then_rests(Layout::Ovh);
+    mbsync_works(Layout::Ovh);
 }
 
 #[test]
 fn mbsync_works_with_gmail() {
-    mbsync_copies_both_ways_and_then_rests(Layout::Gmail);
+    mbsync_works(Layout::Gmail);
 }
 
 #[test]
 fn mbsync_works_with_microsoft() {
-    mbsync_copies_both_ways_and_then_rests(Layout::Microsoft);
+    mbsync_works(Layout::Microsoft);
 }
 
-fn mbsync_copies_both_ways_and_then_rests(layout: Layout) {
+fn mbsync_works(layout: Layout) {
     let Some(house) = House::with(layout, Program::Mbsync) else { return };
-    let mbsync = Mbsync::of(&house, layout == Layout::Ovh);
-    let mail = mbsync.mail();
-    mbsync.run();
-    assert_eq!(mbsync.messages(""), 9, "all letters of the provider");
-    for name in ["Sent", "Drafts", "Trash", "Junk", "Clients/Dupont SARL"] {
-        assert!(mail.join(name).join("cur").is_dir(), "{name} is not in {:?}", mbsync.files());
-    }
-
-    let sent = layout.remote("Sent");
-    let mut wire = house.provider.dovecot.sign_in(ALICE);
-    assert!(wire.append(&sent, "(\\Seen)", b"Subject: of the provider\r\n\r\nfar\r\n").is_ok());
-    fs::write(mail.join("Sent/new/1.here"), "Subject: of the client\n\nnear\n").expect("a message of ours");
-    mbsync.run();
-    assert_eq!((mbsync.messages("Sent"), mbsync.messages("")), (3, 11));
-    assert_eq!(house.provider.dovecot.count(ALICE, &sent), 3);
-    let stored = house.provider.dovecot.message(ALICE, &sent, 3);
-    assert!(stored.starts_with(b"Subject: of the client\r\n"), "{}", String::from_utf8_lossy(&stored));
-
-    let before = mbsync.files();
-    mbsync.run();
-    assert_eq!(before, mbsync.files(), "nothing is left to do");
-    assert_eq!(house.provider.dovecot.count(ALICE, &sent), 3);
+    let sign_in = || house.provider.dovecot.sign_in(ALICE);
+    let hosted = house.hosted(&sign_in);
+    Mbsync::works(&house.lab, &house.bridge, &house.crm, &hosted, layout == Layout::Ovh);
     house.provider.filter.expect_obeyed();
 }
 
@@ -226,141 +204,4 @@ fn sessions_that_gmail_ends_go_on() {
     idle.line("DONE");
     assert!(idle.answer("i").is_ok());
     house.provider.filter.expect_obeyed();
-}
-
-/// curl with a CRM's settings.
-struct Curl {
-    user: String,
-    ports: [[u16; 2]; 2],
-    ca: String,
-}
-
-impl Curl {
-    fn of(house: &House) -> Self {
-        let bridge = &house.bridge;
-        Self {
-            user: format!("{}:{}", house.crm.login, house.crm.password),
-            ports: [[bridge.imap, bridge.smtp], [bridge.imaps, bridge.smtps]],
-            ca: bridge.authority().to_string_lossy().into_owned(),
-        }
-    }
-
-    fn run(&self, secured: bool, protocol: usize, path: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-        let scheme = [["imap", "smtp"], ["imaps", "smtps"]][usize::from(secured)][protocol];
-        let url = format!("{scheme}://localhost:{}/{path}", self.ports[usize::from(secured)][protocol]);
-        let mut command = Command::new("curl");
-        command.args(["-sS", "--ipv4", "--max-time", "30", "--cacert", &self.ca, "--user", &self.user, &url]);
-        let output = run(40, command.args(arguments), input);
-        assert!(output.status.success(), "{url} {arguments:?}: {}", words(&output));
-        output.stdout
-    }
-
-    fn imap(&self, secured: bool, path: &str, arguments: &[&str]) -> String {
-        String::from_utf8_lossy(&self.run(secured, 0, path, arguments, b"")).into_owned()
-    }
-
-    fn lists(&self, secured: bool) {
-        let listed = self.imap(secured, "", &[]);
-        for (name, flag) in [("Sent", "\\Sent"), ("Drafts", "\\Drafts"), ("Trash", "\\Trash"), ("Junk", "\\Junk")] {
-            let ends = [format!(" \"/\" {name}\r\n"), format!(" \"/\" \"{name}\"\r\n")];
-            let line = listed.split_inclusive('\n').find(|line| ends.iter().any(|end| line.ends_with(end)));
-            assert!(line.is_some_and(|line| line.contains(flag)), "{name} with {flag} is not in\n{listed}");
-        }
-    }
-
-    fn fetches_and_stores(&self, house: &House, secured: bool) {
-        assert_eq!(self.run(secured, 0, "Sent;UID=1", &[], b""), letter("plain"));
-        assert!(self.imap(secured, "INBOX?SUBJECT%20Order", &[]).starts_with("* SEARCH 1"));
-        let dovecot = &house.provider.dovecot;
-        // It stores nothing whose size it does not know beforehand.
-        let file = house.lab.path().join("stored.eml");
-        fs::write(&file, "Subject: stored\r\n\r\nby curl\r\n").expect("a message to store");
-        for (path, local) in [("Sent", "Sent"), ("Clients/Dupont%20SARL", "Clients/Dupont SARL")] {
-            let remote = dovecot.layout.remote(local);
-            let before = dovecot.count(ALICE, &remote);
-            self.imap(secured, path, &["--upload-file", &file.to_string_lossy()]);
-            assert_eq!(dovecot.count(ALICE, &remote), before + 1, "{remote}");
-            assert_eq!(dovecot.message(ALICE, &remote, before + 1), b"Subject: stored\r\n\r\nby curl\r\n");
-        }
-    }
-
-    fn sends(&self, house: &House, secured: bool) {
-        let dovecot = &house.provider.dovecot;
-        let before = dovecot.count(ALICE, "INBOX");
-        let arguments = ["--mail-from", ALICE, "--mail-rcpt", ALICE, "--upload-file", "-"];
-        self.run(secured, 1, "crm.test", &arguments, b"Subject: sent\r\n\r\n.\r\nby curl\r\n");
-        let arrived = until(PATIENCE, || (dovecot.count(ALICE, "INBOX") == before + 1).then_some(()));
-        assert!(arrived.is_some(), "{}", house.provider.exim.log());
-        assert!(dovecot.message(ALICE, "INBOX", before + 1).ends_with(b"\r\n\r\n.\r\nby curl\r\n"));
-    }
-}
-
-/// mbsync between the bridge and a Maildir.
-struct Mbsync {
-    folder: PathBuf,
-}
-
-impl Mbsync {
-    fn of(house: &House, secured: bool) -> Self {
-        let folder = house.lab.folder("m");
-        // In clear it wants to be told that LOGIN will do.
-        let security = if secured {
-            format!(
-                "Port {}\nSSLType IMAPS\nCertificateFile {}",
-                house.bridge.imaps,
-                house.bridge.authority().display()
-            )
-        } else {
-            format!("Port {}\nSSLType None\nAuthMechs LOGIN", house.bridge.imap)
-        };
-        let conf = format!(
-            "IMAPAccount bridge\nHost localhost\n{security}\nUser \"{}\"\nPass \"{}\"\nTimeout 20\n\n\
-             IMAPStore bridge\nAccount bridge\n\n\
-             MaildirStore here\nPath {mail}/\nInbox {mail}/INBOX\nSubFolders Verbatim\n\n\
-             Channel all\nFar :bridge:\nNear :here:\nPatterns *\nCreate Both\nSyncState *\n",
-            house.crm.login,
-            house.crm.password,
-            mail = folder.join("mail").display(),
-        );
-        fs::create_dir(folder.join("mail")).expect("a folder for mail");
-        fs::write(folder.join("conf"), conf).expect("mbsync's configuration is written");
-        Self { folder }
-    }
-
-    fn mail(&self) -> PathBuf {
-        self.folder.join("mail")
-    }
-
-    fn run(&self) {
-        let mut command = Command::new("mbsync");
-        let output = run(60, command.arg("-c").arg(self.folder.join("conf")).args(["-V", "all"]), b"");
-        assert!(output.status.success(), "{}", words(&output));
-    }
-
-    /// Messages in a mailbox, or in all.
-    fn messages(&self, mailbox: &str) -> usize {
-        let holds = |folder: &Path| folder.ends_with("cur") || folder.ends_with("new");
-        let lies = |path: &Path| path.starts_with(self.mail().join(mailbox)) && path.parent().is_some_and(holds);
-        self.files().iter().filter(|path| lies(path)).count()
-    }
-
-    /// All that lies here, its notes of what is done too, by path.
-    fn files(&self) -> Vec<PathBuf> {
-        let (mut found, mut folders) = (Vec::new(), vec![self.mail()]);
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("a folder of mail").flatten() {
-                if entry.path().is_dir() { folders.push(entry.path()) } else { found.push(entry.path()) }
-            }
-        }
-        found.sort();
-        found
-    }
-}
-
-/// Runs a script of `tests/lab` and gives the JSON that it prints.
-fn script(interpreter: &str, name: &str, arguments: &[&str]) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name);
-    let output = run(120, Command::new(interpreter).arg(path).args(arguments), b"");
-    assert!(output.status.success(), "{name}: {}", words(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{name}: {error}\n{}", words(&output)))
 }

@@ -14,6 +14,7 @@ mod config;
 mod dialogue;
 mod dialogue_tls;
 mod engine;
+mod families;
 mod filters;
 mod harness;
 mod lab;

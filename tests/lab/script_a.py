@@ -347,7 +347,8 @@ def sending(inbox):
         head = f"From: {USER}\r\nTo: {USER}\r\nSubject: {title}\r\nMessage-ID: {name}\r\n\r\n".encode()
         step(f"send {title}", session.sendmail(USER, [USER], head + body, options))
         header, text = arrived(inbox, name)
-        assert header.endswith(head), header
+        # Cyrus adds a date where there is none.
+        assert head.removesuffix(b"\r\n") in header, header
         step(f"received {title}", [len(text), text == body])
     step("quit", session.quit()[0])
 
@@ -360,7 +361,8 @@ def arrived(inbox, name):
         found = untagged(inbox.uid("SEARCH", "HEADER", "Message-ID", f'"{name}"'))[0]
         if found:
             parts = inbox.uid("FETCH", found.decode(), "(BODY.PEEK[HEADER] BODY.PEEK[TEXT])")[1]
-            return parts[0][1], parts[1][1]
+            # Cyrus says an empty text as "", which is no literal.
+            return parts[0][1], parts[1][1] if isinstance(parts[1], tuple) else b""
         time.sleep(0.02)
     raise AssertionError(f"{name} was not delivered within {PATIENCE} s")
 

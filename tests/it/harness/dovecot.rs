@@ -145,20 +145,12 @@ impl Dovecot {
 
     /// How many messages a mailbox holds, asked of Dovecot itself.
     pub(crate) fn count(&self, address: &str, mailbox: &str) -> u32 {
-        let answer = self.sign_in(address).imap_ok(&format!("STATUS \"{mailbox}\" (MESSAGES)"));
-        let text = answer.text();
-        let number = text.split("MESSAGES ").nth(1).and_then(|rest| rest.split(')').next());
-        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no count in: {text}"))
+        self.sign_in(address).count(mailbox)
     }
 
     /// A message as Dovecot stores it.
     pub(crate) fn message(&self, address: &str, mailbox: &str, number: u32) -> Vec<u8> {
-        let mut wire = self.sign_in(address);
-        wire.imap_ok(&format!("EXAMINE \"{mailbox}\""));
-        let answer = wire.imap_ok(&format!("FETCH {number} (BODY.PEEK[])"));
-        let response = answer.untagged.last().expect("a FETCH response");
-        let start = response.windows(3).position(|octets| octets == b"}\r\n").expect("a literal") + 3;
-        response[start..response.len() - 1].to_vec()
+        self.sign_in(address).message(mailbox, number)
     }
 
     /// Runs an administrator's command: `doveadm(&["kick", "alice@ovh.test"])`.

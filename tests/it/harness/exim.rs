@@ -29,8 +29,17 @@ impl Exim {
         Self::start(lab, dovecot, &lab.certificates.good, "")
     }
 
+    /// The same, but what is sent goes to another LMTP server: `dovecot` only knows the passwords.
+    pub(crate) fn delivering(lab: &Lab, dovecot: &Dovecot, lmtp: u16) -> Self {
+        Self::launch(lab, dovecot, lmtp, &lab.certificates.good, "")
+    }
+
     /// The same with any certificate, and with main options that come last and so win.
     pub(crate) fn start(lab: &Lab, dovecot: &Dovecot, certificate: &Signed, more: &str) -> Self {
+        Self::launch(lab, dovecot, dovecot.lmtp, certificate, more)
+    }
+
+    fn launch(lab: &Lab, dovecot: &Dovecot, lmtp: u16, certificate: &Signed, more: &str) -> Self {
         let folder = lab.folder("e");
         for name in ["log", "spool", "refuse"] {
             fs::create_dir(folder.join(name)).expect("a folder for Exim");
@@ -43,7 +52,8 @@ impl Exim {
         let conf = folder.join("conf");
         let command = lab.user.command(&[&program.to_string_lossy(), "-C", &conf.to_string_lossy(), "-bdf", "-q1m"]);
         let mut exim = Self { submission: free_port(), submissions: free_port(), folder, command, leash: None };
-        fs::write(conf, exim.configuration(lab, dovecot, certificate, more)).expect("Exim's configuration is written");
+        fs::write(conf, exim.configuration(lab, dovecot, lmtp, certificate, more))
+            .expect("Exim's configuration is written");
         exim.start_again();
         exim
     }
@@ -85,7 +95,7 @@ impl Exim {
         logs.map(|file| fs::read_to_string(self.folder.join(file)).unwrap_or_default()).join("\n")
     }
 
-    fn configuration(&self, lab: &Lab, dovecot: &Dovecot, certificate: &Signed, more: &str) -> String {
+    fn configuration(&self, lab: &Lab, dovecot: &Dovecot, lmtp: u16, certificate: &Signed, more: &str) -> String {
         let refusals: String = ["auth", "mail", "rcpt", "data"].map(|verb| refusal(&self.folder, verb)).concat();
         format!(
             "exim_user = {user}
@@ -138,7 +148,6 @@ login:
             submissions = self.submissions,
             certificate = certificate.certificate.display(),
             key = certificate.key.display(),
-            lmtp = dovecot.lmtp,
             socket = dovecot.auth_socket().display(),
         )
     }

@@ -1,6 +1,6 @@
 //! The place of one test: a folder, an unprivileged user to run servers as, certificates, and what is installed.
 
-use super::{certificates::Certificates, leash::run};
+use super::{certificates::Certificates, cyrus::Cyrus, leash::run};
 use std::{
     fs,
     io::Write as _,
@@ -21,6 +21,7 @@ pub(crate) enum Program {
     Python,
     Curl,
     Mbsync,
+    Cyrus,
 }
 
 impl Program {
@@ -33,6 +34,7 @@ impl Program {
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
             Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
+            Self::Cyrus => return Cyrus::missing(),
         };
         (!found).then_some(reason)
     }
@@ -61,6 +63,11 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(administrators).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// A file of the packages that `tests/run` unpacks without installing them, because they conflict with installed ones.
+pub(crate) fn unpacked(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab/debian").join(path)
 }
 
 /// The user that servers run as: Dovecot opens no mailbox as root, and tests shall prove that root is not needed.

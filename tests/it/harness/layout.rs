@@ -37,7 +37,7 @@ pub(crate) const OVH_MAILBOXES: [&str; 10] = [
 ];
 
 /// What users made, as people read it, `/` between names.
-const OWN: [&str; 5] = ["Été 2024", "Été 2024/Devis & co", "Clients", "Clients/Dupont SARL", "Kunden-Ärger"];
+pub(super) const OWN: [&str; 5] = ["Été 2024", "Été 2024/Devis & co", "Clients", "Clients/Dupont SARL", "Kunden-Ärger"];
 
 /// A special mailbox: the CRM's name of its role (none where a CRM has no such role), the hoster's, its flag.
 struct Special {

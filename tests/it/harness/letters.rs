@@ -1,6 +1,10 @@
 //! The letters of `tests/corpus`, laid out as a mailbox in use.
 
-use super::dovecot::Letter;
+use super::{
+    dovecot::Letter,
+    layout::{Layout, OWN},
+    wire::Wire,
+};
 use std::{fs, path::Path};
 
 /// Where each lies: file, mailbox, flags, the date of its arrival. Their order is that of their UIDs.
@@ -30,4 +34,21 @@ pub(crate) fn letter(name: &str) -> Vec<u8> {
 
 pub(crate) fn letters() -> Vec<Letter> {
     LAID.iter().map(|&(name, mailbox, flags, date)| Letter { mailbox, flags, date, octets: letter(name) }).collect()
+}
+
+/// Makes the mailboxes of users at a server that made the special ones by itself, subscribes to all, and lays messages
+/// into them. Nothing is `\\Recent` afterwards.
+pub(crate) fn lay_out(wire: &mut Wire, layout: Layout, letters: &[Letter]) {
+    for mailbox in OWN {
+        wire.imap_ok(&format!("CREATE \"{}\"", layout.remote(mailbox)));
+    }
+    for letter in letters {
+        let options = format!("({}) \"{}\"", letter.flags, letter.date);
+        let answer = wire.append(&layout.spell(letter.mailbox), &options, &letter.octets);
+        assert!(answer.is_ok(), "{}: {}", letter.mailbox, answer.tagged);
+    }
+    for mailbox in layout.mailboxes() {
+        wire.imap_ok(&format!("SUBSCRIBE \"{mailbox}\""));
+        wire.imap_ok(&format!("SELECT \"{mailbox}\""));
+    }
 }

@@ -16,6 +16,8 @@
 
 mod bridge;
 mod certificates;
+mod clients;
+mod cyrus;
 mod dovecot;
 mod exim;
 mod filter;
@@ -33,6 +35,8 @@ mod wire;
 
 pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory, Watch};
 pub(crate) use certificates::{Certificates, Signed};
+pub(crate) use clients::{Curl, Hosted, Mbsync, both, script};
+pub(crate) use cyrus::Cyrus;
 pub(crate) use dovecot::{Dovecot, Letter};
 pub(crate) use exim::Exim;
 pub(crate) use filter::Filter;

@@ -232,6 +232,22 @@ impl Wire {
         self.answer(&tag)
     }
 
+    /// How many messages a mailbox holds.
+    pub(crate) fn count(&mut self, mailbox: &str) -> u32 {
+        let text = self.imap_ok(&format!("STATUS \"{mailbox}\" (MESSAGES)")).text();
+        let number = text.split("MESSAGES ").nth(1).and_then(|rest| rest.split(')').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no count in: {text}"))
+    }
+
+    /// A message as it is stored.
+    pub(crate) fn message(&mut self, mailbox: &str, number: u32) -> Vec<u8> {
+        self.imap_ok(&format!("EXAMINE \"{mailbox}\""));
+        let answer = self.imap_ok(&format!("FETCH {number} (BODY.PEEK[])"));
+        let response = answer.untagged.last().expect("a FETCH response");
+        let start = response.windows(3).position(|octets| octets == b"}\r\n").expect("a literal") + 3;
+        response[start..response.len() - 1].to_vec()
+    }
+
     pub(crate) fn next_tag(&mut self) -> String {
         self.tag += 1;
         format!("w{}", self.tag)
