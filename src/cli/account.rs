@@ -143,7 +143,9 @@ fn words_of_added(added: &Added, card: &Card<'_>, warnings: &[&str]) -> String {
     let mut text = String::new();
     if let Some(folders) = &added.folders {
         let roles = folders.iter().filter(|folder| folder.role.is_some());
-        let roles: Vec<_> = roles.map(|folder| format!("{} = {}", folder.local, folder.remote)).collect();
+        let roles: Vec<_> = roles
+            .map(|folder| format!("{} = {}", folder.local.as_deref().unwrap_or_default(), folder.remote))
+            .collect();
         let roles = if roles.is_empty() { "no special folder found".to_owned() } else { roles.join(", ") };
         let _ = writeln!(text, "imap  roles          {roles}");
     }

@@ -23,7 +23,7 @@ const TABLE: [(Exit, &str); 8] = [
     (Exit::Configuration, "the configuration is wrong"),
     (Exit::Provider, "the provider cannot be reached or refuses the sign-in"),
     (Exit::NotFound, "there is no such account, CRM, login, provider or user"),
-    (Exit::Taken, "the address or login name is taken"),
+    (Exit::Taken, "the address, folder name or login name is taken"),
     (Exit::State, "the state directory, its database or its key cannot be used"),
 ];
 
@@ -82,6 +82,7 @@ impl Error {
                 | control::Error::NoUser(_) => Exit::NotFound,
                 control::Error::Refused(_) => Exit::Provider,
                 control::Error::Store(error) => of_store(error),
+                control::Error::Folder(refusal) => of_folder(refusal),
             },
             Self::Store(error) => of_store(error),
             Self::Password(_) | Self::PasswordEmpty | Self::Unconfirmed => Exit::Usage,
@@ -116,6 +117,15 @@ impl Error {
             cause = error.source();
         }
         text
+    }
+}
+
+fn of_folder(refusal: &control::folder::Refusal) -> Exit {
+    use control::folder::Refusal;
+    match refusal {
+        Refusal::Inbox | Refusal::Name(_) | Refusal::NoMessages(_) => Exit::Usage,
+        Refusal::Mapped { .. } | Refusal::Taken { .. } => Exit::Taken,
+        Refusal::NotHidden(_) | Refusal::NotMapped(_) | Refusal::Unknown(_) => Exit::NotFound,
     }
 }
 

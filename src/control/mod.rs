@@ -88,6 +88,9 @@ pub enum Error {
     /// What is kept.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// What a person wants of a folder cannot be.
+    #[error(transparent)]
+    Folder(#[from] folder::Refusal),
 }
 
 /// Which service did not let us in, and why.
@@ -149,6 +152,7 @@ impl Error {
             Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
             Self::Refused(refused) => pin_hint(refused).or_else(|| refused.iter().find_map(Refused::hint)),
             Self::Store(error) => error.hint(),
+            Self::Folder(refusal) => refusal.hint(),
         }
     }
 }

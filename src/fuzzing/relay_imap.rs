@@ -90,7 +90,12 @@ impl Session {
             relay: ImapRelay::new(facts),
             outbox: Outbox::default(),
             capabilities,
-            namespace: Arc::new(Namespace::new(AccountId(1), &table(), &Choices::default(), &Naming::default())),
+            namespace: Arc::new(Namespace::new(
+                AccountId(1),
+                &FolderTable { unsubscribed: flags & 128 != 0, ..table() },
+                &Choices::default(),
+                &Naming::default(),
+            )),
             asked: None,
             timer: None,
             leased: false,

@@ -176,6 +176,49 @@ impl Store {
         })
     }
 
+    /// Puts two names together by a person's word, which is above what a CRM made. Grows the generation.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the account is gone, or if the store fails; it refuses a name that a person paired already.
+    pub async fn map_folder(&self, account: AccountId, local: &LocalName, name: &RemoteName) -> Result<(), Error> {
+        const FREE: &str = "DELETE FROM folder_map
+            WHERE account_id = $1 AND origin = 'role' AND (local_name = $2 OR remote_name = $3)";
+        const MAP: &str =
+            "INSERT INTO folder_map (account_id, local_name, remote_name, origin) VALUES ($1, $2, $3, 'user')";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            grown(sqlx::query(GROW).bind(account.0).execute(&mut *transaction).await?.rows_affected())?;
+            for query in [FREE, MAP] {
+                sqlx::query(query)
+                    .bind(account.0)
+                    .bind(local.as_str())
+                    .bind(name.as_bytes())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+
+    /// Takes a row out of the folder map, and grows the generation. False if there was none.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the account is gone, or if the store fails.
+    pub async fn unmap_folder(&self, account: AccountId, local: &LocalName) -> Result<bool, Error> {
+        const UNMAP: &str = "DELETE FROM folder_map WHERE account_id = $1 AND local_name = $2";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let query = sqlx::query(UNMAP).bind(account.0).bind(local.as_str());
+            let changed = query.execute(&mut *transaction).await?.rows_affected() > 0;
+            if changed {
+                grown(sqlx::query(GROW).bind(account.0).execute(&mut *transaction).await?.rows_affected())?;
+            }
+            transaction.commit().await?;
+            Ok(changed)
+        })
+    }
+
     /// What UIDVALIDITY to tell for this mailbox when the provider says `upstream`; committed when this returns.
     /// `now` is in Unix seconds. Sessions may ask for one mailbox at once: all are told the same.
     ///

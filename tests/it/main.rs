@@ -16,6 +16,7 @@ mod dialogue_tls;
 mod engine;
 mod families;
 mod filters;
+mod folders;
 mod harness;
 mod lab;
 mod layers;

@@ -4,11 +4,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use passerelle::{
     failure::Failure,
     model::{
-        AccountId, Address, Certificates, Endpoint, Epoch, Generation, LocalName, Login, RemoteName, Secret, Security,
-        SmtpAuth, UnreadScope, UserFormat, UserId,
+        AccountId, Address, Certificates, Endpoint, Epoch, Generation, LocalName, Login, RemoteName, Role, Secret,
+        Security, SmtpAuth, UnreadScope, UserFormat, UserId,
     },
     profile::GENERIC,
     relay::{Admission, Credentials},
+    rules::namespace::Choices,
     store::{self, Changes, Credential, Error, Mapping, NewAccount, NewLogin, NewPlace, Origin, Settings, Store},
 };
 use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
@@ -325,6 +326,55 @@ async fn the_folder_map_is_one_to_one() {
     store.set_folder_map(id, &rows).await.expect("stored");
     assert!(store.set_folder_map(id, &[row("Sent", "a"), row("Trash", "a")]).await.is_err());
     assert_eq!(store.folder_map(id).await.expect("read"), rows);
+}
+
+#[tokio::test]
+async fn a_persons_word_is_above_what_a_crm_made() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let generation = async || store.account(id).await.expect("read").expect("it is there").generation;
+    let first = generation().await;
+    store.keep_role(id, Role::Sent, &remote("INBOX.a")).await.expect("kept");
+    store.keep_role(id, Role::Sent, &remote("INBOX.b")).await.expect("kept");
+    assert_eq!(store.choices(id).await.expect("read").made, [(Role::Sent, remote("INBOX.b"))].into());
+    // Made for one role first, then for another.
+    store.keep_role(id, Role::Junk, &remote("INBOX.b")).await.expect("kept");
+    assert_eq!(store.choices(id).await.expect("read").made, [(Role::Junk, remote("INBOX.b"))].into());
+    assert_eq!(generation().await, first, "the session that made it goes on");
+
+    store.map_folder(id, &local("Mine"), &remote("INBOX.b")).await.expect("mapped");
+    store.map_folder(id, &local("Sent"), &remote("INBOX.c")).await.expect("mapped");
+    assert!(generation().await > first);
+    assert!(store.map_folder(id, &local("Sent"), &remote("INBOX.d")).await.is_err());
+    for (role, name) in [(Role::Sent, "INBOX.e"), (Role::Trash, "INBOX.b")] {
+        store.keep_role(id, role, &remote(name)).await.expect("left as it is");
+    }
+    let choices = store.choices(id).await.expect("read");
+    assert_eq!(choices.pairs, [(local("Mine"), remote("INBOX.b")), (local("Sent"), remote("INBOX.c"))]);
+    assert!(choices.made.is_empty());
+    assert!(store.unmap_folder(id, &local("Mine")).await.expect("unmapped"));
+    assert!(!store.unmap_folder(id, &local("Mine")).await.expect("nothing to do"));
+}
+
+#[tokio::test]
+async fn what_is_hidden_and_subscribed_goes_with_its_account() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let generation = async || store.account(id).await.expect("read").map(|account| account.generation);
+    let first = generation().await;
+    for subscribed in [Some(true), Some(false), None, Some(false)] {
+        store.keep_subscription(id, &remote("a"), subscribed).await.expect("kept");
+    }
+    assert_eq!(generation().await, first, "sessions go on");
+    assert!(store.set_hidden(id, &remote("b"), true).await.expect("hidden"));
+    assert!(generation().await > first);
+    assert!(!store.set_hidden(id, &remote("b"), true).await.expect("so already"));
+    let choices = store.choices(id).await.expect("read");
+    assert_eq!((choices.subscribed, choices.hidden), ([(remote("a"), false)].into(), [remote("b")].into()));
+    store.remove_account(id, 1).await.expect("removed");
+    assert_eq!(store.choices(id).await.expect("read"), Choices::default());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ mod swap;
 
 pub(super) use account::{Account, AccountAdd, AccountSet};
 pub(super) use config::Config;
-pub(super) use folder::Folder;
+pub(super) use folder::{Folder, FolderMapping};
 pub(super) use login::LoginCommand;
 pub(super) use provider::ProviderCommand;
 pub(super) use settings::Settings;
@@ -70,7 +70,7 @@ pub(in crate::cli) enum Command {
     /// Add, show and revoke logins: what a CRM signs in with
     #[command(subcommand)]
     Login(LoginCommand),
-    /// Show the folders of an account
+    /// Show the folders of an account; map and hide them
     #[command(subcommand)]
     Folder(Folder),
     /// Show what is known of mail providers
