@@ -9,8 +9,8 @@ use crate::{
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role},
     profile::{GENERIC, built_in},
     relay::{
-        Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay, Request,
-        RequestId, SessionFacts, Side, imap::ImapRelay,
+        Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneFacts, LaneId, LaneState, Lease, Outbox, Relay,
+        Request, RequestId, SessionFacts, Side, imap::ImapRelay,
     },
     rules::namespace::{Choices, Namespace, Naming},
     wire::imap::{
@@ -26,7 +26,6 @@ const SECRET: &[u8] = b"psrl-SECRET-9f3a";
 const REMOTE: &[u8] = b"INBOX.R3M0T3";
 /// What no input may hold: who says it may hear it again.
 const MARKS: [&[u8]; 2] = [b"CRET", b"3M0T"];
-const LANE: LaneId = LaneId(1);
 /// What one call may add: an answer to LIST, or what was withheld and the octets of one read.
 const SLACK: usize = 64 * 1024;
 
@@ -61,7 +60,11 @@ struct Session {
     asked: Option<(RequestId, Request)>,
     /// The timer asked for last.
     timer: Option<RequestId>,
+    /// The last lane, and whether it is the session's now.
+    lane: LaneId,
     leased: bool,
+    /// There is a lane in the pool: the session has it when it asks.
+    parked: bool,
     /// What the client and the provider said and the relay left.
     unread: [Vec<u8>; 2],
     /// What the lane was told, for the password.
@@ -98,7 +101,9 @@ impl Session {
             )),
             asked: None,
             timer: None,
+            lane: LaneId(0),
             leased: false,
+            parked: false,
             unread: Default::default(),
             told: Vec::new(),
             heard: Heard::default(),
@@ -110,7 +115,7 @@ impl Session {
     fn operation(&mut self, operation: u8, said: &[u8]) {
         match operation % 16 {
             0..=3 => self.says(Side::Client, said),
-            4..=7 => self.says(Side::Lane(LANE), said),
+            4..=7 => self.says(Side::Lane(self.lane), said),
             8 | 9 => self.answer(true),
             10 => self.answer(false),
             11 => self.tells_name(&[b"* STATUS ", REMOTE, b" (", &one_line(said), b")\r\n"].concat()),
@@ -121,14 +126,22 @@ impl Session {
             14 | 15 if said.len() == 6 => self.timer.take().into_iter().for_each(|id| self.happens(Event::Elapsed(id))),
             _ => self.answer(true),
         }
+        self.attend();
         self.says(Side::Client, b"");
-        self.says(Side::Lane(LANE), b"");
+        self.attend();
+        self.says(Side::Lane(self.lane), b"");
+    }
+
+    fn attend(&mut self) {
+        if self.parked && matches!(self.asked, Some((_, Request::Lane(..)))) {
+            self.answer(true);
+        }
     }
 
     /// The provider says its name of a mailbox: only between two responses, for data streams as it is.
     fn tells_name(&mut self, line: &[u8]) {
         if self.provider.at_boundary() && self.unread[1].is_empty() {
-            self.says(Side::Lane(LANE), line);
+            self.says(Side::Lane(self.lane), line);
         }
     }
 
@@ -156,6 +169,9 @@ impl Session {
                 flow => self.flows(flow),
             }
             self.flush();
+            if at == 1 && !self.leased {
+                return;
+            }
             if self.leased && self.provider.at_boundary() && !self.ended {
                 assert!(self.heard.framer.at_boundary(), "the client waits for octets that nobody will send");
             }
@@ -176,11 +192,16 @@ impl Session {
         let refused = || Failure::ProviderUnreachable(Unreachable::TimedOut);
         let answer = match request {
             Request::Verdict(_) => Answer::Verdict(good.then(admission).ok_or(Failure::LoginRefused)),
+            Request::Ready(_) => {
+                self.parked = good;
+                Answer::Ready(good.then(|| self.facts()).ok_or_else(refused))
+            }
             Request::Lane(..) => {
                 self.leased = good;
-                let facts =
-                    LaneFacts::Imap { capabilities: self.capabilities.clone(), namespace: Arc::clone(&self.namespace) };
-                Answer::Lane(good.then_some(Lease { lane: LANE, facts }).ok_or_else(refused))
+                self.parked = false;
+                self.lane.0 += 1;
+                let lease = Lease { lane: self.lane, facts: self.facts() };
+                Answer::Lane(good.then_some(lease).ok_or_else(refused))
             }
             Request::Folders(_) => Answer::Folders((!good).then(|| Arc::clone(&self.namespace))),
             Request::Publish(..) => Answer::Folders(Some(Arc::clone(&self.namespace))),
@@ -191,12 +212,29 @@ impl Session {
         self.happens(Event::Answer(id, answer));
     }
 
+    fn facts(&self) -> LaneFacts {
+        LaneFacts::Imap { capabilities: self.capabilities.clone(), namespace: Arc::clone(&self.namespace) }
+    }
+
     /// The lane is gone; the next one, if the relay asks for it, begins anew.
     fn closes(&mut self) {
+        self.gone();
+        self.parked = false;
+        self.happens(Event::Closed(self.lane));
+    }
+
+    fn gone(&mut self) {
         self.leased = false;
         self.provider = Framer::provider();
         self.unread[1].clear();
-        self.happens(Event::Closed(LANE));
+    }
+
+    /// A lane goes to the next session as it is: whoever has it then reads what comes from its first octet on.
+    fn given_back(&mut self, lane: LaneId, state: LaneState) {
+        assert!(self.leased && lane == self.lane, "a lane that is not the session's is given back");
+        assert!(state == LaneState::Unknown || self.provider.at_boundary(), "a lane is given back inside a response");
+        self.gone();
+        self.parked = state == LaneState::Clean;
     }
 
     /// A drain, no more answers, and no lane: whatever the session was in ends with it, but for a command that the client
@@ -236,13 +274,15 @@ impl Session {
     }
 
     fn flush(&mut self) {
-        assert!(self.outbox.waiting(Side::Lane(LANE)) <= HIGH_WATER + SLACK, "the lane's outbox grows");
+        assert!(self.outbox.waiting(Side::Lane(self.lane)) <= HIGH_WATER + SLACK, "the lane's outbox grows");
         assert!(self.outbox.waiting(Side::Client) <= HIGH_WATER + SLACK, "the client's outbox grows");
-        self.told.append(self.outbox.lane(LANE));
+        let lane = self.lane;
+        self.told.append(self.outbox.lane(lane));
         self.heard.take(self.outbox.client());
         while let Some((id, request)) = self.outbox.next_request() {
             match request {
-                Request::Release(..) | Request::Stale(_) => {}
+                Request::Release(lane, state) => self.given_back(lane, state),
+                Request::Stale(_) => {}
                 Request::Timer(_) => self.timer = Some(id),
                 _ => assert!(self.asked.replace((id, request)).is_none(), "two requests at once"),
             }

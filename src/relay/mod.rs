@@ -17,6 +17,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 pub mod folders;
 pub mod imap;
+pub mod leaving;
 pub mod opening;
 pub mod smtp;
 
@@ -144,6 +145,9 @@ pub struct RequestId(pub u64);
 pub enum Request {
     /// Is this login good? Answered by [`Answer::Verdict`].
     Verdict(Credentials),
+    /// Can the account be read, as far as is known, or else as a lane shows that is opened for it? Answered by
+    /// [`Answer::Ready`].
+    Ready(AccountId),
     /// A signed-in connection. Answered by [`Answer::Lane`].
     Lane(AccountId, LaneUse),
     /// Gives a lane back. No answer.
@@ -167,6 +171,8 @@ pub enum Request {
 pub enum Answer {
     Verdict(Result<Admission, Failure>),
     Lane(Result<Lease, Failure>),
+    /// What a lane of IMAP would be.
+    Ready(Result<LaneFacts, Failure>),
     /// None: what is known is older than five seconds.
     Folders(Option<Arc<Namespace>>),
     Validity(Result<u32, Failure>),
@@ -279,6 +285,8 @@ pub enum LaneUse {
 pub enum LaneState {
     /// Nothing pending, no mailbox selected, no transaction open.
     Clean,
+    /// Nothing pending, but a mailbox is selected: it is left before another session has the lane.
+    Selected,
     /// Anything else: it is closed.
     Unknown,
 }

@@ -333,7 +333,7 @@ impl Session {
                 let LanePipe { pipe, hold, .. } = self.lanes.remove(at);
                 self.outbox.close_lane(released);
                 let (stream, unread) = pipe.into_stream();
-                Lane { stream, unread, hold }.park(state);
+                self.requests.last = Lane { stream, unread, hold }.park(state);
             }
         }
     }

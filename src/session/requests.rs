@@ -6,7 +6,7 @@ use crate::{
     relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
-    upstream::{Gates, Leased},
+    upstream::{Gates, LaneNumber, Leased},
 };
 use std::{
     sync::Arc,
@@ -41,6 +41,8 @@ pub(super) struct Requests {
     login_wait: Option<Duration>,
     /// What the last good verdict let in to.
     entitled: Option<Entitled>,
+    /// The lane that the session gave back last.
+    pub(super) last: Option<LaneNumber>,
 }
 
 /// An account, good for as long as the standing lasts. Relays ask for lanes by the account alone, so that none can
@@ -62,7 +64,7 @@ impl Requests {
             let _ = drain.wait_for(|drain| *drain).await;
             Done::Drain
         });
-        Self { gates, tasks, open: 0, login_wait, entitled: None }
+        Self { gates, tasks, open: 0, login_wait, entitled: None, last: None }
     }
 
     /// Whether an answer is still to come.
@@ -91,6 +93,11 @@ impl Requests {
         Ok((entitled.standing, entitled.naming.clone()))
     }
 
+    /// How long the client waits for the provider. The gate has a limit of its own.
+    fn login_wait(&self) -> Duration {
+        self.entitled.as_ref().and_then(|entitled| entitled.login_wait).unwrap_or(Duration::MAX)
+    }
+
     /// Starts what was asked for. A lane that is given back is returned: it is the session's to give.
     pub(super) fn start(&mut self, id: RequestId, request: Request) -> Option<(LaneId, LaneState)> {
         let gates = self.gates.clone();
@@ -100,14 +107,25 @@ impl Requests {
             Request::Verdict(credentials) => {
                 self.answer(async move { Done::Judged(id, gates.verdict(&credentials).await) });
             }
-            Request::Lane(account, purpose) => {
+            Request::Ready(account) => {
                 let entitled = self.entitled(account);
-                // The gate has a limit of its own.
-                let wait = self.entitled.as_ref().and_then(|entitled| entitled.login_wait).unwrap_or(Duration::MAX);
+                let wait = self.login_wait();
+                self.answer(async move {
+                    let ready = async {
+                        let (standing, naming) = entitled?;
+                        gates.ready(account, standing, &naming).await
+                    };
+                    let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
+                    Done::Answer(id, Answer::Ready(timeout(wait, ready).await.unwrap_or(late)))
+                });
+            }
+            Request::Lane(account, purpose) => {
+                let (entitled, last) = (self.entitled(account), self.last);
+                let wait = self.login_wait();
                 self.answer(async move {
                     let leased = async {
                         let (standing, naming) = entitled?;
-                        gates.lease(account, standing, &naming, purpose).await
+                        gates.lease(account, standing, &naming, purpose, last).await
                     };
                     let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
                     Done::Leased(id, timeout(wait, leased).await.unwrap_or(late))

@@ -5,30 +5,29 @@
 
 #![allow(clippy::disallowed_methods, reason = "the age of a folder table is told by the clock")]
 
-use super::{
-    Stream, Target,
-    open::{OpenedFacts, Order, Refusal, carry_out},
-    places::{self, Places},
-};
+mod lease;
+
+use super::{places::Places, pool::Pool};
 use crate::{
-    failure::{Cap, Failure, Unreachable},
-    model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName, SmtpAuth},
+    failure::Failure,
+    model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName},
     profile, provider,
-    relay::{Admission, Credentials, Keep, LaneFacts, LaneState, LaneUse, opening::SignIn},
+    relay::{Admission, Credentials, Keep},
     rules::namespace::{Choices, Namespace, Naming},
-    store::{Account, Standing, Store, unix_now},
+    store::{Standing, Store, unix_now},
+    wire::imap::Capabilities,
 };
 use dashmap::DashMap;
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::timeout,
-};
+use tokio::sync::watch;
 
 /// A folder table this young answers LIST (design section 4).
 const FRESH: Duration = Duration::from_secs(5);
@@ -63,11 +62,30 @@ pub struct Gates {
 }
 
 /// What the sessions of one account share.
-struct Gate {
+pub(super) struct Gate {
     places: Places,
     /// Grows with the account's; sessions that were let in at an older one end.
     generation: watch::Sender<Generation>,
     folders: Mutex<Folders>,
+    health: Mutex<Health>,
+    pub(super) pool: Arc<Pool>,
+    /// Lanes of IMAP that sessions have.
+    pub(super) in_use: AtomicUsize,
+    /// Lanes of IMAP so far.
+    opened: AtomicU64,
+    opening: Mutex<Option<(Generation, watch::Receiver<OpeningEnded>)>>,
+}
+
+/// None: it goes on.
+type OpeningEnded = Option<Result<(), Failure>>;
+
+/// What lanes of IMAP told of this generation of the account.
+#[derive(Default)]
+struct Health {
+    /// As the last lane had them.
+    capabilities: Option<Capabilities>,
+    /// When a sign-in worked. None: never, or the last one did not.
+    signed_in: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -97,32 +115,6 @@ impl Known {
             }
         }
     }
-}
-
-/// A signed-in upstream connection in the use of one session. Dropping it closes the connection.
-pub struct Lane {
-    pub stream: Stream,
-    /// Octets of the provider that were read and not looked at.
-    pub unread: Vec<u8>,
-    pub hold: Hold,
-}
-
-/// A lane's place at its gate. Dropping it gives the place to the next.
-pub struct Hold {
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Lane {
-    /// Gives the lane back. Until there is a pool this closes it, whatever its state.
-    pub fn park(self, _state: LaneState) {
-        drop(self);
-    }
-}
-
-/// A lane with what is known of it.
-pub struct Leased {
-    pub lane: Lane,
-    pub facts: LaneFacts,
 }
 
 impl Gates {
@@ -164,95 +156,6 @@ impl Gates {
                 _ = revoked.wait_for(|revoked| revoked.contains(&standing.login)) => {}
             }
         }
-    }
-
-    /// Opens a lane for whom a verdict let in, if that still stands.
-    ///
-    /// # Errors
-    /// Why there is none; `login-wait` bounds the wait.
-    pub async fn lease(
-        &self,
-        id: AccountId,
-        standing: Standing,
-        naming: &Naming,
-        purpose: LaneUse,
-    ) -> Result<Leased, Failure> {
-        // Not a refused login: whether it is one is for the next verdict to say.
-        const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
-        let Standing { login, generation: judged_at } = standing;
-        // The gate before the account: whatever changes after the account was read is noticed at the gate.
-        let gate = self.gate(id);
-        let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
-        if let Some(account) = &account {
-            gate.reach(account.generation);
-        }
-        // Account changed or removed since the verdict; an address that came back has its old id.
-        let account = account.filter(|account| account.generation == judged_at).ok_or(OUTDATED)?;
-        if !self.store.is_in_force(login).await.map_err(|error| said(&error, "a login cannot be read"))? {
-            return Err(OUTDATED);
-        }
-        // One wait for both: the login is told in time, whether a place or the provider was short.
-        let (wait, began) = (self.bounds.login_wait, Instant::now());
-        let cap = places::cap(&account, purpose, self.bounds.lanes_per_account, &self.providers);
-        let permit = timeout(wait, gate.places.free(purpose, cap).acquire_owned()).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))?;
-        let opened = self.open(&account, &gate, purpose, wait.saturating_sub(began.elapsed())).await?;
-        let facts = match opened.facts {
-            OpenedFacts::Smtp { extensions } => LaneFacts::Smtp { extensions },
-            OpenedFacts::Imap { capabilities, folders } => {
-                let namespace = match folders {
-                    Some(table) => self.publish(id, judged_at, naming, table).await?,
-                    // An opening that reads none began when one was known: only a new generation takes it away.
-                    None => gate.folders().last.as_mut().ok_or(OUTDATED)?.namespace(id, naming),
-                };
-                LaneFacts::Imap { capabilities, namespace }
-            }
-        };
-        if gate.is_beyond(judged_at) || self.revoked.borrow().contains(&login) {
-            return Err(OUTDATED);
-        }
-        let lane = Lane { stream: opened.stream, unread: opened.rest, hold: Hold { _permit: permit } };
-        Ok(Leased { lane, facts })
-    }
-
-    async fn open(
-        &self,
-        account: &Account,
-        gate: &Gate,
-        purpose: LaneUse,
-        wait: Duration,
-    ) -> Result<super::Opened, Failure> {
-        let endpoint = match purpose {
-            LaneUse::Imap => account.imap.clone(),
-            LaneUse::Submission => account.smtp.clone(),
-        };
-        let target = Target { endpoint, certificates: account.certificates.clone() };
-        let order = Order {
-            purpose,
-            sign_in: self.sign_in(account, purpose).await?,
-            reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
-            own: &self.own,
-        };
-        let opened = carry_out(&target, order, wait, &mut |_| {}).await;
-        opened.map_err(|Refusal { failure, words, .. }| {
-            let words = words.unwrap_or_default();
-            tracing::warn!(account = account.id.0, ?purpose, %failure, words, "no lane");
-            failure
-        })
-    }
-
-    /// With what the account signs in to this service.
-    async fn sign_in(&self, account: &Account, purpose: LaneUse) -> Result<SignIn, Failure> {
-        let user = account.sign_in_name.as_str();
-        let (user, password) = match (purpose, &account.settings.smtp_auth) {
-            (LaneUse::Submission, SmtpAuth::None) => return Ok(SignIn::Nobody),
-            (LaneUse::Submission, SmtpAuth::Separate(user)) => (user.as_str(), self.store.smtp_password(account).await),
-            (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) => {
-                (user, self.store.account_password(account).await)
-            }
-        };
-        let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;
-        Ok(SignIn::Password { user: user.into(), password })
     }
 
     /// The namespace, if it was read less than five seconds ago.
@@ -375,6 +278,11 @@ impl Gates {
                 places: Places::default(),
                 generation: watch::Sender::new(Generation::default()),
                 folders: Mutex::default(),
+                health: Mutex::default(),
+                pool: Arc::default(),
+                in_use: AtomicUsize::new(0),
+                opened: AtomicU64::new(0),
+                opening: Mutex::default(),
             })
         };
         self.gates.entry(id).or_insert_with(made).clone()
@@ -391,11 +299,17 @@ impl Gate {
         });
         if grown {
             *self.folders() = Folders::default();
+            *self.health() = Health::default();
+            self.pool.reach(generation);
         }
     }
 
     fn is_beyond(&self, generation: Generation) -> bool {
         *self.generation.borrow() > generation
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folders(&self) -> MutexGuard<'_, Folders> {

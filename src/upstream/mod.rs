@@ -1,14 +1,18 @@
 //! The provider's side: dialling, TLS, openings, and the gates that own what the sessions of an account share.
 //!
-//! It knows no client. A [`Lane`] leaves here signed in; dropping it closes the connection.
+//! It knows no client. A [`Lane`] leaves here signed in; dropping it closes the connection, and
+//! [`Lane::park`] keeps it for the next session.
 
 mod dial;
 mod gate;
+mod lane;
 mod open;
 mod places;
+mod pool;
 mod tls;
 
-pub use gate::{Bounds, Gates, Hold, Lane, Leased};
+pub use gate::{Bounds, Gates};
+pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Opened, OpenedFacts, Refusal, Step, open};
 
 use crate::model::{Certificates, Endpoint};

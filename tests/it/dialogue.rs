@@ -14,6 +14,8 @@
 //!                                     `receives=no`, `sends=no`, `unread=inbox`, `sender=bob@example.test`
 //! ? verdict alice cram-md5 HEX => ok  the same for CRAM-MD5; over TLS the password is `secret`
 //! ? lane => ok PIPELINING SIZE=1000   see `Protocol::facts` for the words behind `ok`
+//! ? ready => ok ovh UIDPLUS           IMAP: the account can be used; what its lanes would be
+//! ? release clean                     the lane is given back, now or since the last line
 //! ? folders => none                   nobody read the folder table lately; `known`: it is as it was
 //! ? publish => ok                     the table that was just read makes the namespace
 //! ? validity Sent INBOX.Sent 1 => 2   the UIDVALIDITY to tell
@@ -27,6 +29,10 @@
 //! ! profile suitecrm                  anywhere: the CRM profile of the listener, else generic
 //! = done | = failed BareLineEnd       how it ends; `= failed` implies the farewell
 //! ```
+//! A pool stands behind an IMAP session, as in the bridge: a lane that is given back clean is parked, and the session has it
+//! again when it asks. That goes without saying where a dialogue does not say it, and `? lane` answers a login too, with a
+//! lane that is parked.
+//!
 //! Octets: `\r \n \t \\ \xHH`, `\{1000*a}` for a repeated one; a line ends with CR LF unless a lone `\` ends it.
 
 pub(crate) mod protocol;
@@ -36,10 +42,11 @@ use passerelle::{
     failure::Failure,
     model::FolderTable,
     profile::GENERIC,
-    relay::{Answer, Event, Flow, LaneId, Lease, Outbox, Relay, Request, RequestId, Side},
+    relay::{Answer, Event, Flow, LaneFacts, LaneId, LaneState, Lease, Outbox, Relay, Request, RequestId, Side},
+    rules::namespace::Namespace,
 };
 use protocol::{Chosen, Protocol, admission, table};
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path, sync::Arc};
 use words::{failure, like, octets, spell};
 
 /// Random cuts that each file is run with, besides whole and octet by octet.
@@ -112,12 +119,25 @@ struct Run<'a> {
     /// The folder table of the account.
     folders: FolderTable,
     chosen: Chosen,
+    namespace: Option<Arc<Namespace>>,
     unread: [Vec<u8>; 2],
     heard: [Vec<u8>; 2],
     requests: Vec<(RequestId, Request)>,
+    pool: Pool,
     /// The timer asked for last.
     timer: Option<RequestId>,
     end: Option<Result<(), Failure>>,
+}
+
+/// What stands behind an IMAP session.
+#[derive(Default)]
+struct Pool {
+    /// The lane is parked.
+    parked: bool,
+    /// It was given back, and no line said so.
+    unsaid: bool,
+    /// The words of its facts.
+    facts: Vec<String>,
 }
 
 /// The line that says that the client came over TLS.
@@ -143,9 +163,11 @@ impl<'a> Run<'a> {
             lane: LaneId(0),
             folders: FolderTable::default(),
             chosen: Chosen::of(text),
+            namespace: None,
             unread: Default::default(),
             heard: Default::default(),
             requests: Vec::new(),
+            pool: Pool::default(),
             timer: None,
             end: None,
         }
@@ -157,6 +179,7 @@ impl<'a> Run<'a> {
             self.line(line).map_err(|trouble| format!("line {}: {line}\n    {trouble}", number + 1))?;
         }
         self.pump();
+        self.attend("");
         self.nothing_left()
     }
 
@@ -167,6 +190,7 @@ impl<'a> Run<'a> {
         if !(rest.starts_with("=>") && matches!(mark, "C" | "P")) {
             self.pump();
         }
+        self.attend(if mark == "?" { rest } else { "" });
         let (how, words) = rest.split_once(' ').unwrap_or((rest, ""));
         match (mark, how) {
             ("C", "=>") => self.says(CLIENT, words),
@@ -180,11 +204,66 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What the pool does without a line of the dialogue; `line` is a question that comes now.
+    fn attend(&mut self, line: &str) {
+        loop {
+            match self.requests.first() {
+                Some((_, Request::Release(_, LaneState::Clean)))
+                    if matches!(self.protocol, Protocol::Imap) && !line.starts_with("release") =>
+                {
+                    self.requests.remove(0);
+                    self.pool.parked = true;
+                    self.pool.unsaid = true;
+                }
+                Some((id, Request::Lane(..))) if self.pool.parked && !line.starts_with("lane") => {
+                    let id = *id;
+                    self.requests.remove(0);
+                    let facts = self.pool.facts.clone();
+                    let lease = self.lease(&facts.iter().map(String::as_str).collect::<Vec<_>>());
+                    self.happens(Event::Answer(id, Answer::Lane(Ok(lease))));
+                    self.pump();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn lease(&mut self, facts: &[&str]) -> Lease {
+        self.lane = LaneId(self.lane.0 + 1);
+        self.unread[PROVIDER].clear();
+        self.pool = Pool { parked: false, unsaid: false, facts: facts.iter().map(|&word| word.to_owned()).collect() };
+        Lease { lane: self.lane, facts: self.facts(facts) }
+    }
+
+    /// The facts of a lane. What is known of the tree is the gate's, and the same for all lanes.
+    fn facts(&mut self, facts: &[&str]) -> LaneFacts {
+        let told = self.protocol.facts(facts, &self.chosen);
+        match (told, &self.namespace) {
+            (LaneFacts::Imap { capabilities, .. }, Some(namespace)) => {
+                LaneFacts::Imap { capabilities, namespace: namespace.clone() }
+            }
+            (told, _) => told,
+        }
+    }
+
+    /// Another folder table is known, or other choices.
+    fn known(&mut self) -> Arc<Namespace> {
+        let namespace = self.chosen.namespace(&self.folders);
+        self.namespace = Some(namespace.clone());
+        namespace
+    }
+
     fn says(&mut self, side: usize, words: &str) -> Result<(), String> {
         if !self.unread[1 - side].is_empty() {
             self.pump();
         }
-        self.unread[side].extend(octets(words)?);
+        let octets = octets(words)?;
+        if side == PROVIDER && self.pool.parked {
+            // A parked lane that speaks is closed.
+            self.pool.parked = false;
+        } else {
+            self.unread[side].extend(octets);
+        }
         Ok(())
     }
 
@@ -271,13 +350,17 @@ impl<'a> Run<'a> {
     }
 
     fn asked(&mut self, words: &str) -> Result<(), String> {
+        let (question, answer) = words.split_once(" => ").unwrap_or((words, ""));
+        let given_back = matches!(self.requests.first(), Some((_, Request::Release(..))));
+        if question == "release clean" && !given_back && std::mem::take(&mut self.pool.unsaid) {
+            return Ok(());
+        }
         if self.requests.is_empty() {
             return Err("nothing was asked".to_owned());
         }
         let (id, request) = self.requests.remove(0);
-        let (question, answer) = words.split_once(" => ").unwrap_or((words, ""));
         let asked = spell(&request);
-        if asked != question {
+        if asked != question && !(question == "lane" && matches!(request, Request::Ready(_))) {
             return Err(format!("asked instead: {asked}"));
         }
         if matches!(request, Request::Timer(_)) {
@@ -287,24 +370,36 @@ impl<'a> Run<'a> {
         let answer = match (request, answer.split_first()) {
             (Request::Verdict(_), Some((&"ok", settings))) => Answer::Verdict(Ok(admission(settings))),
             (Request::Verdict(_), Some((word, _))) => Answer::Verdict(Err(failure(word)?)),
+            (Request::Ready(_), Some((&"ok", facts))) => {
+                self.folders = table(facts.first().ok_or("no folder table")?);
+                self.known();
+                self.pool.parked = question == "lane";
+                self.pool.unsaid = self.pool.parked;
+                self.pool.facts = facts.iter().map(|&word| word.to_owned()).collect();
+                Answer::Ready(Ok(self.facts(facts)))
+            }
+            (Request::Ready(_), Some((word, _))) => Answer::Ready(Err(failure(word)?)),
             (Request::Lane(..), Some((&"ok", facts))) => {
-                self.lane = LaneId(self.lane.0 + 1);
-                self.unread[PROVIDER].clear();
                 if let (Protocol::Imap, Some(provider)) = (self.protocol, facts.first()) {
                     self.folders = table(provider);
+                    self.known();
                 }
-                Answer::Lane(Ok(Lease { lane: self.lane, facts: self.protocol.facts(facts, &self.chosen) }))
+                Answer::Lane(Ok(self.lease(facts)))
+            }
+            (Request::Release(_, LaneState::Clean), None) => {
+                self.pool.parked = matches!(self.protocol, Protocol::Imap);
+                return Ok(());
             }
             (Request::Lane(..), Some((word, _))) => Answer::Lane(Err(failure(word)?)),
-            (Request::Folders(_), Some((&"known", _))) => Answer::Folders(Some(self.chosen.namespace(&self.folders))),
+            (Request::Folders(_), Some((&"known", _))) => Answer::Folders(Some(self.known())),
             (Request::Folders(_), Some((&"none", _))) => Answer::Folders(None),
             (Request::Publish(_, table), Some((&"ok", _))) => {
                 self.folders = table;
-                Answer::Folders(Some(self.chosen.namespace(&self.folders)))
+                Answer::Folders(Some(self.known()))
             }
             (Request::Keep(_, keep), Some((&"ok", _))) => {
                 self.chosen.keep(keep);
-                Answer::Kept(Ok(Some(self.chosen.namespace(&self.folders))))
+                Answer::Kept(Ok(Some(self.known())))
             }
             (Request::Keep(..), Some((word, _))) => Answer::Kept(Err(failure(word)?)),
             (Request::Validity { .. }, Some((told, _))) => Answer::Validity(match told.parse() {
@@ -320,6 +415,7 @@ impl<'a> Run<'a> {
 
     fn event(&mut self, words: &str) -> Result<(), String> {
         match words {
+            "closed" if std::mem::take(&mut self.pool.parked) => {}
             "closed" => {
                 let lane = self.lane;
                 self.happens(Event::Closed(lane));

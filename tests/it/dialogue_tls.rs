@@ -119,7 +119,7 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
             .collect();
         let next = lines[at + run.len()..].iter().map(|(_, line)| *line).take_while(|line| said(line).is_none());
         let questions: Vec<&str> = next.filter_map(|line| line.strip_prefix("? ")).collect();
-        if let Some(reason) = questions.iter().find_map(|question| cannot_be(question)) {
+        if let Some(reason) = questions.iter().find_map(|question| cannot_be(question, stage.lane_use)) {
             return Ok(Some(format!("to line {number}, {reason}")));
         }
         if !settled {
@@ -143,11 +143,12 @@ fn said(line: &str) -> Option<(char, &str)> {
 }
 
 /// Why an answer cannot be had from a real bridge.
-fn cannot_be(question: &str) -> Option<&'static str> {
+fn cannot_be(question: &str, lane_use: LaneUse) -> Option<&'static str> {
     let (question, answer) = question.split_once(" => ")?;
     match (question.split(' ').next()?, answer) {
         ("verdict", "internal") | ("validity" | "keep", "disk-full") => Some("the store does not fail on demand"),
-        ("lane", "consent") => Some("no provider wants consent yet"),
+        ("lane" | "ready", "busy") if lane_use == LaneUse::Imap => Some("who signs in waits for no place"),
+        ("lane" | "ready", "consent") => Some("no provider wants consent yet"),
         _ => None,
     }
 }
@@ -167,6 +168,8 @@ struct Stage {
     folders: FolderTable,
     /// Lanes that keep others from having one.
     taken: Vec<Leased>,
+    /// The session gave its lane back, and a line said so.
+    parked: bool,
     _state: tempfile::TempDir,
 }
 
@@ -219,6 +222,7 @@ impl Stage {
             lane: Voice { stream: None, heard: Vec::new() },
             folders: table("identity"),
             taken: Vec::new(),
+            parked: false,
             _state: state,
         }
     }
@@ -241,7 +245,9 @@ impl Stage {
                 }
                 // Where no login is good yet, each is refused.
                 (["verdict", ..], ["refused"]) => {}
-                (["lane"], outcome) => self.next_lane(outcome).await,
+                // It is there already.
+                (["lane"], ["ok", ..]) if self.parked && self.lane.stream.is_some() => {}
+                (["lane" | "ready"], outcome) => self.next_lane(outcome).await,
                 (["folders"], ["none"]) => self.gates.stale(self.account),
                 (["folders"], ["known"]) if self.gates.folders(self.account, &Naming::default()).is_none() => {
                     self.publish().await
@@ -287,10 +293,10 @@ impl Stage {
         match outcome {
             ["ok", provider, offered @ ..] if self.lane_use == LaneUse::Imap => {
                 self.folders = table(provider);
-                // A gate has a table only once it has had a lane.
-                self.taken.extend(self.lease_aside().await);
+                // A gate knows the account's generation, and can have a table, once a lane was asked for.
+                self.welcome(Welcome::Gone);
+                assert!(self.lease_aside().await.is_none(), "nobody welcomes it");
                 self.publish().await;
-                self.taken.clear();
                 self.welcome(Welcome::In(offered.iter().map(|&word| word.to_owned()).collect()));
             }
             ["ok", offered @ ..] => {
@@ -298,6 +304,7 @@ impl Stage {
             }
             ["busy"] => {
                 for _ in 0..LANES {
+                    self.welcome(Welcome::Aside);
                     self.taken.extend(self.lease_aside().await);
                 }
                 self.welcomes.lock().expect("no panic in here").clear();
@@ -309,10 +316,9 @@ impl Stage {
 
     /// A lane of ours; None where all are taken.
     async fn lease_aside(&self) -> Option<Leased> {
-        self.welcome(Welcome::Aside);
         let login = self.store.logins().await.expect("read").first().expect("one is signed in").id;
         let standing = Standing { login, generation: self.generation().await };
-        self.gates.lease(self.account, standing, &Naming::default(), self.lane_use).await.ok()
+        self.gates.lease(self.account, standing, &Naming::default(), self.lane_use, None).await.ok()
     }
 
     async fn generation(&self) -> Generation {
@@ -359,9 +365,21 @@ impl Stage {
         match (mark, how) {
             ("B", how) => self.client.hears(how, words).await,
             ("U", how) => self.lane.hears(how, words).await,
-            ("?", "lane") if words.starts_with("=> ok") => {
+            ("?", "lane") if std::mem::take(&mut self.parked) && self.lane.stream.is_some() => Ok(()),
+            ("?", "lane" | "ready") if words.starts_with("=> ok") => {
+                self.parked = how == "ready";
                 let lane = timeout(PATIENCE, self.lanes.recv()).await.ok().flatten();
                 self.lane.stream = Some(lane.ok_or("no lane is opened")?);
+                Ok(())
+            }
+            ("?", "release") if words == "clean" && self.lane_use == LaneUse::Imap => {
+                self.parked = true;
+                Ok(())
+            }
+            // The mailbox is left: nobody answers, so the lane comes to nothing.
+            ("?", "release") if words == "selected" => {
+                self.lane.hears("<~", "PSRL*").await?;
+                drop(self.lane.stream.take());
                 Ok(())
             }
             ("?", "release") => self.lane.ends().await,

@@ -75,12 +75,16 @@ impl House {
 fn a_provider_that_is_down_is_said_in_time_and_used_again_when_it_is_back() {
     let Some(mut house) = House::start("[timeouts]\nlogin-wait = \"1s\"\n") else { return };
     assert_eq!(house.try_both()[1], "235");
+    let mut wire = house.bridge.sign_in(&house.crm);
     house.imap.stop();
     house.smtp.stop();
+    // Until then nobody can know.
+    assert!(wire.imap("SELECT INBOX").tagged.starts_with("NO [UNAVAILABLE] "));
     let [imap, smtp] = house.try_both();
     assert!(imap.starts_with("NO [UNAVAILABLE] ") && smtp == "454", "{imap} {smtp}");
     house.imap.start_again();
     house.smtp.start_again();
+    wire.imap_ok("SELECT INBOX");
     let [imap, smtp] = house.try_both();
     assert!(imap.starts_with("OK") && smtp == "235", "{imap} {smtp}");
 }

@@ -19,6 +19,7 @@ mod filters;
 mod folders;
 mod harness;
 mod lab;
+mod lanes;
 mod layers;
 mod layouts;
 mod lost;

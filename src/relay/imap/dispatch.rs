@@ -97,8 +97,9 @@ impl Session {
                 self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out)
             }
             Ready::Command(command) if self.may_run(&command) => {
-                if self.needs_lane(&command) && !self.has_lane(out) {
+                if self.needs_lane(&command) && !self.has_lane() {
                     self.ready = Some(Ready::Command(command));
+                    self.ask_for_lane(Asked::Lane, out);
                     return Ok(());
                 }
                 self.run(command, out)
@@ -122,12 +123,13 @@ impl Session {
         }
     }
 
-    /// Whether a lane that was dropped is opened anew for this command.
+    /// Whether this command needs a lane before it runs.
     fn needs_lane(&self, command: &Command) -> bool {
         match command.head.verb {
             Verb::Capability | Verb::Id | Verb::Logout | Verb::Namespace => false,
             Verb::Status if self.answers_unseen(command) => self.resolve_status(command).is_none(),
-            Verb::Idle | Verb::Noop => self.selected.is_some(),
+            // The table may be known well enough; else a lane is asked for when it is to be read.
+            Verb::Idle | Verb::List | Verb::Lsub | Verb::Myrights | Verb::Noop | Verb::Xlist => self.selected.is_some(),
             _ => true,
         }
     }

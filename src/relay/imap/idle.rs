@@ -3,7 +3,7 @@
 //!
 //! Where the provider lacks IDLE, or refuses it, it is asked by NOOP from time to time.
 
-use super::{ClientReading, Pending, Session, answers::say};
+use super::{Asked, ClientReading, Pending, Session, answers::say};
 use crate::{
     failure::Failure,
     relay::{Outbox, Request, RequestId},
@@ -14,6 +14,11 @@ use std::time::Duration;
 /// An IDLE is renewed in this time: Gmail drops connections that are silent for long, and routers on the way forget them
 /// after 10 minutes (providers.md section 3).
 const RENEWED: Duration = Duration::from_secs(9 * 60);
+/// An idling session that lost its lane waits between this and ten seconds with a new one, each another time: a provider
+/// that dropped a hundred of them sees ten a second.
+const SPREAD_LEAST: Duration = Duration::from_secs(1);
+/// Milliseconds.
+const SPREAD_MORE: u128 = 9000;
 /// A provider without IDLE is asked this often.
 const POLLED: Duration = Duration::from_secs(60);
 
@@ -31,6 +36,8 @@ pub(super) struct Idling {
 enum Upstream {
     /// No mailbox is selected: nothing can happen there.
     None,
+    /// Its lane was lost; another is asked for in a while.
+    Lost,
     /// IDLE is sent and not answered.
     Starting,
     On,
@@ -89,7 +96,7 @@ impl Session {
         }
         idling.done = true;
         match idling.upstream {
-            Upstream::None | Upstream::Polled => self.idle_ended(out),
+            Upstream::Lost | Upstream::None | Upstream::Polled => self.idle_ended(out),
             Upstream::On => self.stop_idling(out),
             Upstream::Starting | Upstream::Stopping | Upstream::Polling => {}
         }
@@ -141,6 +148,7 @@ impl Session {
                 self.pending.push_back(Pending { own: true, ..Pending::of(NOOP, Verb::Noop) });
                 self.to_lane(b"PSRLp NOOP\r\n", out);
             }
+            Upstream::Lost => self.ask_for_lane(Asked::Lane, out),
             Upstream::None | Upstream::Starting | Upstream::Stopping | Upstream::Polling => {}
         }
     }
@@ -157,6 +165,18 @@ impl Session {
         if let Some(idling) = &mut self.idling {
             idling.upstream = Upstream::None;
             idling.timer = None;
+        }
+    }
+
+    /// The mailbox of an idling session is opened again, not at the moment at which all do that the provider dropped.
+    pub(super) fn idle_again(&mut self, out: &mut Outbox) {
+        let spread = SPREAD_LEAST + Duration::from_millis((self.facts.nonce % SPREAD_MORE) as u64);
+        if self.idling.as_ref().is_some_and(|idling| idling.done) {
+            return self.idle_ended(out);
+        }
+        if let Some(idling) = &mut self.idling {
+            idling.upstream = Upstream::Lost;
+            idling.timer = Some(out.ask(Request::Timer(spread)));
         }
     }
 

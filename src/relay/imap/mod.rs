@@ -84,6 +84,8 @@ struct Session {
     pending: VecDeque<Pending>,
     writer: Writer,
     lane_reading: LaneReading,
+    /// The provider is within a line or literal, of which not all may have been seen yet.
+    within: bool,
     /// A reading of the folder table under way; it runs only with nothing pending.
     folders: Option<FolderReading>,
     selected: Option<Selected>,
@@ -108,7 +110,7 @@ struct Session {
 
 /// What is known once the client has signed in.
 struct Signed {
-    /// None: dropped while nothing was under way, and not needed since.
+    /// None: not needed since login, or since it was given back, or dropped while nothing was under way.
     lane: Option<LaneId>,
     capabilities: Capabilities,
     namespace: Arc<Namespace>,
@@ -119,7 +121,8 @@ enum Asked {
     Verdict {
         tag: Vec<u8>,
     },
-    Lane {
+    /// Whether the account can be used, which the login under this tag waits for.
+    Ready {
         tag: Vec<u8>,
     },
     Folders,
@@ -129,8 +132,10 @@ enum Asked {
         tag: Vec<u8>,
         verb: Verb,
     },
-    /// A lane in place of one that was dropped.
-    Reopened,
+    /// A lane for the command that waits, or to idle on.
+    Lane,
+    /// A lane to read the folder table over.
+    LaneForFolders,
     /// With the response that cannot go on before the value is known.
     Validity {
         local: LocalName,
@@ -180,6 +185,7 @@ impl ImapRelay {
             pending: VecDeque::new(),
             writer: Writer::default(),
             lane_reading: LaneReading::Boundary,
+            within: false,
             folders: None,
             selected: None,
             opening: Numbers::default(),
@@ -201,7 +207,12 @@ impl Relay for ImapRelay {
     fn input(&mut self, from: Side, input: &mut &[u8], out: &mut Outbox) -> Result<Flow, Failure> {
         match from {
             Side::Client => self.client_input(input, out),
-            Side::Lane(_) => self.lane_input(input, out),
+            Side::Lane(lane) if self.session.lane() == Some(lane) => self.lane_input(input, out),
+            Side::Lane(_) => {
+                // Of a lane that was given back.
+                *input = &[];
+                Ok(())
+            }
         }?;
         self.forget_refused_literal();
         let blocked = match from {
@@ -218,15 +229,18 @@ impl Relay for ImapRelay {
             Event::Answer(id, answer) => {
                 let asked = session.asked.take().filter(|(asked, _)| *asked == id);
                 let (_, asked) = asked.ok_or(Failure::Internal("an answer that was not asked for"))?;
+                if matches!(answer, Answer::Lane(Ok(_))) {
+                    self.provider = Framer::provider();
+                    session.within = false;
+                }
                 session.answered(asked, answer, out)?;
                 if session.signed.is_some() {
                     self.client.set_cap(crate::wire::IMAP_COMMAND_MAX);
                 }
             }
-            Event::Closed(_) if session.ended => {}
+            Event::Closed(lane) if session.ended || session.lane() != Some(lane) => {}
             Event::Closed(_) => {
                 session.lane_lost(out)?;
-                self.provider = Framer::provider();
             }
             Event::Elapsed(timer) => session.idle_elapsed(timer, out),
             Event::Drain => session.draining = true,
@@ -286,7 +300,11 @@ impl ImapRelay {
         // What was held of a line that streams is given out before anything more of it is taken.
         while input.len() == before {
             let piece = self.provider.next(input).map_err(Failure::ProviderMisbehaved)?;
-            let Some(piece) = piece else { return Ok(()) };
+            let Some(piece) = piece else {
+                self.session.within = !self.provider.at_boundary();
+                return Ok(());
+            };
+            self.session.within = !piece.ends_line();
             self.session.lane_piece(piece, out)?;
         }
         self.session.go_on(out)
@@ -313,6 +331,7 @@ impl Session {
             out.client().extend_from_slice(b"* BYE [UNAVAILABLE] The mail bridge is stopping, connect again\r\n");
             self.ended = true;
         }
+        self.give_back(out);
         Ok(())
     }
 
@@ -351,15 +370,15 @@ impl Session {
     fn answered(&mut self, asked: Asked, answer: Answer, out: &mut Outbox) -> Result<(), Failure> {
         match (asked, answer) {
             (Asked::Verdict { tag }, Answer::Verdict(verdict)) => self.verdict(tag, verdict, out),
-            (Asked::Lane { tag }, Answer::Lane(Ok(lease))) => {
-                let LaneFacts::Imap { capabilities, namespace } = lease.facts else {
+            (Asked::Ready { tag }, Answer::Ready(Ok(facts))) => {
+                let LaneFacts::Imap { capabilities, namespace } = facts else {
                     return Err(Failure::Internal("a lane of another protocol"));
                 };
                 self.say_signed_in(&tag, &capabilities, out);
-                self.signed = Some(Signed { lane: Some(lease.lane), capabilities, namespace });
+                self.signed = Some(Signed { lane: None, capabilities, namespace });
                 Ok(())
             }
-            (Asked::Lane { tag }, Answer::Lane(Err(failure))) => {
+            (Asked::Ready { tag }, Answer::Ready(Err(failure))) => {
                 self.say_failure(&tag, &failure, out);
                 Ok(())
             }
@@ -367,8 +386,17 @@ impl Session {
                 self.kept(&tag, verb, kept, out);
                 Ok(())
             }
-            (Asked::Reopened, Answer::Lane(lease)) => self.reopened(lease, out),
-            (Asked::Folders, Answer::Folders(None)) => self.read_folders(out),
+            (Asked::Lane, Answer::Lane(lease)) => self.leased(lease, out),
+            (Asked::LaneForFolders, Answer::Lane(Ok(lease))) => {
+                self.leased(Ok(lease), out)?;
+                self.read_folders(out)
+            }
+            (Asked::LaneForFolders, Answer::Lane(Err(failure))) => self.refuse_ready(&failure, out),
+            (Asked::Folders, Answer::Folders(None)) if self.has_lane() => self.read_folders(out),
+            (Asked::Folders, Answer::Folders(None)) => {
+                self.ask_for_lane(Asked::LaneForFolders, out);
+                Ok(())
+            }
             (Asked::Folders | Asked::Published, Answer::Folders(Some(namespace))) => {
                 if let Some(signed) = &mut self.signed {
                     signed.namespace = namespace;
@@ -394,8 +422,7 @@ impl Session {
         match verdict.and_then(allowed) {
             Ok(admission) => {
                 self.unread = admission.unread;
-                let request = Request::Lane(admission.account, super::LaneUse::Imap);
-                self.ask(request, Asked::Lane { tag }, out);
+                self.ask(Request::Ready(admission.account), Asked::Ready { tag }, out);
                 Ok(())
             }
             Err(failure) => {
@@ -419,10 +446,24 @@ impl Session {
         Ok(())
     }
 
+    /// Gives the lane back where there is one, in whatever state it is.
     fn release(&mut self, out: &mut Outbox) {
-        if let Some(lane) = self.signed.as_ref().and_then(|signed| signed.lane) {
-            let clean = self.is_idle() && !self.provider_selected && self.writer.is_empty();
-            out.ask(Request::Release(lane, if clean { LaneState::Clean } else { LaneState::Unknown }));
+        let state = match self.is_idle() && self.writer.is_empty() && !self.within {
+            true if self.provider_selected => LaneState::Selected,
+            true => LaneState::Clean,
+            false => LaneState::Unknown,
+        };
+        if let Some(lane) = self.signed.as_mut().and_then(|signed| signed.lane.take()) {
+            out.ask(Request::Release(lane, state));
+        }
+    }
+
+    /// Without a mailbox a session has a lane for one command at a time: others wait for places, and a client that sits
+    /// on its connection needs none.
+    fn give_back(&mut self, out: &mut Outbox) {
+        let selected = self.selected.is_some() || self.provider_selected;
+        if self.ready.is_none() && !selected && self.is_idle() && self.writer.is_empty() {
+            self.release(out);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A lane that was dropped while nothing was under way, opened anew without the client noticing. Gmail cuts an OAuth
-//! session about hourly, others at night; a CRM that heard BYE each time would show errors.
+//! Lanes of a session that has none: for its next command, or in place of one that was dropped while nothing was under
+//! way, without the client noticing. Gmail cuts an OAuth session about hourly, others at night; a CRM that heard BYE each
+//! time would show errors.
 //!
 //! Where a mailbox is selected it is selected again by the same verb, and the client goes on only where no number can
 //! have moved: the same UIDVALIDITY, as many messages as it was told of, and no UID given out that it was not told of.
@@ -9,10 +10,11 @@
 use super::{Asked, Pending, Session};
 use crate::{
     failure::{Failure, Unreachable},
-    relay::{LaneFacts, LaneUse, Lease, Outbox, Request},
+    relay::{LaneFacts, LaneId, LaneUse, Lease, Outbox, Request},
     rules::namespace::Route,
     wire::imap::{command::Verb, response::Code, token::write_string},
 };
+use std::sync::Arc;
 
 /// A mailbox that the client has open, and what it was told of it.
 #[derive(Clone, Debug)]
@@ -93,30 +95,28 @@ impl Session {
         self.provider_selected = false;
         self.idle_lost();
         // An idling client waits for news: the others need no lane before they say something.
-        if self.idling.is_some() && self.selected.is_some() {
-            self.ask_for_lane(out);
+        if self.selected.is_some() {
+            self.idle_again(out);
         }
         Ok(())
     }
 
-    /// Asks for a lane, if there is none. True: there is one.
-    pub(super) fn has_lane(&mut self, out: &mut Outbox) -> bool {
-        let lane = self.signed.as_ref().is_some_and(|signed| signed.lane.is_some());
-        if !lane {
-            self.ask_for_lane(out);
-        }
-        lane
+    pub(super) fn lane(&self) -> Option<LaneId> {
+        self.signed.as_ref().and_then(|signed| signed.lane)
     }
 
-    fn ask_for_lane(&mut self, out: &mut Outbox) {
+    pub(super) fn has_lane(&self) -> bool {
+        self.lane().is_some()
+    }
+
+    pub(super) fn ask_for_lane(&mut self, asked: Asked, out: &mut Outbox) {
         if let Some(signed) = &self.signed {
-            let request = Request::Lane(signed.namespace.account(), LaneUse::Imap);
-            self.ask(request, Asked::Reopened, out);
+            self.ask(Request::Lane(signed.namespace.account(), LaneUse::Imap), asked, out);
         }
     }
 
-    /// There is a lane again, or not.
-    pub(super) fn reopened(&mut self, lease: Result<Lease, Failure>, out: &mut Outbox) -> Result<(), Failure> {
+    /// There is a lane, or not.
+    pub(super) fn leased(&mut self, lease: Result<Lease, Failure>, out: &mut Outbox) -> Result<(), Failure> {
         let lease = match lease {
             Ok(lease) => lease,
             // What was told of a selected mailbox cannot be held to any more.
@@ -129,7 +129,11 @@ impl Session {
         let Some(signed) = &mut self.signed else { return Err(Failure::Internal("a lane before login")) };
         signed.lane = Some(lease.lane);
         signed.capabilities = capabilities;
-        signed.namespace = namespace;
+        if !Arc::ptr_eq(&signed.namespace, &namespace) {
+            signed.namespace = namespace;
+            // Under a name there may be another mailbox now.
+            self.told.clear();
+        }
         let Some(selected) = &self.selected else { return Ok(()) };
         let mut line = format!("PSRLr {} ", selected.verb.name()).into_bytes();
         // A name beyond ASCII would be a literal, for which the provider must be waited for.

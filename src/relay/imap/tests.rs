@@ -42,8 +42,10 @@ impl Identity {
         let table = FolderTable { prefix: Vec::new(), delimiter: Some(b'/'), folders, ..FolderTable::default() };
         let namespace = Arc::new(Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default()));
         let capabilities = capabilities(offered.as_bytes());
-        session.answer(Answer::Lane(Ok(Lease { lane: LANE, facts: LaneFacts::Imap { capabilities, namespace } })));
+        let facts = LaneFacts::Imap { capabilities, namespace };
+        session.answer(Answer::Ready(Ok(facts.clone())));
         session.client(b"b SELECT INBOX\r\n");
+        session.answer(Answer::Lane(Ok(Lease { lane: LANE, facts })));
         session.provider(b"b OK\r\n");
         session.outbox.client().clear();
         session.outbox.lane(LANE).clear();

@@ -246,7 +246,8 @@ impl Relay for SmtpRelay {
                 Flow::More
             }
             // Nothing of ours asks for these.
-            Event::Elapsed(_) | Event::Answer(_, Answer::Folders(_) | Answer::Kept(_) | Answer::Validity(_)) => {
+            Event::Elapsed(_)
+            | Event::Answer(_, Answer::Folders(_) | Answer::Kept(_) | Answer::Ready(_) | Answer::Validity(_)) => {
                 Flow::More
             }
         };

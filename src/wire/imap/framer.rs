@@ -53,6 +53,14 @@ enum Sender {
     Provider,
 }
 
+impl Piece<'_> {
+    /// Whether it is the end of a line that announces nothing.
+    #[must_use]
+    pub fn ends_line(&self) -> bool {
+        matches!(self, Self::Line { end: End::Line, .. } | Self::More { end: End::Line, .. })
+    }
+}
+
 /// One direction's framer.
 #[derive(Debug)]
 pub struct Framer {

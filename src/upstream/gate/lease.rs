@@ -1,0 +1,270 @@
+//! Lanes for sessions: parked ones, new ones, and what is known without one.
+//!
+//! An opening that is waited for too long goes on, and its lane is parked: the next try finds it.
+
+#![allow(clippy::disallowed_methods, reason = "how long it is waited is told by the clock")]
+
+use super::{AGED, Gate, Gates, Health, OpeningEnded, said};
+use crate::{
+    failure::{Cap, Failure, Unreachable},
+    model::{AccountId, Generation, SmtpAuth},
+    relay::{LaneFacts, LaneState, LaneUse, opening::SignIn},
+    rules::namespace::Naming,
+    store::{Account, Standing},
+    upstream::{
+        Opened, Target,
+        lane::{Hold, Home, Lane, LaneNumber, Leased},
+        open::{OpenedFacts, Order, Refusal, carry_out},
+        places,
+        pool::Parked,
+    },
+    wire::{imap::Capabilities, smtp::Extensions},
+};
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot, watch},
+    time::timeout,
+};
+
+/// An account whose sign-in worked this lately is taken to be healthy (design section 4).
+const HEALTHY: Duration = Duration::from_secs(600);
+/// An opening in all, waited for or not.
+const OPENING: Duration = Duration::from_secs(60);
+/// Not a refused login: whether it is one is for the next verdict to say.
+const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
+
+impl Gates {
+    /// What a lane of IMAP would be, for whom a verdict let in, if that still stands. At once where the account is known
+    /// to be healthy; else a lane is opened for it and parked, and if that takes longer than `login-wait`, the opening goes
+    /// on for the next try.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn ready(
+        self: &Arc<Self>,
+        id: AccountId,
+        standing: Standing,
+        naming: &Naming,
+    ) -> Result<LaneFacts, Failure> {
+        let (gate, account) = self.standing(id, standing).await?;
+        if gate.is_healthy()
+            && let Some(facts) = gate.known(id, naming)
+        {
+            return Ok(facts);
+        }
+        let mut opening = self.opening(&gate, account);
+        let ended = timeout(self.bounds.login_wait, opening.wait_for(Option::is_some)).await;
+        let ended = ended.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
+        ended.ok().and_then(|ended| ended.clone()).unwrap_or(Err(OUTDATED))?;
+        self.still_stands(&gate, standing)?;
+        gate.known(id, naming).ok_or(OUTDATED)
+    }
+
+    /// A lane for whom a verdict let in, if that still stands: `last`, where it is free, or another that is parked, or a
+    /// new one.
+    ///
+    /// # Errors
+    /// Why there is none; `login-wait` bounds the wait.
+    pub async fn lease(
+        self: &Arc<Self>,
+        id: AccountId,
+        standing: Standing,
+        naming: &Naming,
+        purpose: LaneUse,
+        last: Option<LaneNumber>,
+    ) -> Result<Leased, Failure> {
+        let (gate, account) = self.standing(id, standing).await?;
+        // One wait for both: the client is told in time, whether a place or the provider was short.
+        let (wait, began) = (self.bounds.login_wait, Instant::now());
+        let permit = self.place(&gate, &account, purpose, wait).await?;
+        let parked = if purpose == LaneUse::Imap { gate.pool.take(standing.generation, last) } else { None };
+        let opened = match parked {
+            Some(parked) => gate.unparked(parked, standing.generation, permit),
+            None => {
+                let (give, opened) = oneshot::channel();
+                let (gates, gate) = (self.clone(), gate.clone());
+                tokio::spawn(async move {
+                    let opened = gates.open(&account, &gate, purpose, permit).await;
+                    // Whoever wanted it may be gone, or have been told that it takes too long.
+                    if let Err(Ok((lane, _))) = give.send(opened) {
+                        let _ = lane.park(LaneState::Clean);
+                    }
+                });
+                let opened = timeout(wait.saturating_sub(began.elapsed()), opened).await;
+                let opened = opened.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
+                opened.unwrap_or(Err(Failure::Internal("an opening panicked")))?
+            }
+        };
+        let (lane, extensions) = opened;
+        let facts = match extensions {
+            Some(extensions) => LaneFacts::Smtp { extensions },
+            None => gate.known(id, naming).ok_or(OUTDATED)?,
+        };
+        self.still_stands(&gate, standing)?;
+        Ok(Leased { lane, facts })
+    }
+
+    /// The gate and the account of whom a verdict let in.
+    async fn standing(&self, id: AccountId, standing: Standing) -> Result<(Arc<Gate>, Account), Failure> {
+        let Standing { login, generation: judged_at } = standing;
+        // The gate before the account: whatever changes after the account was read is noticed at the gate.
+        let gate = self.gate(id);
+        let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
+        if let Some(account) = &account {
+            gate.reach(account.generation);
+        }
+        // Account changed or removed since the verdict; an address that came back has its old id.
+        let account = account.filter(|account| account.generation == judged_at).ok_or(OUTDATED)?;
+        match self.store.is_in_force(login).await.map_err(|error| said(&error, "a login cannot be read"))? {
+            true => Ok((gate, account)),
+            false => Err(OUTDATED),
+        }
+    }
+
+    fn still_stands(&self, gate: &Gate, standing: Standing) -> Result<(), Failure> {
+        let over = gate.is_beyond(standing.generation) || self.revoked.borrow().contains(&standing.login);
+        if over { Err(OUTDATED) } else { Ok(()) }
+    }
+
+    /// A place for a lane.
+    async fn place(
+        &self,
+        gate: &Gate,
+        account: &Account,
+        purpose: LaneUse,
+        wait: Duration,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        let cap = places::cap(account, purpose, self.bounds.lanes_per_account, &self.providers);
+        let permit = timeout(wait, gate.places.free(purpose, cap).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Lanes))
+    }
+
+    /// The opening of a lane that logins wait for: one for all of them.
+    fn opening(self: &Arc<Self>, gate: &Arc<Gate>, account: Account) -> watch::Receiver<OpeningEnded> {
+        let mut opening = gate.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended has dropped its sender.
+        if let Some((generation, under_way)) = opening.as_ref()
+            && *generation == account.generation
+            && under_way.has_changed().is_ok()
+        {
+            return under_way.clone();
+        }
+        let (tell, ended) = watch::channel(None);
+        *opening = Some((account.generation, ended.clone()));
+        let (gates, gate) = (self.clone(), gate.clone());
+        tokio::spawn(async move {
+            let opened = match gates.place(&gate, &account, LaneUse::Imap, OPENING).await {
+                Ok(permit) => gates.open(&account, &gate, LaneUse::Imap, permit).await,
+                Err(failure) => Err(failure),
+            };
+            let ended = opened.map(|(lane, _)| {
+                let _ = lane.park(LaneState::Clean);
+            });
+            tell.send_replace(Some(ended));
+        });
+        ended
+    }
+
+    /// Opens a lane, of submission with what it offers; of IMAP its gate knows that.
+    async fn open(
+        &self,
+        account: &Account,
+        gate: &Arc<Gate>,
+        purpose: LaneUse,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Lane, Option<Extensions>), Failure> {
+        let opened = self.sign_in_to(account, gate, purpose).await;
+        if purpose == LaneUse::Imap && opened.is_err() {
+            gate.health().signed_in = None;
+        }
+        let opened = opened?;
+        let (home, extensions) = match opened.facts {
+            OpenedFacts::Smtp { extensions } => (None, Some(extensions)),
+            OpenedFacts::Imap { capabilities, folders } => {
+                if let Some(table) = folders {
+                    self.publish(account.id, account.generation, &Naming::default(), table).await?;
+                }
+                (Some(gate.opened(capabilities, account.generation)), None)
+            }
+        };
+        let lane = Lane { stream: opened.stream, unread: opened.rest, hold: Hold::new(permit, home) };
+        Ok((lane, extensions))
+    }
+
+    async fn sign_in_to(&self, account: &Account, gate: &Gate, purpose: LaneUse) -> Result<Opened, Failure> {
+        let endpoint = match purpose {
+            LaneUse::Imap => account.imap.clone(),
+            LaneUse::Submission => account.smtp.clone(),
+        };
+        let target = Target { endpoint, certificates: account.certificates.clone() };
+        let order = Order {
+            purpose,
+            sign_in: self.sign_in(account, purpose).await?,
+            reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
+            own: &self.own,
+        };
+        let opened = carry_out(&target, order, OPENING, &mut |_| {}).await;
+        opened.map_err(|Refusal { failure, words, .. }| {
+            let words = words.unwrap_or_default();
+            tracing::warn!(account = account.id.0, ?purpose, %failure, words, "no lane");
+            failure
+        })
+    }
+
+    /// With what the account signs in to this service.
+    async fn sign_in(&self, account: &Account, purpose: LaneUse) -> Result<SignIn, Failure> {
+        let user = account.sign_in_name.as_str();
+        let (user, password) = match (purpose, &account.settings.smtp_auth) {
+            (LaneUse::Submission, SmtpAuth::None) => return Ok(SignIn::Nobody),
+            (LaneUse::Submission, SmtpAuth::Separate(user)) => (user.as_str(), self.store.smtp_password(account).await),
+            (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) => {
+                (user, self.store.account_password(account).await)
+            }
+        };
+        let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;
+        Ok(SignIn::Password { user: user.into(), password })
+    }
+}
+
+impl Gate {
+    /// Whether the provider is there and lets us in, as far as is known.
+    fn is_healthy(&self) -> bool {
+        let lately = self.health().signed_in.is_some_and(|signed_in| signed_in.elapsed() < HEALTHY);
+        lately || self.in_use.load(Ordering::Relaxed) > 0 || !self.pool.is_empty()
+    }
+
+    /// What is known of lanes of IMAP. None: nothing of this generation.
+    fn known(&self, id: AccountId, naming: &Naming) -> Option<LaneFacts> {
+        let capabilities = self.health().capabilities.clone()?;
+        let namespace = self.folders().last.as_mut()?.namespace(id, naming);
+        Some(LaneFacts::Imap { capabilities, namespace })
+    }
+
+    /// A sign-in of this generation worked.
+    fn opened(self: &Arc<Self>, capabilities: Capabilities, generation: Generation) -> Home {
+        {
+            let mut health = self.health();
+            // Asked with the lock held: what grows later forgets this, too.
+            if !self.is_beyond(generation) {
+                *health = Health { capabilities: Some(capabilities.clone()), signed_in: Some(Instant::now()) };
+            }
+        }
+        let number = LaneNumber(self.opened.fetch_add(1, Ordering::Relaxed));
+        Home::new(self.clone(), generation, capabilities, number)
+    }
+
+    /// A parked lane, in use again.
+    fn unparked(
+        self: &Arc<Self>,
+        parked: Parked,
+        generation: Generation,
+        permit: OwnedSemaphorePermit,
+    ) -> (Lane, Option<Extensions>) {
+        let Parked { stream, number, capabilities, .. } = parked;
+        let home = Home::new(self.clone(), generation, capabilities, number);
+        (Lane { stream, unread: Vec::new(), hold: Hold::new(permit, Some(home)) }, None)
+    }
+}

@@ -1,0 +1,247 @@
+//! Lanes that no session uses now: left clean, and given to the next session of the same account and generation.
+//!
+//! A gate's places bound the lanes in use; a lane is opened only where none is parked, so places bound them all. Parked
+//! lanes are few and go before providers and routers forget them. Only IMAP lanes are parked: a message must not fail for
+//! a submission lane that was dropped unseen.
+
+#![allow(clippy::disallowed_methods, reason = "how long a lane is parked is told by the clock")]
+
+use super::{
+    Stream,
+    lane::{Lane, LaneNumber},
+};
+use crate::{
+    model::Generation,
+    relay::leaving::{Leaving, Step},
+    wire::imap::Capabilities,
+};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Waker},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
+    time::{Instant, sleep_until, timeout},
+};
+
+/// A parked lane is closed after this time. Providers bear 10 minutes and more of silence, routers on the way 5.
+const PARKED: Duration = Duration::from_secs(4 * 60);
+/// Lanes parked at once for one account: a page of a CRM opens one or two sessions at a time.
+const PARKED_MAX: usize = 4;
+/// The most often that parked lanes are looked at for those that the provider closed.
+const LOOKED_AT: Duration = Duration::from_secs(30);
+/// For leaving a mailbox: what takes longer is not worth it.
+const LEAVING: Duration = Duration::from_secs(10);
+
+/// The parked lanes of one account; all are of its generation.
+#[derive(Default)]
+pub(super) struct Pool {
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    /// Those of older generations are not taken any more.
+    generation: Generation,
+    /// Oldest first; at most [`PARKED_MAX`].
+    parked: Vec<Parked>,
+    /// A task closes them in time.
+    swept: bool,
+}
+
+/// A signed-in connection between two sessions, no mailbox selected.
+pub(super) struct Parked {
+    pub(super) stream: Stream,
+    pub(super) number: LaneNumber,
+    pub(super) capabilities: Capabilities,
+    until: Instant,
+}
+
+impl Parked {
+    pub(super) fn new(stream: Stream, number: LaneNumber, capabilities: Capabilities) -> Self {
+        Self { stream, number, capabilities, until: Instant::now() + PARKED }
+    }
+
+    /// Whether it may be had: its provider has neither closed it nor said anything, a BYE, or what the next session would
+    /// take for an answer.
+    fn is_good(&mut self) -> bool {
+        let mut octet = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut octet));
+        self.until > Instant::now() && read.is_pending()
+    }
+}
+
+impl Pool {
+    /// A lane of this generation, the one of this number if it is there.
+    pub(super) fn take(&self, generation: Generation, last: Option<LaneNumber>) -> Option<Parked> {
+        let mut lanes = self.lanes();
+        if lanes.generation != generation {
+            return None;
+        }
+        lanes.parked.retain_mut(Parked::is_good);
+        let own = lanes.parked.iter().position(|parked| Some(parked.number) == last);
+        let at = own.or(lanes.parked.len().checked_sub(1))?;
+        Some(lanes.parked.remove(at))
+    }
+
+    /// Keeps a lane, unless the account has a newer generation.
+    pub(super) fn keep(self: &Arc<Self>, parked: Parked, generation: Generation) {
+        let mut lanes = self.lanes();
+        if lanes.generation != generation {
+            return;
+        }
+        if lanes.parked.len() == PARKED_MAX {
+            lanes.parked.remove(0);
+        }
+        lanes.parked.push(parked);
+        if !std::mem::replace(&mut lanes.swept, true) {
+            drop(tokio::spawn(sweep(Arc::downgrade(self))));
+        }
+    }
+
+    /// Closes what is of an older generation.
+    pub(super) fn reach(&self, generation: Generation) {
+        let mut lanes = self.lanes();
+        lanes.generation = generation;
+        lanes.parked.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes().parked.is_empty()
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        // A panic elsewhere leaves whole lanes here.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes parked lanes whose time is over or that their provider closed, until none is left.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        let Some(strong) = pool.upgrade() else { return };
+        let next = {
+            let mut lanes = strong.lanes();
+            lanes.parked.retain_mut(Parked::is_good);
+            let Some(first) = lanes.parked.iter().map(|parked| parked.until).min() else {
+                lanes.swept = false;
+                return;
+            };
+            first.min(Instant::now() + LOOKED_AT)
+        };
+        drop(strong);
+        sleep_until(next).await;
+    }
+}
+
+/// Leaves the mailbox that is selected on a lane. None: the lane is of no use.
+pub(super) async fn left(mut lane: Lane, capabilities: &Capabilities) -> Option<Lane> {
+    let left = timeout(LEAVING, leave(&mut lane, capabilities)).await;
+    left.ok().flatten().map(|()| lane)
+}
+
+async fn leave(lane: &mut Lane, capabilities: &Capabilities) -> Option<()> {
+    let (mut leaving, mut line) = Leaving::begin(capabilities);
+    let mut unread = std::mem::take(&mut lane.unread);
+    loop {
+        lane.stream.write_all(line).await.ok()?;
+        lane.stream.flush().await.ok()?;
+        line = loop {
+            let mut input = &unread[..];
+            let step = leaving.input(&mut input).ok()?;
+            unread = input.to_vec();
+            match step {
+                Step::Left => return Some(()),
+                Step::Say(line) => break line,
+                Step::Reading => {}
+            }
+            unread.clear();
+            if lane.stream.read_buf(&mut unread).await.ok()? == 0 {
+                return None;
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    const NOW: Generation = Generation(3);
+
+    fn pool() -> Arc<Pool> {
+        let pool = Arc::new(Pool::default());
+        pool.reach(NOW);
+        pool
+    }
+
+    /// Parks a lane; the provider's end of it.
+    fn park(pool: &Arc<Pool>, number: u64, generation: Generation) -> DuplexStream {
+        let (ours, theirs) = duplex(64);
+        pool.keep(Parked::new(Box::new(ours), LaneNumber(number), Capabilities::default()), generation);
+        theirs
+    }
+
+    fn taken(pool: &Pool, last: Option<u64>) -> Option<u64> {
+        pool.take(NOW, last.map(LaneNumber)).map(|parked| parked.number.0)
+    }
+
+    #[tokio::test]
+    async fn a_session_has_its_own_last_lane_where_it_is_free() {
+        let pool = pool();
+        let _provider = [park(&pool, 1, NOW), park(&pool, 2, NOW), park(&pool, 3, NOW)];
+        // A STATUS after an APPEND must see it.
+        assert_eq!(taken(&pool, Some(2)), Some(2));
+        assert_eq!(taken(&pool, Some(2)), Some(3));
+        assert_eq!(taken(&pool, None), Some(1));
+        assert_eq!(taken(&pool, None), None);
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_was_closed_or_that_speaks_is_not_given() {
+        let pool = pool();
+        drop(park(&pool, 1, NOW));
+        let mut second = park(&pool, 2, NOW);
+        second.write_all(b"* BYE\r\n").await.expect("room");
+        assert_eq!(taken(&pool, Some(2)), None);
+        assert!(pool.is_empty());
+    }
+
+    #[tokio::test]
+    async fn lanes_of_another_generation_are_closed() {
+        let pool = pool();
+        let mut kept = park(&pool, 1, NOW);
+        let mut early = park(&pool, 2, Generation(2));
+        assert_eq!(early.read(&mut [0]).await.ok(), Some(0));
+        pool.reach(Generation(4));
+        assert_eq!(kept.read(&mut [0]).await.ok(), Some(0));
+        assert!(pool.take(NOW, None).is_none());
+    }
+
+    #[tokio::test]
+    async fn few_are_kept_and_the_oldest_goes() {
+        let pool = pool();
+        let parked = (0..).take(PARKED_MAX + 1);
+        let mut providers: Vec<_> = parked.map(|number| park(&pool, number, NOW)).collect();
+        assert_eq!(providers[0].read(&mut [0]).await.ok(), Some(0));
+        assert_eq!(pool.lanes().parked.len(), PARKED_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_parked_lane_is_closed_before_it_is_forgotten() {
+        let pool = pool();
+        for number in 1..=2 {
+            let (ours, mut provider) = duplex(64);
+            let until = Instant::now() + Duration::from_millis(50);
+            let parked = Parked { until, ..Parked::new(Box::new(ours), LaneNumber(number), Capabilities::default()) };
+            pool.keep(parked, NOW);
+            assert!(!pool.is_empty());
+            assert_eq!(provider.read(&mut [0]).await.ok(), Some(0));
+            assert!(pool.is_empty());
+        }
+    }
+}

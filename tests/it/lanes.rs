@@ -1,0 +1,145 @@
+//! When a lane is taken and given back (design section 4): what logins wait for, and whose lane the next session has.
+
+use crate::{
+    harness::{AddAccount, Bridge, CrmSettings, Lab, PATIENCE, Provider, Wire, until},
+    serve::change,
+};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+const ALICE: &str = "alice@lab.test";
+
+/// A bridge with an account at a double.
+struct House {
+    imap: Provider,
+    bridge: Bridge,
+    crm: CrmSettings,
+    _lab: Lab,
+}
+
+impl House {
+    /// Signing in takes this long.
+    fn start(configuration: &str, signing_in: Duration) -> Option<Self> {
+        let lab = Lab::needing(&[])?;
+        let imap = Provider::imap(Some(&lab.certificates.good), move |_, _, command| {
+            if command.starts_with("AUTHENTICATE") {
+                thread::sleep(signing_in);
+            }
+            Some(false)
+        });
+        let mut bridge = Bridge::configured(&lab, configuration);
+        let crm = bridge.add_account(&AddAccount::at(&lab, [imap.port, 1], ALICE));
+        bridge.serve();
+        Some(Self { imap, bridge, crm, _lab: lab })
+    }
+
+    fn greeted(&self) -> Wire {
+        let mut wire = Wire::plain(self.bridge.imap);
+        wire.expect("* OK");
+        wire
+    }
+
+    fn heard(&self, words: &str) -> usize {
+        self.imap.heard().matches(words).count()
+    }
+
+    /// The lane that was left is free again.
+    fn left(&self, times: usize) {
+        let left = until(PATIENCE, || (self.heard("UNSELECT") == times).then_some(()));
+        assert!(left.is_some(), "{}", self.imap.heard());
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn the_next_session_has_the_lane_of_the_last() {
+    let Some(house) = House::start("", Duration::ZERO) else { return };
+    for page in 1..=3 {
+        let mut wire = house.bridge.sign_in(&house.crm);
+        wire.imap_ok("SELECT INBOX");
+        wire.imap_ok("FETCH 1 FLAGS");
+        wire.imap_ok("LOGOUT");
+        // Left by UNSELECT, which expunges nothing.
+        house.left(page);
+    }
+    assert_eq!((house.imap.visits(), house.heard("AUTHENTICATE")), (1, 1), "{}", house.imap.heard());
+    assert_eq!(house.heard("CLOSE"), 0);
+}
+
+#[test]
+fn sessions_without_a_mailbox_share_one_lane() {
+    let Some(house) = House::start("[limits]\nlanes-per-account = 1\n", Duration::ZERO) else { return };
+    let mut wires = [0; 3].map(|_| house.bridge.sign_in(&house.crm));
+    for _ in 0..3 {
+        for wire in &mut wires {
+            wire.imap_ok("STATUS Sent (MESSAGES)");
+        }
+    }
+    wires[0].imap_ok("SELECT INBOX");
+    wires[0].imap_ok("CLOSE");
+    wires[1].imap_ok("EXAMINE Sent");
+    assert_eq!(house.imap.visits(), 1);
+}
+
+#[test]
+fn a_parked_lane_that_was_cut_is_given_to_nobody() {
+    let Some(house) = House::start("", Duration::ZERO) else { return };
+    let mut wire = house.bridge.sign_in(&house.crm);
+    wire.imap_ok("STATUS Sent (MESSAGES)");
+    house.imap.cut();
+    thread::sleep(Duration::from_millis(200));
+    wire.imap_ok("STATUS Sent (MESSAGES)");
+    house.bridge.sign_in(&house.crm).imap_ok("SELECT INBOX");
+    assert_eq!(house.imap.visits(), 2);
+}
+
+#[test]
+fn who_signs_in_to_a_healthy_account_does_not_wait_for_its_provider() {
+    let Some(house) = House::start("", Duration::from_millis(1500)) else { return };
+    let took = |login: &str| {
+        let mut wire = house.greeted();
+        let began = Instant::now();
+        wire.imap_ok(login);
+        (wire, began.elapsed())
+    };
+    let login = house.crm.imap_login();
+    let (mut first, waited) = took(&login);
+    assert!(waited > Duration::from_millis(1400), "nothing is known yet: {waited:?}");
+    first.imap_ok("SELECT INBOX");
+    // No lane is free; none is needed, either.
+    let (mut second, at_once) = took(&login);
+    assert!(at_once < Duration::from_millis(500), "{at_once:?}");
+    assert_eq!(house.imap.visits(), 1);
+    second.imap_ok("SELECT INBOX");
+    assert_eq!(house.imap.visits(), 2);
+}
+
+#[test]
+fn an_opening_that_takes_too_long_goes_on_for_the_next_try() {
+    let configuration = "[timeouts]\nlogin-wait = \"1s\"\n";
+    let Some(house) = House::start(configuration, Duration::from_millis(2000)) else { return };
+    let login = house.crm.imap_login();
+    let (mut wire, mut other) = (house.greeted(), house.greeted());
+    let began = Instant::now();
+    // Two at once wait for the same opening.
+    other.line(&format!("a {login}"));
+    assert!(wire.imap(&login).tagged.starts_with("NO [UNAVAILABLE] "));
+    other.expect("a NO [UNAVAILABLE] ");
+    let told = began.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_millis(1700)).contains(&told), "{told:?}");
+    let said = until(PATIENCE, || wire.imap(&login).tagged.starts_with("OK ").then_some(()));
+    assert!(said.is_some());
+    wire.imap_ok("SELECT INBOX");
+    assert_eq!((house.imap.visits(), house.heard("AUTHENTICATE")), (1, 1));
+}
+
+#[test]
+fn a_changed_account_has_no_lane_of_before() {
+    let Some(house) = House::start("", Duration::ZERO) else { return };
+    house.bridge.sign_in(&house.crm).imap_ok("STATUS Sent (MESSAGES)");
+    change(&house.bridge);
+    house.bridge.sign_in(&house.crm).imap_ok("STATUS Sent (MESSAGES)");
+    assert_eq!((house.imap.visits(), house.heard("AUTHENTICATE")), (2, 2));
+}
