@@ -232,6 +232,7 @@ impl Session {
         let verb = command.head.verb;
         let local = command.value(mailbox);
         let route = local.as_ref().and_then(|local| self.route(verb, local));
+        let route = route.or_else(|| self.route_of_unknown(&command, local.as_ref()?));
         let Some(route) = route else {
             // What the table does not have may have been made since, by another program.
             return if command.fresh { self.refuse_name(&command, out) } else { self.refresh(command, out) };
@@ -263,6 +264,13 @@ impl Session {
             Verb::Unsubscribe => namespace.resolve(local).or_else(|| namespace.resolve_gone(local)),
             _ => namespace.resolve(local),
         }
+    }
+
+    /// The provider judges whether to forget a subscription to what is not there: Cyrus renames it with the mailbox, and
+    /// says OK to a client that then unsubscribes from the old name.
+    fn route_of_unknown(&self, command: &Command, local: &LocalName) -> Option<Route> {
+        let asks = command.head.verb == Verb::Unsubscribe && command.fresh && self.provider_subscribes();
+        self.signed.as_ref().filter(|_| asks)?.namespace.route_of_new(local)
     }
 
     /// Says that a name is no mailbox.
