@@ -5,6 +5,7 @@
 //! reads a clock or draws a random number: those layers build alone (`--no-default-features`).
 //! ```text
 //! main · cli               words for people: flags, help, exit codes
+//! demo                     a provider, the bridge and a CRM in one process
 //! app                      composition root: configuration and store into listeners, gates, sessions; drain
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
@@ -83,6 +84,8 @@ pub mod app;
 pub mod config;
 #[cfg(feature = "bridge")]
 pub mod control;
+#[cfg(feature = "bridge")]
+pub mod demo;
 #[cfg(feature = "bridge")]
 pub mod listener;
 #[cfg(feature = "bridge")]

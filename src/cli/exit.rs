@@ -46,6 +46,8 @@ pub(super) enum Error {
     Config(#[from] config::Error),
     #[error(transparent)]
     Control(#[from] control::Error),
+    #[error(transparent)]
+    Demo(passerelle::demo::Failed),
     #[error("cannot read the password")]
     Password(#[source] io::Error),
     #[error("the password is empty")]
@@ -87,7 +89,7 @@ impl Error {
             Self::Store(error) => of_store(error),
             Self::Password(_) | Self::PasswordEmpty | Self::Unconfirmed => Exit::Usage,
             Self::Tls(local_tls::Error::File(_)) => Exit::State,
-            Self::Answer(_) | Self::Serve(_) | Self::Tls(_) | Self::Write(_) => Exit::Failed,
+            Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Tls(_) | Self::Write(_) => Exit::Failed,
         }
     }
 
@@ -104,7 +106,7 @@ impl Error {
             Self::Store(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
-            Self::Answer(_) | Self::Serve(_) | Self::Write(_) => None,
+            Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Write(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@
 mod account;
 mod arguments;
 mod config;
+mod demo;
 mod exit;
 mod folder;
 mod login;
@@ -27,6 +28,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+use tokio::task::LocalSet;
 
 /// Parses, runs, and says how it ended.
 pub(crate) fn main() -> ExitCode {
@@ -47,9 +49,14 @@ pub(crate) fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Error> {
+    // The demo has a place of its own.
+    if let Command::Demo(demo) = &arguments.command {
+        return LocalSet::new().run_until(demo::run(demo, arguments.global.json)).await;
+    }
     let place = Place::find(&arguments.global)?;
     match arguments.command {
         Command::Serve => serve::run(&place).await,
+        Command::Demo(_) => Ok(()),
         Command::Account(command) => account::run(command, &place).await,
         Command::Login(command) => login::run(command, &place).await,
         Command::Folder(command) => folder::run(command, &place).await,
@@ -96,14 +103,18 @@ impl Place {
 
     /// Writes the answer: as JSON if that was asked for, else in words.
     fn answer(&self, json: &impl Serialize, words: &str) -> Result<(), Error> {
-        let text = if self.json {
-            serde_json::to_string_pretty(json).map_err(|error| Error::Write(error.into()))? + "\n"
-        } else {
-            words.to_owned()
-        };
+        if self.json {
+            return write_json(json);
+        }
         let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
+        out.write_all(words.as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
     }
+}
+
+fn write_json(json: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(json).map_err(|error| Error::Write(error.into()))? + "\n";
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
 }
 
 /// Words on the way to the answer. Whoever closed the pipe does not want them.

@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod clients;
 mod config;
+mod demo;
 mod dialogue;
 mod dialogue_tls;
 mod engine;

@@ -24,7 +24,7 @@ const ADDRESS: &str = "sales@example.com";
 const PASSWORD: &str = "secret";
 
 /// The two commands that a checkout needs.
-const PROMISED: [&str; 2] = ["cargo run --release -- serve", "tests/run"];
+const PROMISED: [&str; 2] = ["cargo run --release -- demo", "tests/run"];
 
 struct Block {
     line: usize,

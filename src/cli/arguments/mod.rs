@@ -4,6 +4,7 @@
 
 mod account;
 mod config;
+mod demo;
 mod folder;
 mod login;
 mod provider;
@@ -12,6 +13,7 @@ mod swap;
 
 pub(super) use account::{Account, AccountAdd, AccountSet};
 pub(super) use config::Config;
+pub(super) use demo::Demo;
 pub(super) use folder::{Folder, FolderMapping};
 pub(super) use login::LoginCommand;
 pub(super) use provider::ProviderCommand;
@@ -27,6 +29,7 @@ use std::path::PathBuf;
 const EVERYWHERE: &str = "Options of every command";
 const ABOUT: &str = "The mail server on localhost that a legacy CRM talks to, whatever company hosts the mailbox";
 const EXAMPLES: &str = "Examples:
+  passerelle demo
   passerelle serve
   passerelle account add alice@gmail.com
   passerelle account check alice@gmail.com
@@ -64,6 +67,9 @@ pub(in crate::cli) struct Global {
 pub(in crate::cli) enum Command {
     /// Run the bridge until it is stopped
     Serve,
+    /// Show the whole job on this machine, without any account
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(Demo),
     /// Add, show, change, check and remove accounts: mailboxes at providers
     #[command(subcommand)]
     Account(Account),

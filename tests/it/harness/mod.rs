@@ -46,7 +46,7 @@ pub(crate) use habits::{
 };
 pub(crate) use lab::{Lab, Program, free_port};
 pub(crate) use layout::{Layout, OVH_MAILBOXES};
-pub(crate) use leash::{PATIENCE, run, until, words};
+pub(crate) use leash::{Leashed, PATIENCE, run, until, words};
 pub(crate) use letters::{letter, letters};
 pub(crate) use provider::{IMAP_CAPABILITIES, Provider, Visit};
 pub(crate) use same::{differences, same};
