@@ -106,6 +106,9 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
             return Ok(Some(format!("to line {number}, minutes do not pass on demand")));
         }
         let Some((voice, _)) = said(line) else {
+            if line.starts_with('!') {
+                stage.make_true(&questions(&lines[at + 1..])).await.map_err(place)?;
+            }
             stage.follow(line).await.map_err(place)?;
             settled = !line.starts_with('!');
             at += 1;
@@ -117,8 +120,7 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
             .map_while(|(_, line)| said(line).filter(|(who, _)| *who == voice))
             .map(|(_, w)| w)
             .collect();
-        let next = lines[at + run.len()..].iter().map(|(_, line)| *line).take_while(|line| said(line).is_none());
-        let questions: Vec<&str> = next.filter_map(|line| line.strip_prefix("? ")).collect();
+        let questions = questions(&lines[at + run.len()..]);
         if let Some(reason) = questions.iter().find_map(|question| cannot_be(question, stage.lane_use)) {
             return Ok(Some(format!("to line {number}, {reason}")));
         }
@@ -133,6 +135,12 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
     }
     stage.nothing_left().await?;
     Ok(None)
+}
+
+/// What the relay asks before anything else is said, or happens.
+fn questions<'a>(lines: &[(usize, &'a str)]) -> Vec<&'a str> {
+    let next = lines.iter().map(|(_, line)| *line).take_while(|line| said(line).is_none() && !line.starts_with('!'));
+    next.filter_map(|line| line.strip_prefix("? ")).collect()
 }
 
 /// Who says a line, and what.

@@ -36,11 +36,13 @@ pub(super) struct Command {
     pub(super) message: Option<Literal>,
     /// The folder table was looked at anew for it.
     pub(super) fresh: bool,
+    /// It was sent to a lane that was lost before it answered.
+    pub(super) repeated: bool,
 }
 
 impl Command {
     pub(super) fn new(head: Head, octets: Vec<u8>, arguments: Arguments) -> Self {
-        Self { head, octets, arguments, message: None, fresh: false }
+        Self { head, octets, arguments, message: None, fresh: false, repeated: false }
     }
 
     pub(super) fn append(head: Head, octets: Vec<u8>, append: Append, message: Literal) -> Self {
@@ -365,7 +367,9 @@ impl Session {
         }
         self.writer.command(command.tag(), &octets, &signed.capabilities);
         self.flush_writer(out);
-        self.pending.push_back(Pending { route, spelled, ..Pending::of(command.tag(), command.head.verb) });
+        let harmless = matches!(command.head.verb, Verb::Examine | Verb::Select | Verb::Status) && !command.repeated;
+        let pending = Pending { route, spelled, ..Pending::of(command.tag(), command.head.verb) };
+        self.pending.push_back(Pending { again: harmless.then(|| Box::new(command)), ..pending });
         Ok(())
     }
 
@@ -437,7 +441,7 @@ impl Session {
 
 impl Pending {
     pub(super) fn of(tag: &[u8], verb: Verb) -> Self {
-        Self { tag: tag.to_vec(), verb, route: None, target: None, spelled: Vec::new(), own: false }
+        Self { tag: tag.to_vec(), verb, route: None, target: None, spelled: Vec::new(), own: false, again: None }
     }
 }
 

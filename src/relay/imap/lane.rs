@@ -133,6 +133,7 @@ impl Session {
     /// Decides by its first octets what becomes of a response.
     fn first_piece(&mut self, text: &[u8], end: End, out: &mut Outbox) -> Result<(), Failure> {
         let whole = end == End::Line;
+        self.pending.iter_mut().for_each(|pending| pending.again = None);
         match response::read(text).map_err(Failure::ProviderMisbehaved)? {
             Response::Continuation(_) | Response::Status { .. } => {
                 if !whole {

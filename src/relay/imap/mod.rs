@@ -41,7 +41,7 @@ use crate::{
     },
 };
 use client::ClientReading;
-use dispatch::Ready;
+use dispatch::{Command, Ready};
 use idle::Idling;
 use lane::LaneReading;
 use reopen::{Numbers, Selected};
@@ -156,6 +156,8 @@ struct Pending {
     spelled: Vec<u8>,
     /// Ours, not the client's: its answers are swallowed.
     own: bool,
+    /// It changes nothing, and nothing of its answer came: it can be said again on another lane.
+    again: Option<Box<Command>>,
 }
 
 /// Refused logins on one connection before it closes: c-client tries a wrong password three times, and a person types

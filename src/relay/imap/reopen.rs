@@ -7,7 +7,10 @@
 //! Otherwise the session ends: a CRM that deletes "message 5" must mean the same message. Only commands without effect
 //! are ever said twice.
 
-use super::{Asked, Pending, Session};
+use super::{
+    Asked, Pending, Session,
+    dispatch::{Command, Ready},
+};
 use crate::{
     failure::{Failure, Unreachable},
     relay::{LaneFacts, LaneId, LaneUse, Lease, Outbox, Request},
@@ -82,6 +85,10 @@ impl Session {
     /// That the provider was lost, where something was.
     pub(super) fn lane_lost(&mut self, out: &mut Outbox) -> Result<(), Failure> {
         let lost = Err(Failure::ProviderUnreachable(Unreachable::Lost));
+        if let Some(command) = self.harmless() {
+            self.ready = Some(Ready::Command(Command { repeated: true, ..*command }));
+            self.pending.clear();
+        }
         let only_idling = self.pending.iter().all(Self::is_idle_command);
         let quiet = only_idling
             && self.folders.is_none()
@@ -99,6 +106,13 @@ impl Session {
             self.idle_again(out);
         }
         Ok(())
+    }
+
+    /// The one command under way, if it changes nothing and the provider said nothing since: a parked lane can be gone
+    /// without anyone having been told.
+    fn harmless(&mut self) -> Option<Box<Command>> {
+        let alone = self.pending.len() == 1 && self.ready.is_none() && !self.within;
+        self.pending.front_mut().filter(|_| alone)?.again.take()
     }
 
     pub(super) fn lane(&self) -> Option<LaneId> {
