@@ -5,11 +5,12 @@
 use crate::{
     config::{Config, Listen, Listeners},
     listener::{self, Port, Protocol, Reception},
+    oauth::broker::Broker,
     profile::{self, GENERIC},
     provider,
     session::{Patience, Surroundings},
     store::Store,
-    upstream::{Bounds, Gates},
+    upstream::{Bounds, Gates, exchange},
 };
 use std::{
     io,
@@ -42,7 +43,8 @@ pub async fn serve(
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds =
         Bounds { lanes_per_account: config.limits.lanes_per_account, login_wait: config.timeouts.login_wait.0 };
-    let gates = Gates::new(store, bounds, own, providers, profiles);
+    let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?);
+    let gates = Gates::new(store, broker.clone(), bounds, own, providers, profiles);
     let (stop, drain) = watch::channel(false);
     let reception = reception(&config, gates.clone(), drain);
     let mut ports = JoinSet::new();
@@ -66,6 +68,8 @@ pub async fn serve(
     if ended.is_err() {
         tracing::warn!("sessions that did not end in time are cut");
     }
+    // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token.
+    broker.settle().await;
     Ok(())
 }
 

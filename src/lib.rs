@@ -12,10 +12,12 @@
 //! upstream                 dial, TLS, the driver of openings, gates
 //! engine                   an IMAP server side over a source of mail
 //! store · local_tls        what is kept, and sealed; the certificate that clients see
+//! oauth::broker            access tokens, in memory alone: asked for, renewed
 //! ------------------------ pure below this line ------------------------
 //! relay                    protocol machines: octets and events in, octets and requests out
 //! rules                    names, capabilities, what may pass, UIDVALIDITY
 //! provider · profile       what is known of each provider, and of each CRM, as data
+//! oauth                    the messages of OAuth
 //! wire                     octets and RFC grammar: framing, tokens, encodings
 //! model · failure          the vocabulary; what went wrong and what each protocol says of it
 //! mistake                  what is wrong with a file that people write, and where
@@ -69,6 +71,7 @@ pub mod engine;
 pub mod failure;
 pub mod mistake;
 pub mod model;
+pub mod oauth;
 pub mod profile;
 pub mod provider;
 pub mod relay;

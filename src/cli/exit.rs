@@ -82,7 +82,8 @@ impl Error {
                 | control::Error::NoProvider(_)
                 | control::Error::NoWayBack(_)
                 | control::Error::NoUser(_) => Exit::NotFound,
-                control::Error::Refused(_) => Exit::Provider,
+                control::Error::Grant { .. } | control::Error::Refused(_) => Exit::Provider,
+                control::Error::NoHttp => Exit::Failed,
                 control::Error::Store(error) => of_store(error),
                 control::Error::Folder(refusal) => of_folder(refusal),
             },

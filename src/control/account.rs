@@ -4,6 +4,7 @@ use super::{
     Error, Refused, Service,
     folder::{self, FolderRow},
     login::{self, Created, Naming},
+    tokens,
     trial::{self, Report, Trial, Tried, With},
     user,
 };
@@ -55,6 +56,15 @@ pub struct Added {
     pub folders: Option<Vec<FolderRow>>,
 }
 
+/// A grant as it is shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownGrant {
+    pub token_endpoint: String,
+    pub client_id: String,
+    /// `good`, or `consent-needed`.
+    pub state: &'static str,
+}
+
 /// An account as it is shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shown {
@@ -66,6 +76,8 @@ pub struct Shown {
     pub smtp: Endpoint,
     pub certificates: String,
     pub user: String,
+    /// How access tokens are had; null for an account that signs in by password.
+    pub grant: Option<ShownGrant>,
     pub user_format: UserFormat,
     pub smtp_auth: SmtpAuth,
     pub display_name: String,
@@ -87,16 +99,17 @@ pub struct Shown {
 ///
 /// # Errors
 /// If the address is taken, a service does not let us in, or the store fails. Then nothing is stored.
-pub async fn add(store: &Store, draft: Draft, report: Report<'_>, now: i64) -> Result<Added, Error> {
+pub async fn add(store: &Store, mut draft: Draft, report: Report<'_>, now: i64) -> Result<Added, Error> {
     free(store, &draft.address).await?;
     user::named(store, draft.owner.as_deref()).await?;
+    let given = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
     let of = |service, endpoint| {
-        let with = With::Given(sign_in(&draft, service));
+        let with = With::Given(sign_in(&draft, &given, service));
         let trial = Trial { service, endpoint, certificates: &draft.certificates, with };
         trial::is_on(&draft.settings, service).then_some(trial)
     };
     let (imap, smtp) = (of(Service::Imap, &draft.imap), of(Service::Smtp, &draft.smtp));
-    let tried = trial::both(store, imap, smtp, report).await;
+    let tried = trial::both(store, imap, smtp, report).await?;
     let folders = match tried {
         Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => {
             // The account has no row yet, and no choices of its own.
@@ -182,14 +195,13 @@ async fn free(store: &Store, address: &Address) -> Result<(), Error> {
     }
 }
 
-fn sign_in(draft: &Draft, service: Service) -> SignIn {
-    let Credential::Password(password) = &draft.credential;
+fn sign_in(draft: &Draft, given: &SignIn, service: Service) -> SignIn {
     match (service, &draft.settings.smtp_auth, &draft.smtp_password) {
         (Service::Smtp, SmtpAuth::None, _) => SignIn::Nobody,
         (Service::Smtp, SmtpAuth::Separate(user), Some(password)) => {
             SignIn::Password { user: user.as_str().into(), password: password.clone() }
         }
-        _ => SignIn::Password { user: draft.sign_in_name.as_str().into(), password: password.clone() },
+        _ => given.clone(),
     }
 }
 
@@ -222,6 +234,11 @@ async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) ->
 
 async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
     let logins = login::list(store, &account).await?;
+    let grant = store.grant_summary(account.id).await?.map(|grant| ShownGrant {
+        token_endpoint: grant.token_endpoint,
+        client_id: grant.client_id,
+        state: grant.state.name(),
+    });
     let aliases = store.aliases(account.id).await?;
     let warnings = warnings(&account);
     let settings = account.settings;
@@ -235,6 +252,7 @@ async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
         smtp: account.smtp,
         certificates: account.certificates.to_string(),
         user: account.sign_in_name,
+        grant,
         user_format: settings.user_format,
         smtp_auth: settings.smtp_auth,
         display_name: settings.display_name,

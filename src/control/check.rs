@@ -57,7 +57,7 @@ pub async fn check(
         trial::is_on(&account.settings, service).then_some(trial)
     };
     let mut tried =
-        trial::both(store, of(Service::Imap, &account.imap), of(Service::Smtp, &account.smtp), report).await;
+        trial::both(store, of(Service::Imap, &account.imap), of(Service::Smtp, &account.smtp), report).await?;
     let advice = provider::advice(table, &account.settings.provider);
     for refused in [&mut tried.imap, &mut tried.smtp].into_iter().flatten().filter_map(|tried| tried.as_mut().err()) {
         refused.advice = advice.clone();

@@ -3,10 +3,11 @@
 use super::{Error, Refused, Service, account};
 use crate::{
     model::{AccountId, Address, Folder, FolderTable, LocalName, RemoteName, Role},
-    relay::{LaneUse, opening::SignIn},
+    oauth::broker::Broker,
+    relay::LaneUse,
     rules::namespace::{Choices, Entry, Namespace, Naming},
     store::{Account, Store},
-    upstream::{self, Opened, OpenedFacts, Target},
+    upstream::{self, Opened, OpenedFacts, Wanted},
     wire::imap::utf7,
 };
 use serde::Serialize;
@@ -220,11 +221,10 @@ pub async fn show(store: &Store, address: &Address, name: &str) -> Result<Folder
 }
 
 async fn read(store: &Store, account: &Account) -> Result<FolderTable, Error> {
-    let password = store.account_password(account).await?;
-    let target = Target { endpoint: account.imap.clone(), certificates: account.certificates.clone() };
+    let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?);
+    let wanted = Wanted { account, purpose: LaneUse::Imap, reads_folders: true, own: &[] };
     let silent = &mut |_| {};
-    let sign_in = SignIn::Password { user: account.sign_in_name.as_str().into(), password };
-    let opened = upstream::open(&target, LaneUse::Imap, sign_in, account::DEADLINE, silent).await;
+    let opened = upstream::open_stored(store, &broker, wanted, account::DEADLINE, silent).await;
     let opened = opened.map_err(|refusal| Error::Refused(vec![Refused::by(Service::Imap, &account.imap, refusal)]))?;
     Ok(table(opened))
 }

@@ -11,12 +11,14 @@ pub mod login;
 pub mod provider;
 pub mod settings;
 pub mod swap;
+mod tokens;
 mod trial;
 pub mod user;
 
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
     model::{Address, Endpoint, Pins},
+    oauth::{TokenEndpoint, flow::Trouble},
     store,
     upstream::Refusal,
 };
@@ -55,6 +57,9 @@ pub enum Error {
     /// The table has no host for this service, but one for each customer.
     #[error("{provider} has a host for each customer, which --{service} must say: {pattern}")]
     HostWanted { service: Service, provider: String, pattern: String, advice: Option<String> },
+    /// The token endpoint gives no access token. Nothing was stored.
+    #[error("{endpoint}: {trouble}")]
+    Grant { endpoint: TokenEndpoint, trouble: Trouble },
     /// The label gives no login name.
     #[error("the label makes no login name: {0}")]
     Label(String),
@@ -76,6 +81,9 @@ pub enum Error {
     /// The account was not swapped, or too long ago.
     #[error("there is no way back for this account: it was not swapped, or its time is over: {0}")]
     NoWayBack(Address),
+    /// A fault of the build.
+    #[error("no HTTP client can be made")]
+    NoHttp,
     /// There is no such user.
     #[error("there is no user of this name: {0}")]
     NoUser(String),
@@ -140,6 +148,7 @@ impl Error {
                 let example = format!("give it: `--{service} HOST`");
                 Some(advice.as_ref().map_or_else(|| example.clone(), |advice| format!("{example}; {advice}")))
             }
+            Self::Grant { trouble, .. } => Some(tokens_hint(trouble).to_owned()),
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
             Self::NoCrm(_) => Some("`passerelle crm list` shows all".to_owned()),
@@ -149,6 +158,7 @@ impl Error {
             Self::NothingToChange => Some("`passerelle account set --help` shows what can be".to_owned()),
             Self::NoProvider(_) => Some("`passerelle provider list` shows all".to_owned()),
             Self::NoWayBack(_) => Some("swap it anew with `passerelle account swap`".to_owned()),
+            Self::NoHttp => None,
             Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
             Self::Refused(refused) => pin_hint(refused).or_else(|| refused.iter().find_map(Refused::hint)),
             Self::Store(error) => error.hint(),
@@ -185,6 +195,21 @@ fn pin_hint(refused: &[Refused]) -> Option<String> {
     })
 }
 
+fn tokens_hint(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::Client(_) => {
+            "check --client-id, and the client secret on the second line; the page of the application at the provider \
+             says whether it has expired"
+        }
+        Trouble::Consent(_) => {
+            "the refresh token is spent, revoked or another client's: get a new one and give it again"
+        }
+        Trouble::Nonsense { .. } => "check that a token endpoint answers at --token-endpoint",
+        Trouble::Unavailable { .. } => "try again later",
+        Trouble::Unreachable(_) => "check the host behind --token-endpoint, and that no firewall stands between",
+    }
+}
+
 impl Refused {
     /// What mends it, for people.
     fn hint(&self) -> Option<String> {
@@ -202,6 +227,12 @@ impl Refused {
         let service = self.service;
         let reason = match &self.failure {
             Failure::ProviderUnreachable(reason) => reason,
+            Failure::ConsentNeeded => {
+                return Some(
+                    "get a new refresh token and give it: `passerelle account set ADDRESS --refresh-token-stdin`"
+                        .to_owned(),
+                );
+            }
             Failure::SignInRefused => {
                 let advice =
                     self.advice.as_deref().unwrap_or("some providers want an app password made on their security page");

@@ -4,6 +4,7 @@ use super::{
     Error, Service,
     account::by_address,
     provider::{self, Whereabouts},
+    tokens,
     trial::{self, Report, Trial, With},
 };
 use crate::{
@@ -74,7 +75,7 @@ pub async fn set(
     if changes.is_empty() {
         return Err(Error::NothingToChange);
     }
-    let tried = !unchecked && prove(store, table, &account, &changes, report).await?;
+    let tried = !unchecked && prove(store, table, &account, &mut changes, report).await?;
     changes.checked_at = tried.then_some(now);
     store.change_account(account.id, &changes).await?;
     Ok(tried)
@@ -109,10 +110,15 @@ async fn prove(
     store: &Store,
     table: &Table,
     account: &Account,
-    changes: &Changes,
+    changes: &mut Changes,
     report: Report<'_>,
 ) -> Result<bool, Error> {
     let next = changed(account, changes);
+    let given = match &mut changes.credential {
+        Some(credential) => Some(tokens::first_sign_in(&next.sign_in_name, credential).await?),
+        None => None,
+    };
+    let changes = &*changes;
     let concerns_both = changes.certificates.is_some();
     let concerns_user = changes.user.is_some() || changes.credential.is_some();
     let same = next.settings.smtp_auth == SmtpAuth::Same;
@@ -120,13 +126,13 @@ async fn prove(
     let imap = concerns_both || concerns_user || changes.imap.is_some();
     let smtp = concerns_both || (concerns_user && same) || auth || changes.smtp.is_some();
     let of = |service, concerned, endpoint| {
-        let with = sign_in(&next, changes, service);
+        let with = sign_in(&next, changes, given.as_ref(), service);
         let trial = Trial { service, endpoint, certificates: &next.certificates, with };
         (concerned && trial::is_on(&next.settings, service)).then_some(trial)
     };
     let (imap, smtp) = (of(Service::Imap, imap, &next.imap), of(Service::Smtp, smtp, &next.smtp));
     let any = imap.is_some() || smtp.is_some();
-    let mut refused = trial::both(store, imap, smtp, report).await.refused();
+    let mut refused = trial::both(store, imap, smtp, report).await?.refused();
     if refused.is_empty() {
         return Ok(any);
     }
@@ -154,15 +160,15 @@ fn changed(account: &Account, changes: &Changes) -> Account {
 }
 
 /// With what is given anew, else with what is stored.
-fn sign_in<'a>(next: &'a Account, changes: &Changes, service: Service) -> With<'a> {
-    let password = |user: &str, password: &Secret<String>| {
-        With::Given(SignIn::Password { user: user.into(), password: password.clone() })
-    };
-    match (service, &next.settings.smtp_auth, &changes.smtp_password, &changes.credential) {
+fn sign_in<'a>(next: &'a Account, changes: &Changes, given: Option<&SignIn>, service: Service) -> With<'a> {
+    match (service, &next.settings.smtp_auth, &changes.smtp_password, given) {
         (Service::Smtp, SmtpAuth::None, ..) => With::Given(SignIn::Nobody),
-        (Service::Smtp, SmtpAuth::Separate(user), Some(given), _) => password(user, given),
-        (Service::Imap, _, _, Some(Credential::Password(given)))
-        | (Service::Smtp, SmtpAuth::Same, _, Some(Credential::Password(given))) => password(&next.sign_in_name, given),
+        (Service::Smtp, SmtpAuth::Separate(user), Some(given), _) => {
+            With::Given(SignIn::Password { user: user.as_str().into(), password: given.clone() })
+        }
+        (Service::Imap, _, _, Some(given)) | (Service::Smtp, SmtpAuth::Same, _, Some(given)) => {
+            With::Given(given.clone())
+        }
         _ => With::Stored(next),
     }
 }

@@ -6,6 +6,7 @@
 use super::{
     Error, Refused, Service, account,
     folder::{self, readable},
+    tokens,
     trial::{self, Report, Trial, Tried, With},
 };
 use crate::{
@@ -87,14 +88,18 @@ pub struct Switched {
 ///
 /// # Errors
 /// If there is no such account, the new address is another account's, a service does not let us in, or the store fails.
-pub async fn prepare(store: &Store, address: &Address, draft: Draft, report: Report<'_>) -> Result<Prepared, Error> {
+pub async fn prepare(
+    store: &Store,
+    address: &Address,
+    mut draft: Draft,
+    report: Report<'_>,
+) -> Result<Prepared, Error> {
     let account = account::by_address(store, address).await?;
-    let new = draft.address.unwrap_or_else(|| account.address.clone());
+    let new = draft.address.take().unwrap_or_else(|| account.address.clone());
     if let Some(other) = store.account_by_address(&new).await?.filter(|other| other.id != account.id) {
         return Err(StoreError::AddressTaken(other.address).into());
     }
-    let Credential::Password(password) = &draft.credential;
-    let sign_in = SignIn::Password { user: draft.sign_in_name.as_str().into(), password: password.clone() };
+    let sign_in = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
     let goal = Goal {
         endpoints: [&draft.imap, &draft.smtp],
         certificates: &draft.certificates,
@@ -128,8 +133,13 @@ pub async fn prepare(store: &Store, address: &Address, draft: Draft, report: Rep
 pub async fn prepare_back(store: &Store, address: &Address, report: Report<'_>, now: i64) -> Result<Prepared, Error> {
     let account = account::by_address(store, address).await?;
     let back = store.way_back(account.id, now).await?.ok_or_else(|| Error::NoWayBack(account.address.clone()))?;
-    let password = store.way_back_password(account.id).await?;
-    let own = SignIn::Password { user: back.sign_in_name.as_str().into(), password };
+    let own = match store.way_back_grant(account.id).await? {
+        Some(grant) => tokens::sign_in_before(store, account.id, &back.sign_in_name, &grant).await?,
+        None => {
+            let password = store.way_back_password(account.id).await?;
+            SignIn::Password { user: back.sign_in_name.as_str().into(), password }
+        }
+    };
     let submission = match &back.smtp_auth {
         SmtpAuth::Same => own.clone(),
         SmtpAuth::None => SignIn::Nobody,
@@ -209,7 +219,7 @@ impl Goal<'_> {
             trial::is_on(&account.settings, service).then_some(trial)
         };
         let (imap, smtp) = (of(Service::Imap, imap, own), of(Service::Smtp, smtp, submission));
-        match trial::both(store, imap, smtp, report).await {
+        match trial::both(store, imap, smtp, report).await? {
             Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => Ok(folder::table(imap)),
             Tried { imap: None, smtp: None | Some(Ok(_)) } => Ok(FolderTable::default()),
             tried => {
@@ -237,7 +247,7 @@ async fn known(store: &Store, account: &Account) -> Result<Before, Error> {
     }
     let (endpoint, certificates) = (&account.imap, &account.certificates);
     let trial = Trial { service: Service::Imap, endpoint, certificates, with: With::Stored(account) };
-    if let Some(Ok(opened)) = trial::both(store, Some(trial), None, &|_, _| {}).await.imap {
+    if let Some(Ok(opened)) = trial::both(store, Some(trial), None, &|_, _| {}).await?.imap {
         let table = folder::table(opened);
         let namespace = Namespace::new(account.id, &table, &choices, &Naming::default());
         return Ok(Before { known: counterpart::known(&namespace, &table), choices, table, complete: true });

@@ -1,12 +1,12 @@
 //! Trials: signing in to a provider's services before something is stored, or to see whether it still works.
 
-use super::{Refused, Service, account::DEADLINE};
+use super::{Error, Refused, Service, account::DEADLINE};
 use crate::{
-    failure::Failure,
-    model::{Certificates, Endpoint, SmtpAuth},
+    model::{Certificates, Endpoint},
+    oauth::broker::Broker,
     relay::{LaneUse, opening::SignIn},
     store::{Account, Settings, Store},
-    upstream::{self, Opened, Refusal, Step, Target},
+    upstream::{self, Opened, Refusal, Step, Target, Wanted},
 };
 
 /// One service that is signed in to.
@@ -20,7 +20,7 @@ pub(super) struct Trial<'a> {
 /// With what.
 pub(super) enum With<'a> {
     Given(SignIn),
-    /// What is stored of this account.
+    /// What is stored of this account, at its own endpoints.
     Stored(&'a Account),
 }
 
@@ -41,40 +41,50 @@ impl Tried {
 }
 
 /// Signs in to both services at once.
-pub(super) async fn both(store: &Store, imap: Option<Trial<'_>>, smtp: Option<Trial<'_>>, report: Report<'_>) -> Tried {
-    let (imap, smtp) = tokio::join!(one(store, imap, report), one(store, smtp, report));
-    Tried { imap, smtp }
+///
+/// # Errors
+/// [`Error::NoHttp`].
+pub(super) async fn both(
+    store: &Store,
+    imap: Option<Trial<'_>>,
+    smtp: Option<Trial<'_>>,
+    report: Report<'_>,
+) -> Result<Tried, Error> {
+    // One for both: two would show the same refresh token at once, and a strict provider ends the grant.
+    let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?);
+    let (imap, smtp) = tokio::join!(one(store, &broker, imap, report), one(store, &broker, smtp, report));
+    // The process may end now: a renewal that is cut could lose a refresh token.
+    broker.settle().await;
+    Ok(Tried { imap, smtp })
 }
 
-async fn one(store: &Store, trial: Option<Trial<'_>>, report: Report<'_>) -> Option<Result<Opened, Refused>> {
+async fn one(
+    store: &Store,
+    broker: &Broker,
+    trial: Option<Trial<'_>>,
+    report: Report<'_>,
+) -> Option<Result<Opened, Refused>> {
     let trial = trial?;
     let (service, endpoint) = (trial.service, trial.endpoint);
-    Some(open(store, trial, report).await.map_err(|refusal| Refused::by(service, endpoint, refusal)))
+    Some(open(store, broker, trial, report).await.map_err(|refusal| Refused::by(service, endpoint, refusal)))
 }
 
-async fn open(store: &Store, trial: Trial<'_>, report: Report<'_>) -> Result<Opened, Refusal> {
+async fn open(store: &Store, broker: &Broker, trial: Trial<'_>, report: Report<'_>) -> Result<Opened, Refusal> {
     let lane_use = match trial.service {
         Service::Imap => LaneUse::Imap,
         Service::Smtp => LaneUse::Submission,
     };
-    let sign_in = match trial.with {
-        With::Given(sign_in) => sign_in,
-        With::Stored(account) => stored(store, account, trial.service).await?,
-    };
-    let target = Target { endpoint: trial.endpoint.clone(), certificates: trial.certificates.clone() };
     let steps = &mut |step| report(trial.service, step);
-    upstream::open(&target, lane_use, sign_in, DEADLINE, steps).await
-}
-
-async fn stored(store: &Store, account: &Account, service: Service) -> Result<SignIn, Failure> {
-    let user = account.sign_in_name.as_str();
-    let (user, password) = match (service, &account.settings.smtp_auth) {
-        (Service::Smtp, SmtpAuth::None) => return Ok(SignIn::Nobody),
-        (Service::Smtp, SmtpAuth::Separate(user)) => (user.as_str(), store.smtp_password(account).await),
-        (Service::Imap, _) | (Service::Smtp, SmtpAuth::Same) => (user, store.account_password(account).await),
-    };
-    let password = password.map_err(|error| Failure::from(&error))?;
-    Ok(SignIn::Password { user: user.into(), password })
+    match trial.with {
+        With::Given(sign_in) => {
+            let target = Target { endpoint: trial.endpoint.clone(), certificates: trial.certificates.clone() };
+            upstream::open(&target, lane_use, sign_in, DEADLINE, steps).await
+        }
+        With::Stored(account) => {
+            let wanted = Wanted { account, purpose: lane_use, reads_folders: true, own: &[] };
+            upstream::open_stored(store, broker, wanted, DEADLINE, steps).await
+        }
+    }
 }
 
 /// Whether a service is used at all: one that is switched off need not let us in.

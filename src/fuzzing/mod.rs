@@ -4,6 +4,7 @@ mod dot;
 mod engine;
 mod imap_framer;
 mod imap_rewrite;
+mod oauth_response;
 mod relay_imap;
 mod relay_smtp;
 mod sasl;
@@ -14,6 +15,7 @@ pub use dot::dot;
 pub use engine::engine;
 pub use imap_framer::imap_framer;
 pub use imap_rewrite::imap_rewrite;
+pub use oauth_response::oauth_response;
 pub use relay_imap::relay_imap;
 pub use relay_smtp::relay_smtp;
 pub use sasl::sasl;
@@ -50,6 +52,16 @@ mod tests {
     #[test]
     fn imap_rewrite() {
         seeds("imap_rewrite", super::imap_rewrite);
+    }
+
+    #[test]
+    fn oauth_response() {
+        seeds("oauth_response", super::oauth_response);
+    }
+
+    #[test]
+    fn sasl() {
+        seeds("sasl", super::sasl);
     }
 
     #[test]

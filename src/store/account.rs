@@ -3,7 +3,9 @@
 //! A password is sealed to its row before the row is committed, and never part of [`Account`].
 
 use super::{
-    Error, Store, on,
+    Error, Store,
+    grant::{self, NewGrant},
+    on,
     settings::{self, ADD_ALIAS, Settings, key},
     swap,
     vault::Place,
@@ -27,6 +29,8 @@ pub struct Account {
     pub certificates: Certificates,
     /// What the provider calls the user.
     pub sign_in_name: String,
+    /// Whether it signs in with access tokens, not with a password.
+    pub by_grant: bool,
     pub settings: Settings,
     pub generation: Generation,
     pub epoch: Epoch,
@@ -38,6 +42,8 @@ pub struct Account {
 /// What the bridge signs in with at the provider.
 #[derive(Clone)]
 pub enum Credential {
+    /// What access tokens are asked for with.
+    Grant(NewGrant),
     Password(Secret<String>),
 }
 
@@ -66,6 +72,7 @@ struct Row {
     owner_name: String,
     address: String,
     sign_in_name: String,
+    by_grant: bool,
     generation: i64,
     epoch: i64,
     created_at: i64,
@@ -88,6 +95,7 @@ macro_rules! select {
             "SELECT a.id, a.owner_id, u.name AS owner_name, a.address, a.sign_in_name, a.generation, a.epoch,
                 a.created_at, a.checked_at, a.provider, a.display_name, a.sender, a.user_format, a.smtp_auth,
                 a.smtp_user, a.receives, a.sends, a.unread_scope,
+                EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id) AS by_grant,
                 i.host AS imap_host, i.port AS imap_port, i.security AS imap_security,
                 i.certificates AS imap_certificates,
                 s.host AS smtp_host, s.port AS smtp_port, s.security AS smtp_security
@@ -169,8 +177,15 @@ impl Store {
                     .execute(&mut *transaction)
                     .await?;
             }
-            let Credential::Password(password) = &new.credential;
-            let sealed = self.vault.seal(password_place(id), password.expose().as_bytes())?;
+            let sealed = match &new.credential {
+                Credential::Grant(grant) => {
+                    self.seal_grant(id, grant)?.put(id).execute(&mut *transaction).await?;
+                    None
+                }
+                Credential::Password(password) => {
+                    Some(self.vault.seal(password_place(id), password.expose().as_bytes())?)
+                }
+            };
             let sealed_smtp = match &new.smtp_password {
                 Some(password) => Some(self.vault.seal(smtp_password_place(id), password.expose().as_bytes())?),
                 None => None,
@@ -276,6 +291,7 @@ impl Store {
                 "DELETE FROM hidden_folders WHERE account_id = $1",
                 "DELETE FROM subscriptions WHERE account_id = $1",
                 "DELETE FROM account_aliases WHERE account_id = $1",
+                grant::FORGET,
             ]
             .into_iter()
             .chain(swap::FORGET)
@@ -306,6 +322,7 @@ fn read(row: Row) -> Result<Account, Error> {
         smtp: endpoint(&row.smtp_host, row.smtp_port, &row.smtp_security)?,
         certificates: certificates(&row.imap_certificates)?,
         sign_in_name: row.sign_in_name,
+        by_grant: row.by_grant,
         settings: settings::read(row.settings)?,
         generation: Generation(row.generation),
         epoch: Epoch(row.epoch),

@@ -6,6 +6,7 @@
 use super::{
     Error, Store,
     account::{Account, Credential, password_place, smtp_password_place},
+    grant::FORGET as FORGET_GRANT,
     on,
 };
 use crate::{
@@ -108,6 +109,8 @@ const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), dis
 /// A password of its own is kept no longer than it is used.
 const FORGET: &str = "UPDATE accounts SET smtp_user = '', sealed_smtp_password = NULL
     WHERE id = $1 AND smtp_auth <> 'separate'";
+/// An account has one credential.
+const FORGET_PASSWORD: &str = "UPDATE accounts SET sealed_password = NULL WHERE id = $1";
 const ENDPOINT: &str =
     "UPDATE endpoints SET host = $3, port = $4, security = $5 WHERE account_id = $1 AND service = $2";
 const CERTIFICATES: &str = "UPDATE endpoints SET certificates = $2 WHERE account_id = $1";
@@ -125,7 +128,12 @@ impl Store {
             Some(secret) => self.vault.seal(place, secret.expose().as_bytes()).map(Some),
             None => Ok(None),
         };
-        let password = changes.credential.as_ref().map(|Credential::Password(password)| password.clone());
+        let (password, grant) = match &changes.credential {
+            Some(Credential::Grant(grant)) => (None, Some(self.seal_grant(id.0, grant)?)),
+            Some(Credential::Password(password)) => (Some(password.clone()), None),
+            None => (None, None),
+        };
+        let other = changes.credential.is_some();
         let password = seal(password_place(id.0), &password)?;
         let smtp_password = seal(smtp_password_place(id.0), &changes.smtp_password)?;
         let smtp_user = changes.smtp_auth.as_ref().map(|auth| match auth {
@@ -157,6 +165,16 @@ impl Store {
                 .await?;
             let generation = generation.ok_or(Error::Missing("the account"))?;
             sqlx::query(FORGET).bind(id.0).execute(&mut *transaction).await?;
+            match &grant {
+                Some(grant) => {
+                    grant.put(id.0).execute(&mut *transaction).await?;
+                    sqlx::query(FORGET_PASSWORD).bind(id.0).execute(&mut *transaction).await?;
+                }
+                None if other => {
+                    sqlx::query(FORGET_GRANT).bind(id.0).execute(&mut *transaction).await?;
+                }
+                None => {}
+            }
             for (service, endpoint) in [("imap", &changes.imap), ("smtp", &changes.smtp)] {
                 let Some(endpoint) = endpoint else { continue };
                 sqlx::query(ENDPOINT)

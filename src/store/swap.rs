@@ -7,6 +7,7 @@ use super::{
     Error, Mapping, Store,
     account::{Credential, password_place, smtp_password_place},
     folder::{chosen, mapping},
+    grant::{self, Row as GrantRow},
     on,
     settings::{ADD_ALIAS, key},
 };
@@ -80,6 +81,7 @@ type Pair = (String, Vec<u8>, String);
 struct Held {
     place: Place,
     services: Vec<Service>,
+    grant: Option<GrantRow>,
     map: Vec<Pair>,
     hidden: Vec<Vec<u8>>,
     subscribed: Vec<(Vec<u8>, i64)>,
@@ -110,7 +112,8 @@ const MAP: &str = "SELECT local_name, remote_name, origin FROM swap_folder_map W
 const HIDDEN: &str = "SELECT remote_name FROM swap_hidden_folders WHERE account_id = $1";
 const SUBSCRIBED: &str = "SELECT remote_name, subscribed FROM swap_subscriptions WHERE account_id = $1";
 /// What is set aside of an account goes by these.
-pub(super) const FORGET: [&str; 5] = [
+pub(super) const FORGET: [&str; 6] = [
+    grant::FORGET_ASIDE,
     "DELETE FROM swap_hidden_folders WHERE account_id = $1",
     "DELETE FROM swap_subscriptions WHERE account_id = $1",
     "DELETE FROM swap_folder_map WHERE account_id = $1",
@@ -128,7 +131,8 @@ const PUT: &str = "UPDATE accounts SET address = $2, address_key = $3, sign_in_n
 const PUT_ENDPOINT: &str = "UPDATE endpoints SET host = $3, port = $4, security = $5, certificates = $6
     WHERE account_id = $1 AND service = $2";
 /// Names of the old place's mailboxes.
-const CLEAR: [&str; 3] = [
+const CLEAR: [&str; 4] = [
+    grant::FORGET,
     "DELETE FROM folder_map WHERE account_id = $1",
     "DELETE FROM hidden_folders WHERE account_id = $1",
     "DELETE FROM subscriptions WHERE account_id = $1",
@@ -141,7 +145,7 @@ const PUT_MAPPING: &str =
 /// The statements of one transaction: a macro, as each engine's transaction has a type of its own.
 macro_rules! put {
     ($transaction:ident, $id:expr, $held:expr) => {{
-        let Held { place, services, map, hidden, subscribed } = $held;
+        let Held { place, services, grant, map, hidden, subscribed } = $held;
         sqlx::query(FREE_ADDRESS).bind(&place.address_key).bind($id).execute(&mut *$transaction).await?;
         let taken: i64 =
             sqlx::query_scalar(TAKEN).bind(&place.address_key).bind($id).fetch_one(&mut *$transaction).await?;
@@ -170,6 +174,9 @@ macro_rules! put {
         for clear in CLEAR {
             sqlx::query(clear).bind($id).execute(&mut *$transaction).await?;
         }
+        if let Some(grant) = &grant {
+            grant.put($id).execute(&mut *$transaction).await?;
+        }
         for name in &hidden {
             sqlx::query(PUT_HIDDEN).bind($id).bind(name).execute(&mut *$transaction).await?;
         }
@@ -192,6 +199,7 @@ macro_rules! held {
             None => None,
             Some(place) => Some(Held {
                 place,
+                grant: sqlx::query_as(grant::ASIDE).bind($id).fetch_optional($connection).await?,
                 services: sqlx::query_as(ENDPOINTS).bind($id).fetch_all($connection).await?,
                 map: sqlx::query_as(MAP).bind($id).fetch_all($connection).await?,
                 hidden: sqlx::query_scalar(HIDDEN).bind($id).fetch_all($connection).await?,
@@ -217,7 +225,7 @@ macro_rules! set_aside {
             sqlx::query(forget).bind($id).execute(&mut *$transaction).await?;
         }
         sqlx::query(SET_ASIDE).bind($id).bind($now).bind($until).execute(&mut *$transaction).await?;
-        for aside in [ENDPOINTS_ASIDE, MAP_ASIDE, HIDDEN_ASIDE, SUBSCRIBED_ASIDE] {
+        for aside in [ENDPOINTS_ASIDE, grant::SET_ASIDE, MAP_ASIDE, HIDDEN_ASIDE, SUBSCRIBED_ASIDE] {
             sqlx::query(aside).bind($id).execute(&mut *$transaction).await?;
         }
     }};
@@ -342,7 +350,12 @@ impl Store {
     }
 
     fn held(&self, id: AccountId, new: &NewPlace, now: i64) -> Result<Held, Error> {
-        let Credential::Password(password) = &new.credential;
+        let (sealed_password, grant) = match &new.credential {
+            Credential::Grant(grant) => (None, Some(self.seal_grant(id.0, grant)?)),
+            Credential::Password(password) => {
+                (Some(self.vault.seal(password_place(id.0), password.expose().as_bytes())?), None)
+            }
+        };
         let service = |service: &str, endpoint: &Endpoint| Service {
             service: service.to_owned(),
             host: endpoint.host.as_str().to_owned(),
@@ -358,7 +371,7 @@ impl Store {
             user_format: new.user_format.to_string(),
             smtp_auth: SmtpAuth::Same.kind().to_owned(),
             smtp_user: String::new(),
-            sealed_password: Some(self.vault.seal(password_place(id.0), password.expose().as_bytes())?),
+            sealed_password,
             sealed_smtp_password: None,
             checked_at: Some(now),
         };
@@ -370,6 +383,7 @@ impl Store {
         Ok(Held {
             place,
             services,
+            grant,
             map: new.folder_map.iter().map(pair).collect(),
             hidden: new.hidden.iter().map(|name| name.as_bytes().to_vec()).collect(),
             subscribed: Vec::new(),
@@ -378,7 +392,7 @@ impl Store {
 }
 
 fn read(held: Held, until: i64) -> Result<WayBack, Error> {
-    let Held { place, services, map, hidden, subscribed } = held;
+    let Held { place, services, map, hidden, subscribed, .. } = held;
     let service = |name: &str| {
         let found = services.iter().find(|service| service.service == name);
         found.ok_or(Error::Corrupt("swap_endpoints.service"))

@@ -11,6 +11,7 @@ use super::{places::Places, pool::Pool};
 use crate::{
     failure::Failure,
     model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName},
+    oauth::broker::Broker,
     profile, provider,
     relay::{Admission, Credentials, Keep},
     rules::namespace::{Choices, Namespace, Naming},
@@ -50,6 +51,7 @@ pub struct Bounds {
 /// All gates, and what they stand on.
 pub struct Gates {
     store: Store,
+    broker: Broker,
     gates: DashMap<AccountId, Arc<Gate>>,
     bounds: Bounds,
     /// Logins that are refused: their sessions end, and no other.
@@ -121,13 +123,14 @@ impl Gates {
     #[must_use]
     pub fn new(
         store: Store,
+        broker: Broker,
         bounds: Bounds,
         own: Vec<SocketAddr>,
         providers: provider::Table,
         profiles: profile::Table,
     ) -> Arc<Self> {
         let revoked = watch::Sender::new(HashSet::new());
-        Arc::new(Self { store, gates: DashMap::new(), bounds, revoked, own, providers, profiles })
+        Arc::new(Self { store, broker, gates: DashMap::new(), bounds, revoked, own, providers, profiles })
     }
 
     /// Whether these credentials open an account, and which; good for as long as the standing lasts.
@@ -338,6 +341,7 @@ fn said(error: &crate::store::Error, what: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::exchange;
 
     #[tokio::test]
     async fn a_change_is_read_until_it_is_known() {
@@ -354,8 +358,9 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
         let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1) };
+        let broker = Broker::new(store.clone(), exchange().expect("a client"));
         let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
-        let gates = Gates::new(store, bounds, Vec::new(), tables.0, tables.1);
+        let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
         let (id, table, naming) = (AccountId(1), FolderTable::default(), Naming::default());
         let gate = gates.gate(id);
         gate.reach(Generation(2));

@@ -9,11 +9,13 @@ mod lane;
 mod open;
 mod places;
 mod pool;
+mod stored;
 mod tls;
 
 pub use gate::{Bounds, Gates};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Opened, OpenedFacts, Refusal, Step, open};
+pub use stored::{Wanted, exchange, open_stored};
 
 use crate::model::{Certificates, Endpoint};
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -69,6 +69,11 @@ fn config(certificates: &Certificates) -> Result<Arc<ClientConfig>, Failure> {
     }
 }
 
+/// What believes whom this machine believes, for other protocols than mail.
+pub(super) fn machine() -> ClientConfig {
+    verifying(machine_trust())
+}
+
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| Arc::new(ring::default_provider())).clone()

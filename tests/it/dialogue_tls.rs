@@ -21,6 +21,7 @@ use passerelle::{
         AccountId, Address, Certificates as Believed, Endpoint, FolderTable, Generation, LocalName, Login, RemoteName,
         Secret, Security,
     },
+    oauth::broker::Broker,
     provider::Table,
     relay::LaneUse,
     rules::namespace::Naming,
@@ -188,8 +189,9 @@ impl Stage {
         let (provider, port) = listen().await;
         let account = store.add_account(&account(&store, &lab.certificates.ca, port).await, 1).await.expect("added");
         let bounds = Bounds { lanes_per_account: LANES, login_wait: LOGIN_WAIT };
-        let gates =
-            Gates::new(store.clone(), bounds, Vec::new(), Table::built_in().expect("a table"), profiles(naming));
+        let broker = Broker::new(store.clone(), passerelle::upstream::exchange().expect("a client"));
+        let providers = Table::built_in().expect("a table");
+        let gates = Gates::new(store.clone(), broker, bounds, Vec::new(), providers, profiles(naming));
         let welcomes = Arc::new(Mutex::new(VecDeque::new()));
         let (give, lanes) = mpsc::unbounded_channel();
         let acceptor = TlsAcceptor::from(server_config(&lab.certificates));

@@ -18,6 +18,7 @@ mod engine;
 mod families;
 mod filters;
 mod folders;
+mod grants;
 mod harness;
 mod lab;
 mod lanes;

@@ -7,16 +7,17 @@
 use super::{AGED, Gate, Gates, Health, OpeningEnded, said};
 use crate::{
     failure::{Cap, Failure, Unreachable},
-    model::{AccountId, Generation, SmtpAuth},
-    relay::{LaneFacts, LaneState, LaneUse, opening::SignIn},
+    model::{AccountId, Generation},
+    relay::{LaneFacts, LaneState, LaneUse},
     rules::namespace::Naming,
     store::{Account, Standing},
     upstream::{
-        Opened, Target,
+        Opened,
         lane::{Hold, Home, Lane, LaneNumber, Leased},
-        open::{OpenedFacts, Order, Refusal, carry_out},
+        open::{OpenedFacts, Refusal},
         places,
         pool::Parked,
+        stored::{Wanted, open_stored},
     },
     wire::{imap::Capabilities, smtp::Extensions},
 };
@@ -195,37 +196,18 @@ impl Gates {
     }
 
     async fn sign_in_to(&self, account: &Account, gate: &Gate, purpose: LaneUse) -> Result<Opened, Failure> {
-        let endpoint = match purpose {
-            LaneUse::Imap => account.imap.clone(),
-            LaneUse::Submission => account.smtp.clone(),
-        };
-        let target = Target { endpoint, certificates: account.certificates.clone() };
-        let order = Order {
+        let wanted = Wanted {
+            account,
             purpose,
-            sign_in: self.sign_in(account, purpose).await?,
             reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
             own: &self.own,
         };
-        let opened = carry_out(&target, order, OPENING, &mut |_| {}).await;
+        let opened = open_stored(&self.store, &self.broker, wanted, OPENING, &mut |_| {}).await;
         opened.map_err(|Refusal { failure, words, .. }| {
             let words = words.unwrap_or_default();
             tracing::warn!(account = account.id.0, ?purpose, %failure, words, "no lane");
             failure
         })
-    }
-
-    /// With what the account signs in to this service.
-    async fn sign_in(&self, account: &Account, purpose: LaneUse) -> Result<SignIn, Failure> {
-        let user = account.sign_in_name.as_str();
-        let (user, password) = match (purpose, &account.settings.smtp_auth) {
-            (LaneUse::Submission, SmtpAuth::None) => return Ok(SignIn::Nobody),
-            (LaneUse::Submission, SmtpAuth::Separate(user)) => (user.as_str(), self.store.smtp_password(account).await),
-            (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) => {
-                (user, self.store.account_password(account).await)
-            }
-        };
-        let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;
-        Ok(SignIn::Password { user: user.into(), password })
     }
 }
 

@@ -1,0 +1,31 @@
+//! Answers of a token endpoint: any status and octets are read, what is given is bounded, and no trouble tells a token.
+
+use crate::oauth::flow::{self, LIFETIME_MAX, LIFETIME_MIN};
+
+/// # Panics
+/// When the property does not hold.
+pub fn oauth_response(octets: &[u8]) {
+    let (status, body) = octets.split_at(octets.len().min(2));
+    let status = status.iter().fold(0_u16, |status, octet| status << 8 | u16::from(*octet));
+    for status in [200, 400, status] {
+        match flow::read(status, body) {
+            Ok(tokens) => {
+                assert!((LIFETIME_MIN..=LIFETIME_MAX).contains(&tokens.lifetime), "an unbounded life");
+                let refresh = tokens.refresh.iter().map(|token| token.expose().as_str());
+                for token in refresh.chain([tokens.access.expose().as_str()]) {
+                    assert!(token.bytes().all(|octet| octet.is_ascii_graphic()), "a token that cannot be sent");
+                }
+            }
+            Err(trouble) => {
+                // All its words are ours, so they are short; and no word of the answer that could be a token is one.
+                let told = format!("{trouble} {trouble:?}");
+                assert!(told.len() < 400, "{told}");
+                let ours = |word: &str| word.contains('_') || word.bytes().all(|octet| octet.is_ascii_digit());
+                let words = body.split(|octet| !octet.is_ascii_alphanumeric() && *octet != b'_');
+                for word in words.filter(|word| word.len() >= 20).filter_map(|word| std::str::from_utf8(word).ok()) {
+                    assert!(ours(word) || !told.contains(word), "{told}");
+                }
+            }
+        }
+    }
+}

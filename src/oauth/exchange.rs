@@ -1,0 +1,68 @@
+//! Carries one question to a token endpoint: HTTPS, no redirect, 15 s, at most 64 KiB of answer (rule R31).
+//!
+//! It goes there directly, as the bridge's mail connections do, never through a proxy of the environment. Nothing is
+//! logged here, and what reqwest says of a failure is dropped: it could hold the URL's query.
+
+use super::flow::{self, BODY_MAX, Client, Tokens, Trouble};
+use crate::{failure::Unreachable, model::Secret};
+use reqwest::redirect::Policy;
+use std::time::Duration;
+use tokio_rustls::rustls::ClientConfig;
+
+/// For the whole of an exchange; Google and Microsoft take less than a second.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Asks token endpoints.
+#[derive(Clone)]
+pub struct Exchange(reqwest::Client);
+
+impl Exchange {
+    /// `tls` says whom to believe: what this machine trusts.
+    ///
+    /// # Errors
+    /// If no client can be made, which is a fault of the build.
+    pub fn new(tls: ClientConfig) -> Result<Self, ExchangeUnusable> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(Policy::none())
+            .referer(false)
+            .no_proxy()
+            .timeout(DEADLINE)
+            .user_agent("passerelle")
+            .build();
+        client.map(Self).map_err(|_| ExchangeUnusable)
+    }
+
+    /// Asks for a new access token.
+    ///
+    /// # Errors
+    /// What became of it. After [`Unreachable::TimedOut`] and [`Unreachable::Lost`] nobody knows whether it was heard.
+    pub async fn refresh(&self, client: &Client, refresh_token: &Secret<String>) -> Result<Tokens, Trouble> {
+        let request = flow::message(client, refresh_token)?;
+        let request =
+            reqwest::Request::try_from(request).map_err(|_| Trouble::Unreachable(Unreachable::NameUnknown))?;
+        let mut response = self.0.execute(request).await.map_err(|error| unreachable(&error))?;
+        let status = response.status().as_u16();
+        let mut body = zeroize::Zeroizing::new(Vec::new());
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+            if body.len() + chunk.len() > BODY_MAX {
+                return Err(Trouble::Nonsense { status });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        flow::read(status, &body)
+    }
+}
+
+/// No HTTP client can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("no HTTP client can be made")]
+pub struct ExchangeUnusable;
+
+fn unreachable(error: &reqwest::Error) -> Trouble {
+    Trouble::Unreachable(match error {
+        error if error.is_timeout() => Unreachable::TimedOut,
+        error if error.is_connect() => Unreachable::Refused,
+        _ => Unreachable::Lost,
+    })
+}

@@ -1,0 +1,210 @@
+//! The refresh grant (RFC 6749 section 6): what is asked of a token endpoint, and what its answer means.
+//!
+//! Pure. Requests are made by `oauth2`; answers are read here, as real endpoints say numbers as strings and tell more than
+//! the RFC in fields of their own. A [`Trouble`] holds words of ours and numbers, never a text of the answer: a token
+//! could stand in any of them.
+
+use super::TokenEndpoint;
+use crate::{
+    failure::Unreachable,
+    model::Secret,
+    wire::sasl::bearer::{TOKEN_MAX, is_token},
+};
+use oauth2::{
+    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken, Scope, TokenUrl, basic::BasicClient,
+};
+use serde_json::{Map, Value};
+use std::{cell::Cell, time::Duration};
+
+/// Who asks, and where.
+#[derive(Clone)]
+pub struct Client {
+    pub token_endpoint: TokenEndpoint,
+    pub id: String,
+    /// A "Desktop" client of Google has one, too; a public client of Microsoft has none.
+    pub secret: Option<Secret<String>>,
+    /// What is asked for, with blanks between; empty for all that was granted.
+    pub scope: String,
+}
+
+/// What a token endpoint gives.
+pub struct Tokens {
+    pub access: Secret<String>,
+    /// The refresh token from now on, where another one was given.
+    pub refresh: Option<Secret<String>>,
+    /// How long the access token is said to work; between [`LIFETIME_MIN`] and [`LIFETIME_MAX`].
+    pub lifetime: Duration,
+}
+
+/// Why there is no access token. Each wants another answer (rule R30).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The client's id or secret is wrong, or it may not ask so: for the operator, no person can consent it away.
+    #[error("the token endpoint refuses the client: {0}")]
+    Client(Reason),
+    /// The grant is gone: a person must consent again.
+    #[error("the token endpoint wants its owner to consent again: {0}")]
+    Consent(Reason),
+    /// Not what a token endpoint answers.
+    #[error("the token endpoint answered in a way that cannot be used: status {status}")]
+    Nonsense { status: u16 },
+    /// It has trouble of its own, or was asked too often.
+    #[error("the token endpoint is not available: status {status}")]
+    Unavailable { status: u16 },
+    /// There was no answer. Whether the question arrived is not known, unless nobody listened.
+    #[error("the token endpoint cannot be reached: {0}")]
+    Unreachable(Unreachable),
+}
+
+/// The error code of RFC 6749 and others that are known, and Microsoft's number behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    pub code: &'static str,
+    /// `AADSTS…`
+    pub number: Option<u64>,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.number {
+            Some(number) => write!(f, "{} (AADSTS{number})", self.code),
+            None => f.write_str(self.code),
+        }
+    }
+}
+
+/// The answer's octets: Microsoft's longest have 5 KB (rule R31).
+pub const BODY_MAX: usize = 64 * 1024;
+/// A shorter life would have every login refresh; what ends sooner is refused by the provider, and refreshed then.
+pub const LIFETIME_MIN: Duration = Duration::from_secs(60);
+/// A longer one is not believed: a day is more than any provider gives.
+pub const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Where nothing is said: what Google, Microsoft and Yahoo give.
+const LIFETIME_USUAL: Duration = Duration::from_secs(60 * 60);
+
+/// Errors for which only a person's consent helps.
+const CONSENT: [&str; 4] = ["consent_required", "interaction_required", "invalid_grant", "login_required"];
+/// Errors of whoever set up the client.
+const CLIENT: [&str; 9] = [
+    "access_denied",
+    "admin_policy_enforced",
+    "deleted_client",
+    "disabled_client",
+    "invalid_client",
+    "invalid_request",
+    "invalid_scope",
+    "unauthorized_client",
+    "unsupported_grant_type",
+];
+/// Errors that pass, though with a status of 400.
+const PASSING: [&str; 3] = ["server_error", "slow_down", "temporarily_unavailable"];
+/// Microsoft's numbers for a wrong or expired secret and an unknown application, whatever error they come with.
+const CLIENT_NUMBERS: [u64; 3] = [700_016, 7_000_215, 7_000_222];
+/// Its numbers for: expired, password changed, consent missing, second factor wanted, barred by policy.
+const CONSENT_NUMBERS: [u64; 7] = [50_076, 50_079, 50_173, 53_003, 65_001, 70_008, 700_082];
+
+/// The request for a new access token.
+///
+/// # Errors
+/// [`Trouble::Client`] if no request can be made of it.
+pub fn message(client: &Client, refresh_token: &Secret<String>) -> Result<HttpRequest, Trouble> {
+    let url = TokenUrl::from_url(client.token_endpoint.url().clone());
+    let mut basic = BasicClient::new(ClientId::new(client.id.clone())).set_token_uri(url);
+    if let Some(secret) = &client.secret {
+        basic = basic.set_client_secret(ClientSecret::new(secret.expose().clone()));
+    }
+    // In the body, as Google and Microsoft document it.
+    let basic = basic.set_auth_type(AuthType::RequestBody);
+    let token = RefreshToken::new(refresh_token.expose().clone());
+    let scopes = client.scope.split_whitespace().map(|scope| Scope::new(scope.to_owned()));
+    let made = Cell::new(None);
+    // The crate makes the request only on the way to a transport: this one keeps it, and carries nothing.
+    let keeps = |request: HttpRequest| -> Result<HttpResponse, Kept> {
+        made.set(Some(request));
+        Err(Kept)
+    };
+    let _ = basic.exchange_refresh_token(&token).add_scopes(scopes).request(&keeps);
+    made.into_inner().ok_or(Trouble::Client(Reason { code: "invalid_request", number: None }))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("kept, not carried")]
+struct Kept;
+
+/// What an answer means.
+///
+/// # Errors
+/// Every kind of [`Trouble`] but [`Trouble::Unreachable`].
+pub fn read(status: u16, body: &[u8]) -> Result<Tokens, Trouble> {
+    // Whatever a broken endpoint says of the grant, it is not to be believed.
+    if status >= 500 || status == 429 || status == 408 {
+        return Err(Trouble::Unavailable { status });
+    }
+    let nonsense = || Trouble::Nonsense { status };
+    if body.len() > BODY_MAX {
+        return Err(nonsense());
+    }
+    let answer: Map<String, Value> = serde_json::from_slice(body).map_err(|_| nonsense())?;
+    if answer.contains_key("error") || !(200..300).contains(&status) {
+        return Err(refused(status, &answer));
+    }
+    tokens(&answer).ok_or_else(nonsense)
+}
+
+fn tokens(answer: &Map<String, Value>) -> Option<Tokens> {
+    let text = |name: &str| answer.get(name).and_then(Value::as_str);
+    if text("token_type").is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return None;
+    }
+    let access = text("access_token").filter(|token| is_token(token))?;
+    let refresh = match answer.get("refresh_token") {
+        None | Some(Value::Null) => None,
+        Some(token) => Some(token.as_str().filter(|token| is_refresh_token(token))?),
+    };
+    Some(Tokens {
+        access: Secret::new(access.to_owned()),
+        refresh: refresh.map(|token| Secret::new(token.to_owned())),
+        lifetime: lifetime(answer.get("expires_in")),
+    })
+}
+
+/// RFC 6749 appendix A.17: visible ASCII; of a length that can be kept.
+#[must_use]
+pub fn is_refresh_token(token: &str) -> bool {
+    !token.is_empty() && token.len() <= TOKEN_MAX && token.bytes().all(|octet| matches!(octet, b'!'..=b'~'))
+}
+
+/// In seconds, as a number or, from older endpoints, as a string.
+fn lifetime(said: Option<&Value>) -> Duration {
+    let seconds = match said {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let Some(seconds) = seconds.filter(|seconds: &f64| seconds.is_finite()) else { return LIFETIME_USUAL };
+    Duration::from_secs_f64(seconds.clamp(LIFETIME_MIN.as_secs_f64(), LIFETIME_MAX.as_secs_f64()))
+}
+
+fn refused(status: u16, answer: &Map<String, Value>) -> Trouble {
+    let error = answer.get("error").and_then(Value::as_str).unwrap_or_default();
+    let known = |list: &[&'static str]| list.iter().copied().find(|known| known.eq_ignore_ascii_case(error));
+    let numbers = answer.get("error_codes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_u64);
+    let numbers: Vec<u64> = numbers.collect();
+    let number = |list: &[u64]| numbers.iter().copied().find(|number| list.contains(number));
+    if let Some(number) = number(&CLIENT_NUMBERS) {
+        let code = known(&CLIENT).or(known(&CONSENT)).unwrap_or("invalid_client");
+        return Trouble::Client(Reason { code, number: Some(number) });
+    }
+    if known(&PASSING).is_some() {
+        return Trouble::Unavailable { status };
+    }
+    let consent = number(&CONSENT_NUMBERS);
+    match (known(&CONSENT), known(&CLIENT)) {
+        (Some(code), _) => Trouble::Consent(Reason { code, number: consent.or(numbers.first().copied()) }),
+        (None, Some(code)) => Trouble::Client(Reason { code, number: numbers.first().copied() }),
+        (None, None) => Trouble::Nonsense { status },
+    }
+}
+
+#[cfg(test)]
+mod tests;

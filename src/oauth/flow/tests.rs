@@ -1,0 +1,160 @@
+use super::*;
+use proptest::prelude::*;
+
+fn client(secret: Option<&str>, scope: &str) -> Client {
+    Client {
+        token_endpoint: TokenEndpoint::parse("https://oauth2.example.org/token").expect("an endpoint"),
+        id: "client 1".to_owned(),
+        secret: secret.map(|secret| Secret::new(secret.to_owned())),
+        scope: scope.to_owned(),
+    }
+}
+
+fn trouble(status: u16, body: &str) -> Trouble {
+    match read(status, body.as_bytes()) {
+        Err(trouble) => trouble,
+        Ok(_) => panic!("tokens of {body}"),
+    }
+}
+
+#[test]
+fn the_message_is_that_of_the_rfc() {
+    let refresh = Secret::new("1//refresh+token".to_owned());
+    let request = message(&client(Some("s&cret"), "a b"), &refresh).expect("a request");
+    assert_eq!(
+        (request.method().as_str(), request.uri().to_string().as_str()),
+        ("POST", "https://oauth2.example.org/token")
+    );
+    assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
+    assert!(!request.headers().contains_key("authorization"));
+    let mut fields: Vec<_> = std::str::from_utf8(request.body()).expect("text").split('&').collect();
+    fields.sort_unstable();
+    assert_eq!(
+        fields,
+        [
+            "client_id=client+1",
+            "client_secret=s%26cret",
+            "grant_type=refresh_token",
+            "refresh_token=1%2F%2Frefresh%2Btoken",
+            "scope=a+b"
+        ]
+    );
+    let request = message(&client(None, ""), &refresh).expect("a request");
+    let body = std::str::from_utf8(request.body()).expect("text");
+    assert!(!body.contains("secret") && !body.contains("scope"), "{body}");
+}
+
+#[test]
+fn answers_of_the_providers_are_read() {
+    let read = |body: &str| {
+        let tokens = read(200, body.as_bytes()).unwrap_or_else(|trouble| panic!("{trouble}: {body}"));
+        (tokens.access.expose().clone(), tokens.refresh.map(|token| token.expose().clone()), tokens.lifetime.as_secs())
+    };
+    // Google: no other refresh token. Microsoft: one at each use. Older endpoints: the life as a string.
+    let google =
+        r#"{"access_token":"ya29.a0","expires_in":3599,"scope":"https://mail.google.com/","token_type":"Bearer"}"#;
+    assert_eq!(read(google), ("ya29.a0".to_owned(), None, 3599));
+    let microsoft = r#"{"token_type":"Bearer","scope":"x","expires_in":4000,"ext_expires_in":4000,"access_token":"eyJ0","refresh_token":"0.AX"}"#;
+    assert_eq!(read(microsoft), ("eyJ0".to_owned(), Some("0.AX".to_owned()), 4000));
+    for (said, seconds) in [
+        (r#""3599""#, 3599),
+        ("5", 60),
+        ("0", 60),
+        ("-1", 60),
+        ("1e300", 86_400),
+        ("999999999999999999999", 86_400),
+        ("\"x\"", 3600),
+        ("null", 3600),
+        ("[]", 3600),
+        ("\"NaN\"", 3600),
+    ] {
+        let body = format!(r#"{{"access_token":"t","token_type":"bearer","expires_in":{said}}}"#);
+        assert_eq!(read(&body).2, seconds, "{said}");
+    }
+    assert_eq!(read(r#"{"access_token":"t","refresh_token":null}"#).1, None);
+}
+
+#[test]
+fn what_cannot_be_used_is_no_token() {
+    for body in [
+        "",
+        "<html>",
+        "[]",
+        "{}",
+        r#"{"access_token":"a b","token_type":"Bearer"}"#,
+        r#"{"access_token":"","token_type":"Bearer"}"#,
+        r#"{"access_token":"t","token_type":"mac"}"#,
+        r#"{"access_token":"t","refresh_token":"a b"}"#,
+        r#"{"access_token":"t","refresh_token":7}"#,
+        &format!(r#"{{"access_token":"t"}}{}"#, " ".repeat(BODY_MAX)),
+        &"[".repeat(BODY_MAX),
+    ] {
+        assert_eq!(trouble(200, body), Trouble::Nonsense { status: 200 });
+    }
+    assert_eq!(trouble(302, "{}"), Trouble::Nonsense { status: 302 });
+    assert_eq!(trouble(400, r#"{"access_token":"t"}"#), Trouble::Nonsense { status: 400 });
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    let reason = |code, number| Reason { code, number };
+    for (status, body, awaited) in [
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"Token has been expired or revoked."}"#,
+            Trouble::Consent(reason("invalid_grant", None)),
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_codes":[50173]}"#,
+            Trouble::Consent(reason("invalid_grant", Some(50_173))),
+        ),
+        (
+            400,
+            r#"{"error":"interaction_required","error_codes":[50076]}"#,
+            Trouble::Consent(reason("interaction_required", Some(50_076))),
+        ),
+        (
+            401,
+            r#"{"error":"invalid_client","error_codes":[7000222]}"#,
+            Trouble::Client(reason("invalid_client", Some(7_000_222))),
+        ),
+        (
+            400,
+            r#"{"error":"unauthorized_client","error_codes":[700016]}"#,
+            Trouble::Client(reason("unauthorized_client", Some(700_016))),
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_codes":[7000215]}"#,
+            Trouble::Client(reason("invalid_grant", Some(7_000_215))),
+        ),
+        (401, r#"{"error":"invalid_client"}"#, Trouble::Client(reason("invalid_client", None))),
+        (200, r#"{"error":"invalid_grant","access_token":"t"}"#, Trouble::Consent(reason("invalid_grant", None))),
+        (400, r#"{"error":"temporarily_unavailable"}"#, Trouble::Unavailable { status: 400 }),
+        (503, r#"{"error":"invalid_grant"}"#, Trouble::Unavailable { status: 503 }),
+        (500, "<html>", Trouble::Unavailable { status: 500 }),
+        (429, "", Trouble::Unavailable { status: 429 }),
+        (400, r#"{"error":"ya29.a0"}"#, Trouble::Nonsense { status: 400 }),
+        (404, "not here", Trouble::Nonsense { status: 404 }),
+    ] {
+        assert_eq!(trouble(status, body), awaited, "{status} {body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_trouble_tells_a_token(token in "[A-Za-z0-9]{20,40}", field in "[a-z_]{1,12}", status in 200_u16..600) {
+        for body in [
+            format!(r#"{{"error":"{token}","{field}":"{token}","error_description":"{token}"}}"#),
+            format!(r#"{{"error":"invalid_grant","error_description":"{token}","error_codes":["{token}"]}}"#),
+            format!(r#"{{"access_token":"{token}","token_type":"{token}"}}"#),
+            token.clone(),
+        ] {
+            if let Err(trouble) = read(status, body.as_bytes()) {
+                let told = format!("{trouble} {trouble:?}");
+                prop_assert!(!told.contains(&token));
+            }
+        }
+    }
+}

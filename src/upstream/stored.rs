@@ -1,0 +1,124 @@
+//! Opens lanes of stored accounts: with the stored password, or with an access token of the broker's.
+//!
+//! A provider that does not take the token is tried once more with a fresh one, never a third time (rule R26).
+
+#![allow(clippy::disallowed_methods, reason = "one deadline for tokens and both tries is told by the clock")]
+
+use super::{
+    Opened, Refusal, Step, Target,
+    open::{Order, carry_out},
+    tls,
+};
+use crate::{
+    failure::{Failure, Unreachable},
+    model::SmtpAuth,
+    oauth::{
+        broker::{Access, Broker},
+        exchange::{Exchange, ExchangeUnusable},
+    },
+    relay::{LaneUse, opening::SignIn},
+    store::{Account, Store},
+};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+
+/// What asks token endpoints, believing whom this machine believes.
+///
+/// # Errors
+/// If no HTTP client can be made, which is a fault of the build.
+pub fn exchange() -> Result<Exchange, ExchangeUnusable> {
+    Exchange::new(tls::machine())
+}
+
+/// What is wanted of an account's lane.
+pub struct Wanted<'a> {
+    pub account: &'a Account,
+    pub purpose: LaneUse,
+    pub reads_folders: bool,
+    /// The bridge's own listeners, which are no provider.
+    pub own: &'a [SocketAddr],
+}
+
+/// Opens a lane of a stored account. `deadline` is for the whole, tokens included.
+///
+/// # Errors
+/// What went wrong, with the provider's words where it said some.
+pub async fn open_stored(
+    store: &Store,
+    broker: &Broker,
+    wanted: Wanted<'_>,
+    deadline: Duration,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Opened, Refusal> {
+    let began = Instant::now();
+    let left = || deadline.saturating_sub(began.elapsed());
+    let account = wanted.account;
+    if let Some(sign_in) = without_token(store, account, wanted.purpose).await? {
+        return wanted.carry_out(sign_in, left(), steps).await;
+    }
+    let service = match wanted.purpose {
+        LaneUse::Imap => "imap",
+        LaneUse::Submission => "smtp",
+    };
+    let bearer =
+        |access: &Access| SignIn::Bearer { user: account.sign_in_name.as_str().into(), token: access.token.clone() };
+    let mut access = within(left(), broker.token(account.id, account.generation)).await?;
+    let mut opened = wanted.carry_out(bearer(&access), left(), steps).await;
+    if opened.as_ref().is_err_and(|refusal| refusal.token_refused) {
+        match within(left(), broker.instead_of(&access, service, account.id, account.generation)).await {
+            Ok(fresh) => {
+                access = fresh;
+                opened = wanted.carry_out(bearer(&access), left(), steps).await;
+            }
+            // The provider's own words say more than ours.
+            Err(Failure::SignInRefused) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    if opened.is_ok() {
+        broker.worked(&access, service, account.id);
+    }
+    opened
+}
+
+/// With what the account signs in to this service; none: with a token.
+async fn without_token(store: &Store, account: &Account, purpose: LaneUse) -> Result<Option<SignIn>, Failure> {
+    let user = account.sign_in_name.as_str();
+    let (user, password) = match (purpose, &account.settings.smtp_auth) {
+        (LaneUse::Submission, SmtpAuth::None) => return Ok(Some(SignIn::Nobody)),
+        (LaneUse::Submission, SmtpAuth::Separate(user)) => (user.as_str(), store.smtp_password(account).await),
+        (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) if account.by_grant => return Ok(None),
+        (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) => (user, store.account_password(account).await),
+    };
+    let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;
+    Ok(Some(SignIn::Password { user: user.into(), password }))
+}
+
+impl Wanted<'_> {
+    async fn carry_out(
+        &self,
+        sign_in: SignIn,
+        deadline: Duration,
+        steps: &mut (dyn FnMut(Step) + Send),
+    ) -> Result<Opened, Refusal> {
+        let endpoint = match self.purpose {
+            LaneUse::Imap => self.account.imap.clone(),
+            LaneUse::Submission => self.account.smtp.clone(),
+        };
+        let target = Target { endpoint, certificates: self.account.certificates.clone() };
+        let order = Order { purpose: self.purpose, sign_in, reads_folders: self.reads_folders, own: self.own };
+        carry_out(&target, order, deadline, steps).await
+    }
+}
+
+async fn within<T>(left: Duration, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(left, asked).await.unwrap_or(Err(Failure::ProviderUnreachable(Unreachable::TimedOut)))
+}
+
+fn said(error: &crate::store::Error, what: &'static str) -> Failure {
+    tracing::error!(error = error as &dyn std::error::Error, "{what}");
+    Failure::from(error)
+}

@@ -1,0 +1,162 @@
+//! Grants in the store: sealed, changed by who has the current version alone, and gone with their account.
+
+use passerelle::{
+    model::{AccountId, Address, Certificates, Endpoint, Secret, Security, UserFormat},
+    oauth::{TokenEndpoint, flow::Client},
+    store::{ADMIN, Changes, Credential, Error, Grant, GrantState, NewAccount, NewGrant, NewPlace, Settings, Store},
+};
+
+const SECRETS: [&str; 4] = ["client-secret-1", "refresh-token-1", "refresh-token-2", "refresh-token-3"];
+
+fn secret(text: &str) -> Secret<String> {
+    Secret::new(text.to_owned())
+}
+
+fn grant(refresh_token: &str) -> NewGrant {
+    let client = Client {
+        token_endpoint: TokenEndpoint::parse("https://oauth2.example.test/token").expect("an endpoint"),
+        id: "client-1".to_owned(),
+        secret: Some(secret(SECRETS[0])),
+        scope: "mail offline_access".to_owned(),
+    };
+    NewGrant { client, refresh_token: secret(refresh_token), old_tokens_stay_valid: true }
+}
+
+async fn account(store: &Store, credential: Credential) -> NewAccount {
+    let endpoint = Endpoint::parse("mail.example.test", Security::Tls, 993).expect("an endpoint");
+    NewAccount {
+        owner: store.user(ADMIN).await.expect("read").expect("there is one").id,
+        address: Address::parse("alice@example.test").expect("an address"),
+        imap: endpoint.clone(),
+        smtp: endpoint,
+        certificates: Certificates::Verify,
+        sign_in_name: "alice".to_owned(),
+        credential,
+        settings: Settings::default(),
+        smtp_password: None,
+        aliases: Vec::new(),
+        checked_at: None,
+    }
+}
+
+/// None for an account that is gone, too.
+async fn grant_of(store: &Store, id: AccountId) -> Result<Option<Grant>, Error> {
+    match store.account(id).await? {
+        Some(account) => store.grant(id, account.generation).await,
+        None => Ok(None),
+    }
+}
+
+#[tokio::test]
+async fn a_grant_is_sealed_and_turned_over_by_its_version() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = Store::open(root.path(), None, 0).await.expect("a store");
+    let id = store.add_account(&account(&store, Credential::Grant(grant(SECRETS[1]))).await, 0).await.expect("added");
+    let kept = grant_of(&store, id).await.expect("read").expect("a grant");
+    assert_eq!((kept.client.id.as_str(), kept.client.scope.as_str()), ("client-1", "mail offline_access"));
+    assert_eq!(kept.client.secret.as_ref().map(|secret| secret.expose().as_str()), Some(SECRETS[0]));
+    assert_eq!((kept.refresh_token.expose().as_str(), kept.state), (SECRETS[1], GrantState::Good));
+    assert!(store.account(id).await.expect("read").expect("there").by_grant);
+    let by_grant = store.account(id).await.expect("read").expect("there");
+    assert!(matches!(store.account_password(&by_grant).await, Err(Error::Changed)));
+
+    let rotated = store.rotate_grant(id, kept.version, &kept.refresh_token, &secret(SECRETS[2])).await;
+    rotated.expect("its version is current");
+    let late = store.rotate_grant(id, kept.version, &kept.refresh_token, &secret(SECRETS[3])).await;
+    assert!(matches!(late, Err(Error::Contended("grants"))));
+    assert!(matches!(store.grant_refused(id, kept.version).await, Err(Error::Contended("grants"))));
+    let now = grant_of(&store, id).await.expect("read").expect("a grant");
+    assert_eq!(now.refresh_token.expose(), SECRETS[2]);
+    assert_eq!(now.previous.as_ref().map(|token| token.expose().as_str()), Some(SECRETS[1]));
+
+    store.grant_refused(id, now.version).await.expect("its version is current");
+    let shown = store.grant_summary(id).await.expect("read").expect("a grant");
+    assert_eq!((shown.client_id.as_str(), shown.state.name()), ("client-1", "consent-needed"));
+    store.close().await;
+    for file in std::fs::read_dir(root.path()).expect("the state").map(|entry| entry.expect("an entry").path()) {
+        let Ok(octets) = std::fs::read(&file) else { continue };
+        for secret in SECRETS {
+            let found = octets.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} stands in {}", file.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_has_one_credential() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = Store::open(root.path(), None, 0).await.expect("a store");
+    let password = || Credential::Password(secret("old password"));
+    let id = store.add_account(&account(&store, password()).await, 0).await.expect("added");
+    let before = store.account(id).await.expect("read").expect("there").generation;
+
+    let change = |credential| Changes { credential: Some(credential), ..Changes::default() };
+    let generation = store.change_account(id, &change(Credential::Grant(grant(SECRETS[1])))).await.expect("changed");
+    assert!(generation > before, "lanes of the old credential end");
+    assert!(store.account(id).await.expect("read").expect("there").by_grant);
+    let by_grant = store.account(id).await.expect("read").expect("there");
+    assert!(matches!(store.account_password(&by_grant).await, Err(Error::Changed)));
+
+    // Another grant is a new version, good again: whoever still renews the old one changes nothing.
+    let old = grant_of(&store, id).await.expect("read").expect("a grant").version;
+    store.grant_refused(id, old).await.expect("current");
+    store.change_account(id, &change(Credential::Grant(grant(SECRETS[2])))).await.expect("changed");
+    let kept = grant_of(&store, id).await.expect("read").expect("a grant");
+    assert_eq!((kept.refresh_token.expose().as_str(), kept.state), (SECRETS[2], GrantState::Good));
+    assert!(kept.previous.is_none() && kept.version > old + 1);
+
+    store.change_account(id, &change(password())).await.expect("changed");
+    assert!(grant_of(&store, id).await.expect("read").is_none());
+    let by_password = store.account(id).await.expect("read").expect("there");
+    assert_eq!(store.account_password(&by_password).await.expect("stored").expose(), "old password");
+
+    store.change_account(id, &change(Credential::Grant(grant(SECRETS[3])))).await.expect("changed");
+    store.remove_account(id, 1).await.expect("removed");
+    assert!(grant_of(&store, id).await.expect("read").is_none());
+}
+
+#[tokio::test]
+async fn a_swap_sets_the_grant_aside_and_the_way_back_brings_it_again() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = Store::open(root.path(), None, 0).await.expect("a store");
+    let id = store.add_account(&account(&store, Credential::Grant(grant(SECRETS[1]))).await, 0).await.expect("added");
+    let before = store.account(id).await.expect("read").expect("there");
+    let old = grant_of(&store, id).await.expect("read").expect("a grant");
+    let place = NewPlace {
+        address: before.address.clone(),
+        provider: "generic".to_owned(),
+        imap: before.imap.clone(),
+        smtp: before.smtp.clone(),
+        certificates: Certificates::Verify,
+        user_format: UserFormat::Manual,
+        sign_in_name: "bob".to_owned(),
+        credential: Credential::Password(secret("new password")),
+        folder_map: Vec::new(),
+        hidden: Vec::new(),
+    };
+    let swapped = store.swap_account(id, before.generation, &place, 100, 0).await.expect("swapped");
+    let now = store.account(id).await.expect("read").expect("there");
+    assert!(!now.by_grant);
+    assert_eq!(store.account_password(&now).await.expect("stored").expose(), "new password");
+    // No token of either place is had for the other.
+    assert!(store.grant(id, before.generation).await.expect("read").is_none());
+    assert!(store.grant(id, swapped).await.expect("read").is_none());
+
+    let aside = store.way_back_grant(id).await.expect("read").expect("set aside");
+    assert_eq!((aside.refresh_token.expose().as_str(), aside.version), (SECRETS[1], old.version));
+    store.rotate_way_back_grant(id, aside.version, &aside.refresh_token, &secret(SECRETS[2])).await.expect("current");
+    let back = store.swap_back(id, swapped, 100, 0).await.expect("back");
+    let kept = store.grant(id, back).await.expect("read").expect("a grant");
+    assert_eq!(kept.refresh_token.expose(), SECRETS[2]);
+    assert!(kept.version > old.version + 1, "who still renews the old one changes nothing");
+    let now = store.account(id).await.expect("read").expect("there");
+    assert!(now.by_grant && matches!(store.account_password(&now).await, Err(Error::Changed)));
+    // From one grant to another.
+    let place = NewPlace { credential: Credential::Grant(grant(SECRETS[3])), ..place };
+    let swapped = store.swap_account(id, back, &place, 100, 0).await.expect("swapped");
+    assert_eq!(store.grant(id, swapped).await.expect("read").expect("a grant").refresh_token.expose(), SECRETS[3]);
+    let aside = store.way_back_grant(id).await.expect("read").expect("set aside");
+    assert_eq!(aside.refresh_token.expose(), SECRETS[2]);
+    store.remove_account(id, 1).await.expect("removed");
+    assert!(store.way_back_grant(id).await.expect("read").is_none());
+}
