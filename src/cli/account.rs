@@ -1,6 +1,7 @@
 //! `passerelle account`: adds, shows, changes, checks and removes mailboxes at providers.
 
 mod check;
+mod grant;
 mod password;
 mod set;
 mod swap;
@@ -43,8 +44,9 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
     let (address, settings) = (arguments.address.0, arguments.settings);
     let (imap, smtp) = (settings.at.imap(), settings.at.smtp());
     let provider = control::provider::of_account(&table, settings.at.provider.as_deref(), &address, [&imap, &smtp])?;
+    let grant = grant::read(&arguments.grant, Some(provider))?;
     // Whoever names another host knows better than the table.
-    if imap.host.is_none() {
+    if imap.host.is_none() && grant.is_none() {
         control::provider::takes_passwords(provider)?;
     }
     let (user_format, sign_in_name) = settings.at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
@@ -54,7 +56,10 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
     );
     let profiles = place.profiles()?;
     let crm = crm::named(&profiles, &arguments.crm)?.clone();
-    let credential = Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?);
+    let credential = match grant {
+        Some(grant) => Credential::Grant(grant),
+        None => Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?),
+    };
     let smtp_password = password::of_submission(&settings)?;
     let store = place.store().await?;
     let draft = Draft {
@@ -203,6 +208,11 @@ fn words_of_shown(account: &Shown) -> String {
     words::field(&mut text, "SMTP", &account.smtp);
     words::field(&mut text, "certificates", &account.certificates);
     words::field(&mut text, "user name", &account.user);
+    if let Some(grant) = &account.grant {
+        let state = if grant.state == "good" { "" } else { " (its owner must consent again)" };
+        words::field(&mut text, "access tokens", format_args!("from {}{state}", grant.token_endpoint));
+        words::field(&mut text, "client", &grant.client_id);
+    }
     match &account.smtp_auth {
         SmtpAuth::Same => {}
         SmtpAuth::None => words::field(&mut text, "SMTP sign-in", "none"),

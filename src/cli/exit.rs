@@ -48,10 +48,14 @@ pub(super) enum Error {
     Control(#[from] control::Error),
     #[error(transparent)]
     Demo(passerelle::demo::Failed),
+    #[error("it is not known where access tokens are asked for")]
+    NoTokenEndpoint,
     #[error("cannot read the password")]
     Password(#[source] io::Error),
     #[error("the password is empty")]
     PasswordEmpty,
+    #[error("the first line of standard input is no refresh token, or the second is empty")]
+    RefreshToken,
     #[error("cannot serve")]
     Serve(#[source] io::Error),
     #[error(transparent)]
@@ -88,7 +92,11 @@ impl Error {
                 control::Error::Folder(refusal) => of_folder(refusal),
             },
             Self::Store(error) => of_store(error),
-            Self::Password(_) | Self::PasswordEmpty | Self::Unconfirmed => Exit::Usage,
+            Self::NoTokenEndpoint
+            | Self::Password(_)
+            | Self::PasswordEmpty
+            | Self::RefreshToken
+            | Self::Unconfirmed => Exit::Usage,
             Self::Tls(local_tls::Error::File(_)) => Exit::State,
             Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Tls(_) | Self::Write(_) => Exit::Failed,
         }
@@ -98,6 +106,13 @@ impl Error {
         match self {
             Self::Config(error) => error.hint(),
             Self::Control(error) => error.hint(),
+            Self::NoTokenEndpoint => {
+                Some("name the provider with --provider, or its token endpoint with --token-endpoint URL".to_owned())
+            }
+            Self::RefreshToken => Some(
+                "give the refresh token as the first line, and with --client-secret-stdin the secret as the second"
+                    .to_owned(),
+            ),
             Self::Password(_) | Self::PasswordEmpty => {
                 Some("give it as the first line of standard input, with --password-stdin".to_owned())
             }

@@ -34,3 +34,4 @@ mod settings;
 mod store;
 mod streaming;
 mod swap;
+mod tokens;

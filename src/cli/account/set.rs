@@ -1,6 +1,6 @@
 //! `passerelle account set`: changes settings, and says what the account is then.
 
-use super::{password, progress, words_of_shown};
+use super::{grant, password, progress, words_of_shown};
 use crate::cli::{Error, Place, arguments::AccountSet};
 use passerelle::{
     control::{
@@ -34,8 +34,11 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     };
     let store = place.store().await?;
     // Nobody is asked for the password of an account that there is not.
-    account::by_address(&store, &address).await?;
-    if arguments.password || arguments.password_stdin {
+    let account = account::by_address(&store, &address).await?;
+    let provider = settings.at.provider.as_deref().unwrap_or(&account.settings.provider);
+    if let Some(grant) = grant::read(&arguments.grant, table.named(provider))? {
+        wish.credential = Some(Credential::Grant(grant));
+    } else if arguments.password || arguments.password_stdin {
         wish.credential = Some(Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?));
     }
     wish.smtp_password = password::of_submission(&settings)?;

@@ -1,6 +1,6 @@
 //! `passerelle account swap`: shows what becomes of the folders, asks, and switches.
 
-use super::{password, progress};
+use super::{grant, password, progress};
 use crate::cli::{Error, Place, arguments::AccountSwap, say, words};
 use passerelle::{
     control::{
@@ -58,8 +58,9 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
     let (imap, smtp) = (at.imap(), at.smtp());
     let address = arguments.new_address.as_ref().unwrap_or(&arguments.address).0.clone();
     let provider = control::provider::of_account(&table, at.provider.as_deref(), &address, [&imap, &smtp])?;
+    let grant = grant::read(&arguments.grant, Some(provider))?;
     // Whoever names another host knows better than the table.
-    if imap.host.is_none() {
+    if imap.host.is_none() && grant.is_none() {
         control::provider::takes_passwords(provider)?;
     }
     let (user_format, sign_in_name) = at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
@@ -74,7 +75,10 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
         certificates: at.certificates.clone().unwrap_or(Certificates::Verify),
         user_format,
         sign_in_name,
-        credential: Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?),
+        credential: match grant {
+            Some(grant) => Credential::Grant(grant),
+            None => Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?),
+        },
         advice: provider.sign_in.advice.clone(),
         address: arguments.new_address.as_ref().map(|address| address.0.clone()),
     };

@@ -2,6 +2,7 @@
 
 use super::{
     AddressArgument,
+    grant::GrantArguments,
     settings::Settings,
     swap::{self, AccountSwap},
 };
@@ -18,6 +19,8 @@ const ADD_EXAMPLES: &str = "Examples:
       --smtp mail.example.net --smtp-security starttls \\
       --certificates ca=/etc/ssl/example-net.pem \\
       --user bob --password-stdin < password.txt
+  passerelle account add carol@gmail.com --client-id ID \\
+      --refresh-token-stdin --client-secret-stdin < token-and-secret.txt
 
 The provider is found by the address's domain, or named; its hosts and habits
 are in a table (`passerelle provider list`), and what you say wins over it.
@@ -32,6 +35,8 @@ const SET_EXAMPLES: &str = "Examples:
   passerelle account set alice@example.org --imap imap.example.net
   passerelle account set alice@example.org --smtp-user relay-42
   passerelle account set alice@example.org --send off
+  passerelle account set carol@gmail.com --client-id ID \\
+      --refresh-token-stdin --client-secret-stdin < token-and-secret.txt
 
 What changes how the bridge signs in is tried first; nothing is changed unless
 the provider lets us in. Logins, their passwords and the folder map stay. A
@@ -90,6 +95,8 @@ pub(in crate::cli) struct AccountAdd {
     #[arg(long)]
     pub(in crate::cli) password_stdin: bool,
     #[command(flatten)]
+    pub(in crate::cli) grant: GrantArguments,
+    #[command(flatten)]
     pub(in crate::cli) settings: Settings,
 }
 
@@ -106,6 +113,8 @@ pub(in crate::cli) struct AccountSet {
     /// No longer send as this address; may be repeated
     #[arg(long = "remove-alias", value_name = "ADDRESS")]
     pub(in crate::cli) remove_aliases: Vec<AddressArgument>,
+    #[command(flatten)]
+    pub(in crate::cli) grant: GrantArguments,
     #[command(flatten)]
     pub(in crate::cli) settings: Settings,
 }

@@ -1,6 +1,6 @@
 //! `passerelle account swap`.
 
-use super::{AddressArgument, settings::AtProvider};
+use super::{AddressArgument, grant::GrantArguments, settings::AtProvider};
 use clap::Args;
 use passerelle::control::swap::BACK_DAYS;
 
@@ -24,13 +24,15 @@ pub(in crate::cli) struct AccountSwap {
     #[arg(long = "address", value_name = "ADDRESS")]
     pub(in crate::cli) new_address: Option<AddressArgument>,
     /// Back to where it was before the last swap
-    #[arg(long, conflicts_with_all = ["AtProvider", "new_address", "password_stdin"])]
+    #[arg(long, conflicts_with_all = ["AtProvider", "GrantArguments", "new_address", "password_stdin"])]
     pub(in crate::cli) back: bool,
     #[command(flatten)]
     pub(in crate::cli) at: AtProvider,
     /// Read the password from the first line of standard input, not from a prompt
     #[arg(long)]
     pub(in crate::cli) password_stdin: bool,
+    #[command(flatten)]
+    pub(in crate::cli) grant: GrantArguments,
     /// Do not ask before switching
     #[arg(long)]
     pub(in crate::cli) yes: bool,

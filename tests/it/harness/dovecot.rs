@@ -39,6 +39,8 @@ pub(crate) struct Dovecot {
     user: Unprivileged,
     pub(crate) layout: Layout,
     passwords: Mutex<BTreeMap<String, String>>,
+    /// Whether it takes access tokens, too.
+    pub(crate) tokens: bool,
     leash: Option<Leashed>,
 }
 
@@ -60,6 +62,7 @@ impl Dovecot {
             user: lab.user.clone(),
             layout,
             passwords: Mutex::default(),
+            tokens: false,
             leash: None,
         };
         let configuration = dovecot.configuration(certificate) + more;
@@ -67,6 +70,26 @@ impl Dovecot {
         fs::write(dovecot.folder.join("conf"), configuration).expect("Dovecot's configuration is written");
         dovecot.start_again();
         dovecot
+    }
+
+    /// The OVH layout, and tokens of the authorization server at this port of this machine, which is asked at each login.
+    pub(crate) fn with_tokens(lab: &Lab, authorization_server: u16) -> Self {
+        let asks = lab.folder("t").join("oauth2.ext");
+        let lines = [
+            "introspection_mode = post".to_owned(),
+            format!(
+                "introspection_url = http://dovecot:dovesecret@127.0.0.1:{authorization_server}/token/introspection"
+            ),
+            "username_attribute = email".to_owned(),
+            "active_attribute = active\nactive_value = true\nforce_introspection = yes\n".to_owned(),
+        ];
+        fs::write(&asks, lines.join("\n")).expect("how Dovecot asks for tokens is written");
+        let more = format!(
+            "auth_mechanisms = plain login xoauth2 oauthbearer\n\
+             passdb {{\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = {}\n}}\n",
+            asks.display()
+        );
+        Self { tokens: true, ..Self::start(lab, Layout::Ovh, &lab.certificates.good, &more) }
     }
 
     /// Starts on the same ports, over the same mail. For tests in which the provider comes back.

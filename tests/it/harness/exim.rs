@@ -149,8 +149,18 @@ login:
             certificate = certificate.certificate.display(),
             key = certificate.key.display(),
             socket = dovecot.auth_socket().display(),
-        )
+        ) + &if dovecot.tokens { tokens(dovecot) } else { String::new() }
     }
+}
+
+/// The last authenticators, where Dovecot takes access tokens.
+fn tokens(dovecot: &Dovecot) -> String {
+    let socket = dovecot.auth_socket();
+    let one = |name: &str| {
+        let driver = format!("driver = dovecot\n  public_name = {}", name.to_uppercase());
+        format!("{name}:\n  {driver}\n  server_socket = {}\n  server_set_id = $auth1\n", socket.display())
+    };
+    ["xoauth2", "oauthbearer"].map(one).concat()
 }
 
 /// An ACL that refuses while a file is there, and else wants a signed-in client.

@@ -1,6 +1,6 @@
 //! The place of one test: a folder, an unprivileged user to run servers as, certificates, and what is installed.
 
-use super::{certificates::Certificates, cyrus::Cyrus, leash::run};
+use super::{certificates::Certificates, cyrus::Cyrus, leash::run, oidc::Oidc};
 use std::{
     fs,
     io::Write as _,
@@ -22,6 +22,7 @@ pub(crate) enum Program {
     Curl,
     Mbsync,
     Cyrus,
+    Oidc,
 }
 
 impl Program {
@@ -33,6 +34,7 @@ impl Program {
             Self::Php => (says("php", &["-m"], "imap"), "no PHP with its imap extension (php-cli, php-imap)"),
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
+            Self::Oidc => (Oidc::is_installed(), "no authorization server (node 18 or newer with npm, then tests/run)"),
             Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
             Self::Cyrus => return Cyrus::missing(),
         };

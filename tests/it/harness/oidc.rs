@@ -1,0 +1,104 @@
+//! A real authorization server: oidc-provider on node, whose refresh tokens rotate and are refused the second time.
+
+use super::{
+    lab::{Lab, find, free_port},
+    leash::{Leashed, PATIENCE, run, until},
+};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Where `tests/run` installs it.
+const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/oidc");
+const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/oidc/server.mjs");
+
+pub(crate) struct Oidc {
+    pub(crate) port: u16,
+    /// Of access tokens.
+    seconds: u32,
+    folder: PathBuf,
+    leash: Option<Leashed>,
+}
+
+impl Oidc {
+    pub(crate) fn is_installed() -> bool {
+        let node = find("node").is_some_and(|node| {
+            let output = run(20, Command::new(node).arg("--version"), b"");
+            let version = String::from_utf8_lossy(&output.stdout).into_owned();
+            let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+            major.is_some_and(|major| major >= 18)
+        });
+        node && Path::new(INSTALLED).join("node_modules/oidc-provider/package.json").exists()
+    }
+
+    /// Gives access tokens that live for so many seconds.
+    pub(crate) fn start(lab: &Lab, seconds: u32) -> Self {
+        let folder = lab.folder("o");
+        // Modules are looked for beside the file that wants them.
+        fs::copy(SERVER, folder.join("server.mjs")).expect("the server is copied");
+        symlink(Path::new(INSTALLED).join("node_modules"), folder.join("node_modules")).expect("a link to its modules");
+        let mut oidc = Self { port: free_port(), seconds, folder, leash: None };
+        oidc.start_again();
+        oidc
+    }
+
+    /// On the same port. What it kept was in memory: all tokens are void.
+    pub(crate) fn start_again(&mut self) {
+        let node = find("node").expect("node is installed").to_string_lossy().into_owned();
+        let server = self.folder.join("server.mjs").to_string_lossy().into_owned();
+        let command = [node, server, self.port.to_string(), self.seconds.to_string()];
+        let log = self.folder.join("log");
+        let mut leash = Leashed::start(&command, &log);
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let ready = until(PATIENCE, || {
+            if let Some(status) = leash.ended() {
+                panic!("the authorization server ended ({status})\n{}", said());
+            }
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+        assert!(ready.is_some(), "the authorization server does not listen\n{}", said());
+        self.leash = Some(leash);
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.leash = None;
+    }
+
+    pub(crate) fn token_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}/token", self.port)
+    }
+
+    /// What a person's consent gives: a refresh token.
+    pub(crate) fn grant(&self, account: &str) -> String {
+        self.ask(&format!("/lab/grant?account={account}"))
+    }
+
+    /// All grants of an account are taken back, access tokens included.
+    pub(crate) fn revoke(&self, account: &str) {
+        assert_eq!(self.ask(&format!("/lab/revoke?account={account}")), "revoked");
+    }
+
+    /// How many refresh tokens were shown, and how many of those refused.
+    pub(crate) fn refreshes(&self) -> (u32, u32) {
+        let answer = self.ask("/lab/refreshes");
+        let mut numbers = answer.split(' ').map(|number| number.parse().expect("a number"));
+        (numbers.next().expect("one"), numbers.next().expect("two"))
+    }
+
+    fn ask(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the authorization server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
+        stream.write_all(request.as_bytes()).expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        assert!(head.contains(" 200 "), "{answer}");
+        body.to_owned()
+    }
+}
