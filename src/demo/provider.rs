@@ -1,4 +1,4 @@
-//! A demo provider: an engine over a mailbox in memory and a sink, on free loopback ports.
+//! A demo provider: an engine over a mailbox in memory, a sink and a token endpoint, on free loopback ports.
 //!
 //! It can be had from here alone: it is in no table of providers, and binds no address but 127.0.0.1.
 
@@ -13,6 +13,7 @@ use crate::{
         memory::Memory,
         sink::{Envelope, Mechanisms, Sink},
         source::{Credentials, Flags},
+        tokens::Grant,
     },
     local_tls::LocalTls,
     model::{Address, RemoteName, Role, Secret},
@@ -23,6 +24,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -30,13 +32,17 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+/// The client that the token endpoint knows.
+pub(super) const CLIENT_ID: &str = "passerelle-demo";
+/// Seconds that an access token works: so short that whoever stays sees another.
+const ACCESS_LIFETIME: i64 = 300;
 /// The first UIDVALIDITY of a mailbox. Both providers begin with the same: numbers that could be confused.
 const UID_VALIDITY: u32 = 1_700_000_000;
 
 /// Which provider it is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `[Gmail]/Messages envoyés`, tells roles, files what is sent.
+    /// XOAUTH2 alone, `[Gmail]/Messages envoyés`, files what is sent.
     Gmail,
     /// Passwords, everything below `INBOX.`, no roles told.
     Ovh,
@@ -46,11 +52,14 @@ pub(super) enum Kind {
 pub(super) struct Provider {
     pub(super) imap: SocketAddr,
     pub(super) smtp: SocketAddr,
-    /// The password of its mailbox.
+    /// What signs in: a refresh token, or a password.
     pub(super) secret: Secret<String>,
+    /// Where access tokens are had, if they are what signs in.
+    pub(super) token_endpoint: Option<String>,
     /// Whom to believe.
     pub(super) authority: PathBuf,
     pub(super) tape: Tape,
+    house: House,
     _tasks: JoinSet<()>,
 }
 
@@ -60,6 +69,7 @@ struct House {
     kind: Kind,
     address: Address,
     memory: Memory,
+    grant: Arc<Mutex<Grant>>,
     password: Secret<String>,
 }
 
@@ -69,32 +79,57 @@ impl Provider {
         let local = LocalTls::at(folder).map_err(io::Error::other)?;
         let tls = TlsAcceptor::from(local.server_config(&[], now).map_err(io::Error::other)?);
         let secret = random()?;
+        let grant = Grant::new(CLIENT_ID, secret.clone(), true, ACCESS_LIFETIME);
         let memory = mailbox(kind, address, now);
-        let house = House { kind, address: address.clone(), memory, password: secret.clone() };
+        let house = House {
+            kind,
+            address: address.clone(),
+            memory,
+            grant: Arc::new(Mutex::new(grant)),
+            password: secret.clone(),
+        };
         let tape = Tape::default();
-        let [imap, smtp] = [bind().await?, bind().await?];
-        let addresses = [imap.local_addr()?, smtp.local_addr()?];
+        let [imap, smtp, tokens] = [bind().await?, bind().await?, bind().await?];
+        let addresses = [imap.local_addr()?, smtp.local_addr()?, tokens.local_addr()?];
         let mut tasks = JoinSet::new();
         tasks.spawn(house.clone().serve_imap(imap, tls.clone(), tape.clone()));
         tasks.spawn(house.clone().serve_smtp(smtp, tls, tape.clone()));
+        let token_endpoint = (kind == Kind::Gmail).then(|| format!("http://{}/token", addresses[2]));
+        if token_endpoint.is_some() {
+            tasks.spawn(house.clone().serve_tokens(tokens));
+        }
         let authority = local.authority();
-        let [imap, smtp] = addresses;
-        Ok(Self { imap, smtp, secret, authority, tape, _tasks: tasks })
+        let [imap, smtp, _] = addresses;
+        Ok(Self { imap, smtp, secret, token_endpoint, authority, tape, house, _tasks: tasks })
+    }
+
+    /// How often an access token was given.
+    pub(super) fn tokens_given(&self) -> u32 {
+        self.house.grant.lock().unwrap_or_else(PoisonError::into_inner).given
     }
 }
 
 impl House {
     fn manner(&self) -> Manner {
         match self.kind {
-            Kind::Gmail => Manner { tokens: false, ..Manner::gmail("Demo provider, Gmail-like") },
+            Kind::Gmail => Manner { passwords: false, ..Manner::gmail("Demo provider, Gmail-like") },
             Kind::Ovh => Manner::ovh("Demo provider, OVH-like"),
         }
     }
 
     fn admits(&self, credentials: &Credentials) -> bool {
+        let now = crate::store::unix_now();
         let known = |user: &str| user.eq_ignore_ascii_case(self.address.as_str());
-        matches!(credentials, Credentials::Password { user, password }
-            if known(user) && password.expose() == self.password.expose().as_bytes())
+        match (self.kind, credentials) {
+            (Kind::Gmail, Credentials::Bearer(bearer)) => {
+                let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+                known(&bearer.user) && grant.admits(bearer.token.expose(), now)
+            }
+            (Kind::Ovh, Credentials::Password { user, password }) => {
+                known(user) && password.expose() == self.password.expose().as_bytes()
+            }
+            _ => false,
+        }
     }
 
     async fn serve_imap(self, listener: TcpListener, tls: TlsAcceptor, tape: Tape) {
@@ -122,6 +157,20 @@ impl House {
                 let judge = |credentials| std::future::ready(house.admits(&credentials).then_some(()));
                 let deliver = |(): &(), envelope: Envelope, now| house.deliver(&envelope, now);
                 driver::serve_sink(stream, sink, out, judge, deliver).await
+            });
+        }
+    }
+
+    async fn serve_tokens(self, listener: TcpListener) {
+        let mut sessions = JoinSet::new();
+        while let Some(stream) = accepted(&listener, &mut sessions).await {
+            let house = self.clone();
+            sessions.spawn(async move {
+                driver::serve_tokens(stream, |form, now| {
+                    let mut fresh = || random().unwrap_or_else(|_| Secret::new(String::new()));
+                    house.grant.lock().unwrap_or_else(PoisonError::into_inner).answer(form, now, &mut fresh)
+                })
+                .await
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     crm::{self, CrmSettings, Imap},
-    provider::{Kind, Provider},
+    provider::{CLIENT_ID, Kind, Provider},
     tape::{Said, Tape},
 };
 use crate::{
@@ -11,9 +11,10 @@ use crate::{
     control::{self, account, crm as profiles},
     local_tls::LocalTls,
     model::{Address, Certificates, Endpoint, Secret, Security, UserFormat},
+    oauth::{TokenEndpoint, flow::Client},
     profile,
     provider::Table,
-    store::{Credential, Settings, Store, unix_now},
+    store::{Credential, NewGrant, Settings, Store, unix_now},
 };
 use serde::Serialize;
 use std::{error::Error, net::SocketAddr, time::Duration};
@@ -98,7 +99,7 @@ pub async fn play(tell: Tell<'_>) -> Result<House, Failed> {
     let mut teller = Teller { tell, number: 1, tape: Tape::default() };
     let title = "two providers start on this machine";
     let (folder, address, gmail, ovh) = teller.waits(title, providers()).await?;
-    teller.done(title, "one like Gmail with French folders, one like OVH", None);
+    teller.done(title, "one like Gmail with French folders and access tokens, one like OVH with passwords", None);
 
     let title = "the mailbox is added to the bridge";
     let added = teller.waits(title, add(&folder, &address, &gmail)).await?;
@@ -129,7 +130,9 @@ async fn first_day(teller: &mut Teller<'_>, settings: &CrmSettings, gmail: &Prov
     let tape = teller.tape.clone();
     let title = "the CRM signs in with the bridge's password";
     let mut imap = teller.waits(title, async { Ok(Imap::sign_in(settings, &tape).await?) }).await?;
-    teller.done(title, "which opens nothing at the provider", Some(&gmail.tape));
+    let given = gmail.tokens_given();
+    let note = format!("the provider was shown an access token, not a password; tokens given so far: {given}");
+    teller.done(title, note, Some(&gmail.tape));
 
     let title = "it lists the folders";
     teller.waits(title, lists(&mut imap)).await?;
@@ -228,7 +231,7 @@ async fn add(folder: &TempDir, address: &Address, gmail: &Provider) -> Done<(Sto
         smtp: endpoint(gmail.smtp)?,
         certificates: Certificates::Ca(gmail.authority.clone()),
         sign_in_name: address.to_string(),
-        credential: Credential::Password(gmail.secret.clone()),
+        credential: credential(gmail)?,
         settings: Settings::default(),
         smtp_password: None,
         aliases: Vec::new(),
@@ -241,6 +244,17 @@ async fn add(folder: &TempDir, address: &Address, gmail: &Provider) -> Done<(Sto
     let roles = roles.filter_map(|folder| Some(format!("{} = {}", folder.local.as_ref()?, folder.remote)));
     let roles: Vec<_> = roles.collect();
     Ok((store, added.login.name.to_string(), added.login.password, roles.join(", ")))
+}
+
+/// A refresh token where the provider wants access tokens, else a password.
+fn credential(provider: &Provider) -> Done<Credential> {
+    let Some(token_endpoint) = &provider.token_endpoint else {
+        return Ok(Credential::Password(provider.secret.clone()));
+    };
+    let token_endpoint = TokenEndpoint::parse(token_endpoint)?;
+    let client = Client { token_endpoint, id: CLIENT_ID.to_owned(), secret: None, scope: String::new() };
+    let refresh_token = provider.secret.clone();
+    Ok(Credential::Grant(NewGrant { client, refresh_token, old_tokens_stay_valid: false }))
 }
 
 fn endpoint(address: SocketAddr) -> Done<Endpoint> {
@@ -346,7 +360,7 @@ async fn swap(store: &Store, address: &Address, ovh: &Provider) -> Done<String> 
         certificates: Certificates::Ca(ovh.authority.clone()),
         user_format: UserFormat::Address,
         sign_in_name: address.to_string(),
-        credential: Credential::Password(ovh.secret.clone()),
+        credential: credential(ovh)?,
         advice: None,
     };
     let prepared = control::swap::prepare(store, address, draft, &|_, _| {}).await.map_err(with_causes)?;

@@ -73,6 +73,10 @@ fn the_demo_in_json_has_both_sides_and_no_secret() {
             assert_eq!(words.get(secret_at), Some(&"***"), "{line}");
         }
     }
+    // Access tokens at the first provider, a password at the second.
+    let signs_in = |step: usize| lines(&steps[step], "provider", "client").join("\n");
+    assert!(signs_in(1).contains("AUTHENTICATE XOAUTH2 ***") && signs_in(1).contains("AUTH XOAUTH2 ***"));
+    assert!(signs_in(3).contains("AUTHENTICATE XOAUTH2 ***") && signs_in(11).contains("AUTHENTICATE PLAIN ***"));
     let provider = lines(&steps[8], "provider", "client");
     assert!(provider.contains(&"MAIL FROM:<claire@cabinet.example>"), "{provider:?}");
 }
