@@ -3,11 +3,10 @@
 //! It knows all and is known by none but the command line.
 
 use crate::{
-    config::{Config, Listen, Listeners},
+    config::Config,
     listener::{self, Port, Protocol, Reception},
     oauth::broker::Broker,
-    profile::{self, GENERIC},
-    provider,
+    profile, provider,
     session::{Patience, Surroundings},
     store::Store,
     upstream::{Bounds, Gates, exchange},
@@ -32,14 +31,14 @@ use tokio_rustls::rustls::ServerConfig;
 /// # Errors
 /// If a port cannot be opened or the store cannot be watched.
 pub async fn serve(
-    config: Config,
+    mut config: Config,
     store: Store,
     providers: provider::Table,
     profiles: profile::Table,
     tls: Arc<ServerConfig>,
-    ready: Box<dyn FnOnce(&Listen) + Send>,
+    ready: Box<dyn FnOnce(&Config) + Send>,
 ) -> io::Result<()> {
-    let (bound, listen) = bind_all(&config, &profiles, &tls)?;
+    let bound = bind_all(&mut config, &profiles, &tls)?;
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds =
         Bounds { lanes_per_account: config.limits.lanes_per_account, login_wait: config.timeouts.login_wait.0 };
@@ -53,7 +52,7 @@ pub async fn serve(
     }
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    ready(&listen);
+    ready(&config);
     tokio::select! {
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
@@ -74,34 +73,30 @@ pub async fn serve(
 }
 
 type Bound = Vec<(TcpListener, Port)>;
+type Admits = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
-/// Opens every listener, and says where they really are: a configured port 0 gets a number here.
-fn bind_all(config: &Config, profiles: &profile::Table, tls: &Arc<ServerConfig>) -> io::Result<(Bound, Listen)> {
-    let profile = profiles.named(GENERIC).ok_or_else(|| io::Error::other("no generic CRM profile"))?;
-    let mut listen = config.listen.clone();
-    let mut bound = Vec::new();
-    let admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = {
-        let listen = listen.clone();
+/// Opens every listener, and says in the configuration where they really are: a port 0 gets a number here.
+fn bind_all(config: &mut Config, profiles: &profile::Table, tls: &Arc<ServerConfig>) -> io::Result<Bound> {
+    let plain: Admits = {
+        let listen = config.listen.clone();
         Arc::new(move |client| listen.admits_plain(client))
     };
-    let anyone: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = Arc::new(|_| true);
-    let kinds: [(&mut Listeners, Protocol, bool); 4] = [
-        (&mut listen.imap, Protocol::Imap, false),
-        (&mut listen.smtp, Protocol::Smtp, false),
-        (&mut listen.imaps, Protocol::Imap, true),
-        (&mut listen.smtps, Protocol::Smtp, true),
-    ];
-    for (Listeners(addresses), protocol, secured) in kinds {
-        for address in addresses {
-            let listener = listener::bind(*address)
-                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-            *address = listener.local_addr()?;
-            let admits = if secured { anyone.clone() } else { admits.clone() };
-            let profile = profile.clone();
-            bound.push((listener, Port { protocol, tls: secured.then(|| tls.clone()), admits, profile }));
-        }
+    let anyone: Admits = Arc::new(|_| true);
+    let mut bound = Vec::new();
+    for (kind, crm, address) in config.listeners_mut() {
+        let profile = profiles.named(&crm).ok_or_else(|| io::Error::other(format!("no such CRM profile: {crm}")))?;
+        let listener = listener::bind(*address)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        *address = listener.local_addr()?;
+        let port = Port {
+            protocol: if kind.is_imap() { Protocol::Imap } else { Protocol::Smtp },
+            tls: kind.is_secured().then(|| tls.clone()),
+            admits: if kind.is_secured() { anyone.clone() } else { plain.clone() },
+            profile: profile.clone(),
+        };
+        bound.push((listener, port));
     }
-    Ok((bound, listen))
+    Ok(bound)
 }
 
 /// A listener on all addresses is reached by loopback too: none of them is a provider.

@@ -97,8 +97,14 @@ impl Text<'_> {
     /// A broken rule, with its line if its key is in the file.
     #[must_use]
     pub fn broken(&self, broken: Broken) -> Mistake {
+        self.broken_in(broken, 0)
+    }
+
+    /// The same in the nth table of a list of tables, if the key stands in one.
+    #[must_use]
+    pub fn broken_in(&self, broken: Broken, nth: usize) -> Mistake {
         let tree = DeTable::parse(self.text).ok();
-        let span = tree.and_then(|tree| span_of(tree.get_ref(), broken.key));
+        let span = tree.and_then(|tree| span_of(tree.get_ref(), broken.key, nth));
         Mistake {
             file: self.file.to_owned(),
             line: span.map(|span| self.line(span.start)),
@@ -140,6 +146,11 @@ fn key_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
         {
             return Some(format!("{name}.{rest}"));
         }
+        if let DeValue::Array(tables) = value.get_ref()
+            && let Some(rest) = tables.iter().find_map(|table| key_at(table.get_ref().as_table()?, span))
+        {
+            return Some(format!("{name}.{rest}"));
+        }
         if holds(key.span()) || holds(value.span()) {
             return Some(name.to_string());
         }
@@ -147,13 +158,18 @@ fn key_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
     None
 }
 
-/// Where the value of a dotted key stands, if the file has it.
-fn span_of(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
+/// Where the value of a dotted key stands, if the file has it; in a list of tables, else where the nth begins.
+fn span_of(table: &DeTable<'_>, key: &str, nth: usize) -> Option<Range<usize>> {
     let (name, rest) = key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest)));
     let (_, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
     match (rest, value.get_ref()) {
         (None, _) => Some(value.span()),
-        (Some(rest), DeValue::Table(inner)) => span_of(inner, rest),
+        (Some(rest), DeValue::Table(inner)) => span_of(inner, rest, nth),
+        (Some(rest), DeValue::Array(tables)) => {
+            let table = tables.get(nth)?;
+            let inner = table.get_ref().as_table()?;
+            span_of(inner, rest, nth).or_else(|| Some(table.span()))
+        }
         (Some(_), _) => None,
     }
 }

@@ -82,7 +82,7 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
         smtp_password,
         aliases: settings.aliases.iter().map(|alias| alias.0.clone()).collect(),
         advice: provider.sign_in.advice.clone(),
-        crm,
+        crm: crm.clone(),
         address,
     };
     let added = if settings.unchecked {
@@ -91,9 +91,11 @@ async fn add(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
         account::add(&store, draft, &progress(place.json), unix_now()).await?
     };
     let card = Card {
+        address: added.account.address.as_str(),
+        crm: &crm.name,
         login: added.login.name.as_str(),
         password: added.login.password.expose(),
-        connect: words::ways(&config),
+        connect: words::ways(&config, &crm.name),
     };
     let warnings = account::warnings(&added.account);
     let json = AddedJson {

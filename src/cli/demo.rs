@@ -9,6 +9,7 @@ use super::{
 use passerelle::{
     config::Config,
     demo::{self, House, Said, Step, Voice},
+    profile::GENERIC,
 };
 use serde_json::json;
 use std::fmt::Write as _;
@@ -31,7 +32,13 @@ pub(super) async fn run(arguments: &Demo, json: bool) -> Result<(), Error> {
     };
     let mut house = demo::play(&mut tell).await.map_err(Error::Demo)?;
     let config = Config { listen: house.card.listen.clone(), ..Config::default() };
-    let card = Card { login: &house.card.login, password: house.card.password.expose(), connect: words::ways(&config) };
+    let card = Card {
+        address: &house.card.login,
+        crm: GENERIC,
+        login: &house.card.login,
+        password: house.card.password.expose(),
+        connect: words::ways(&config, GENERIC),
+    };
     let curl = curl_lines(&house);
     if json {
         // The password dies with the demo: it is told only where the demo stays.

@@ -38,7 +38,13 @@ async fn add(place: &Place, address: Option<&Address>, naming: &Naming, crm: &st
     let account = account::named(&store, address).await?;
     let created = login::add(&store, &account, naming, crm, unix_now()).await?;
     let password = created.password.expose();
-    let card = Card { login: created.name.as_str(), password, connect: words::ways(&config) };
+    let card = Card {
+        address: account.address.as_str(),
+        crm: &crm.name,
+        login: created.name.as_str(),
+        password,
+        connect: words::ways(&config, &crm.name),
+    };
     let words = format!("Copy this into the CRM; the password is shown this once:\n\n{card}");
     place.answer(&card, &words)
 }

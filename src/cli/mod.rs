@@ -5,6 +5,7 @@
 mod account;
 mod arguments;
 mod config;
+mod crm;
 mod demo;
 mod exit;
 mod folder;
@@ -61,6 +62,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Login(command) => login::run(command, &place).await,
         Command::Folder(command) => folder::run(command, &place).await,
         Command::Provider(command) => provider::run(&command, &place),
+        Command::Crm(command) => crm::run(command, &place).await,
         Command::Config(command) => config::run(&command, &place),
     }
 }
@@ -82,7 +84,7 @@ impl Place {
     }
 
     fn config(&self) -> Result<Config, Error> {
-        Ok(Config::load(self.config.as_deref())?)
+        Ok(Config::load(self.config.as_deref(), &self.profiles()?)?)
     }
 
     fn profiles(&self) -> Result<profile::Table, Error> {

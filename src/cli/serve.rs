@@ -3,11 +3,16 @@
 use super::{Error, Place, say};
 use passerelle::{
     app,
-    config::{Config, Listen, Listeners, Log, LogFormat},
+    config::{Config, Kind, Listener, Log, LogFormat},
     local_tls::{LocalTls, Shown},
+    model::Host,
+    profile::GENERIC,
     store::unix_now,
 };
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 use tracing_subscriber::EnvFilter;
 
 pub(super) async fn run(place: &Place) -> Result<(), Error> {
@@ -25,9 +30,9 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
     };
     let accounts = store.accounts().await?.len();
     let state = place.state.display().to_string();
-    let ready = move |listen: &Listen| {
+    let ready = move |config: &Config| {
         let mut text = format!("passerelle {} serves {accounts} account(s)\n", env!("CARGO_PKG_VERSION"));
-        listeners(&mut text, listen);
+        listeners(&mut text, config);
         let _ = writeln!(text, "  state     {state}");
         if let Some(authority) = &authority {
             let _ = writeln!(text, "  for TLS, CRMs trust {}", authority.display());
@@ -47,20 +52,37 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
     served.map_err(Error::Serve)
 }
 
-fn certificate_names(config: &Config) -> Vec<passerelle::model::Host> {
-    [std::slice::from_ref(&config.hostname), &config.certificate.names].concat()
-}
-
-fn listeners(text: &mut String, listen: &Listen) {
-    let kinds =
-        [("IMAP", &listen.imap), ("SMTP", &listen.smtp), ("IMAP, TLS", &listen.imaps), ("SMTP, TLS", &listen.smtps)];
-    for (name, Listeners(addresses)) in kinds {
-        for address in addresses {
-            let _ = writeln!(text, "  {name:<10}{address}");
+/// The names by which CRMs may reach the ports that show the certificate.
+fn certificate_names(config: &Config) -> Vec<Host> {
+    let mut names = [std::slice::from_ref(&config.hostname), &config.certificate.names].concat();
+    let usual = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    for ip in config.listeners().filter(|listener| listener.kind.is_secured()).map(|listener| listener.address.ip()) {
+        // An address is a host; those that every certificate is for need not be named.
+        if let (false, false, Ok(host)) = (ip.is_unspecified(), usual.contains(&ip), Host::parse(&ip.to_string()))
+            && !names.contains(&host)
+        {
+            names.push(host);
         }
     }
-    for address in [&listen.imap, &listen.smtp].into_iter().flat_map(|Listeners(addresses)| addresses) {
-        if !address.ip().is_loopback() {
+    names
+}
+
+fn listeners(text: &mut String, config: &Config) {
+    for Listener { kind, crm, address, .. } in config.listeners() {
+        let name = match kind {
+            Kind::Imap => "IMAP",
+            Kind::Smtp => "SMTP",
+            Kind::Imaps => "IMAP, TLS",
+            Kind::Smtps => "SMTP, TLS",
+        };
+        let _ = if crm == GENERIC {
+            writeln!(text, "  {name:<10}{address}")
+        } else {
+            writeln!(text, "  {name:<10}{address}   for {crm}")
+        };
+    }
+    for Listener { kind, address, .. } in config.listeners() {
+        if !kind.is_secured() && !address.ip().is_loopback() {
             let _ = writeln!(text, "warning: passwords and mail cross the network in clear: {address}");
         }
     }

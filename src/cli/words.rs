@@ -1,11 +1,11 @@
 //! Pieces of text that several commands print.
 
-use passerelle::config::{Config, Listeners};
-use serde::Serialize;
-use std::{
-    fmt::{self, Write as _},
-    net::SocketAddr,
+use passerelle::{
+    config::{Config, Listener},
+    profile::GENERIC,
 };
+use serde::Serialize;
+use std::fmt::{self, Write as _};
 
 /// A line of columns: `name` padded, then the value.
 pub(super) fn field(text: &mut String, name: &str, value: impl fmt::Display) {
@@ -62,29 +62,34 @@ impl fmt::Display for Way {
     }
 }
 
-/// All ways to the listeners of a configuration, the clear ones first.
-pub(super) fn ways(config: &Config) -> Vec<Way> {
-    let listen = &config.listen;
-    let kinds = [
-        ("imap", "none", &listen.imap),
-        ("imap", "tls", &listen.imaps),
-        ("smtp", "none", &listen.smtp),
-        ("smtp", "tls", &listen.smtps),
-    ];
-    let way = |protocol, security, address: &SocketAddr| {
-        let ip = address.ip();
-        let host = if ip.is_unspecified() { config.hostname.to_string() } else { ip.to_string() };
-        Way { protocol, host, port: address.port(), security }
+/// The ways to the listeners of a CRM, the clear ones first: its own, or the usual ones where it has none.
+pub(super) fn ways(config: &Config, crm: &str) -> Vec<Way> {
+    let of = |crm: &str| {
+        let way = |listener: Listener<'_>| {
+            let ip = listener.address.ip();
+            Way {
+                protocol: if listener.kind.is_imap() { "imap" } else { "smtp" },
+                host: if ip.is_unspecified() { config.hostname.to_string() } else { ip.to_string() },
+                port: listener.address.port(),
+                security: if listener.kind.is_secured() { "tls" } else { "none" },
+            }
+        };
+        let theirs = config.listeners().filter(|listener| listener.crm == crm);
+        let mut ways: Vec<Way> = theirs.map(way).collect();
+        ways.sort_by_key(|way| (way.protocol, way.security));
+        ways
     };
-    let of = |(protocol, security, Listeners(addresses)): (&'static str, &'static str, &Listeners)| {
-        addresses.iter().map(|address| way(protocol, security, address)).collect::<Vec<_>>()
-    };
-    kinds.into_iter().flat_map(of).collect()
+    let own = of(crm);
+    if own.is_empty() { of(&config.listen.crm) } else { own }
 }
 
 /// What to copy into a CRM.
 #[derive(Serialize)]
 pub(super) struct Card<'a> {
+    #[serde(skip)]
+    pub(super) address: &'a str,
+    /// The name of the login's CRM profile.
+    pub(super) crm: &'a str,
     pub(super) login: &'a str,
     /// Shown this once.
     pub(super) password: &'a str,
@@ -102,6 +107,13 @@ impl fmt::Display for Card<'_> {
         }
         field(&mut text, "user name", self.login);
         field(&mut text, "password", self.password);
+        if self.crm != GENERIC {
+            field(
+                &mut text,
+                "in its words",
+                format_args!("passerelle crm settings {} --crm {}", self.address, self.crm),
+            );
+        }
         f.write_str(&text)
     }
 }
@@ -126,7 +138,13 @@ mod tests {
 
     #[test]
     fn a_card_says_both_ways_of_each_protocol() {
-        let card = Card { login: "a@b", password: "p", connect: ways(&Config::default()) };
+        let card = Card {
+            address: "a@b",
+            crm: GENERIC,
+            login: "a@b",
+            password: "p",
+            connect: ways(&Config::default(), GENERIC),
+        };
         assert_eq!(
             card.to_string(),
             "  IMAP server   127.0.0.1   port 1143   no encryption

@@ -4,11 +4,13 @@
 //! a wrong value would show hours later (the administrator's own certificate files).
 
 mod error;
+mod listen;
 mod place;
 mod tables;
 mod values;
 
 pub use error::Error;
+pub use listen::{Crm, Kind, Listen, Listener};
 pub use place::Environment;
 pub use tables::{profiles, providers};
 pub use values::{Listeners, Network, Period, Size};
@@ -16,6 +18,7 @@ pub use values::{Listeners, Network, Period, Size};
 use crate::{
     mistake::{Broken, Text},
     model::Host,
+    profile::Table,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -35,41 +38,9 @@ pub struct Config {
     pub timeouts: Timeouts,
     pub certificate: Certificate,
     pub log: Log,
-}
-
-/// Where clients are awaited.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Listen {
-    /// IMAP in clear.
-    pub imap: Listeners,
-    /// SMTP submission in clear.
-    pub smtp: Listeners,
-    /// IMAP over TLS.
-    pub imaps: Listeners,
-    /// SMTP submission over TLS.
-    pub smtps: Listeners,
-    /// The one exception to "in clear on loopback alone": who may connect to a clear listener on a private address.
-    pub plain_from: Vec<Network>,
-}
-
-impl Listen {
-    /// Whether a client may use a clear listener. Those on loopback are reached by this machine alone, and it may.
-    #[must_use]
-    pub fn admits_plain(&self, client: IpAddr) -> bool {
-        client.to_canonical().is_loopback() || self.plain_from.iter().any(|network| network.contains(client))
-    }
-
-    /// The clear listeners, each with its key.
-    fn plain(&self) -> [(&'static str, &Listeners); 2] {
-        [("listen.imap", &self.imap), ("listen.smtp", &self.smtp)]
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        let [imap, smtp] = self.plain();
-        let kinds = [imap, smtp, ("listen.imaps", &self.imaps), ("listen.smtps", &self.smtps)];
-        kinds.into_iter().flat_map(|(key, Listeners(addresses))| addresses.iter().map(move |address| (key, *address)))
-    }
+    /// Listeners for single kinds of CRM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub crm: Vec<Crm>,
 }
 
 /// Caps, so that one client cannot starve the others.
@@ -169,18 +140,18 @@ impl Config {
     ///
     /// # Errors
     /// The first mistake, with its place.
-    pub fn load(file: Option<&Path>) -> Result<Self, Error> {
+    pub fn load(file: Option<&Path>, profiles: &Table) -> Result<Self, Error> {
         let Some(file) = file else { return Ok(Self::default()) };
         let unreadable = |source| Error::Unreadable { path: file.to_owned(), source };
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
-        Self::parse(file, &text)
+        Self::parse(file, &text, profiles)
     }
 
-    /// Reads the text of a file. Relative paths in it start at the file's directory.
+    /// Reads the text of a file. Relative paths in it start at the file's directory; CRMs in it are of this table.
     ///
     /// # Errors
     /// The first mistake, with its place.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
+    pub fn parse(file: &Path, text: &str, profiles: &Table) -> Result<Self, Error> {
         let place = Text {
             file,
             text,
@@ -193,65 +164,81 @@ impl Config {
                 *path = directory.join(&*path);
             }
         }
+        let wrong = |(broken, nth): (Broken, usize)| Error::Wrong(Box::new(place.broken_in(broken, nth)));
+        for (nth, crm) in config.crm.iter_mut().enumerate() {
+            crm.fill(profiles).map_err(|broken| wrong((broken, nth)))?;
+        }
+        if profiles.named(&config.listen.crm).is_none() {
+            return Err(wrong((listen::unknown("listen.crm", &config.listen.crm), 0)));
+        }
         match config.broken_rule() {
-            Some(broken) => Err(Error::Wrong(Box::new(place.broken(broken)))),
+            Some(broken) => Err(wrong(broken)),
             None => Ok(config),
         }
     }
 
-    /// The rules between keys.
-    fn broken_rule(&self) -> Option<Broken> {
-        self.plain_outside_loopback()
-            .or_else(|| self.listener_twice())
-            .or_else(|| self.no_listener())
-            .or_else(|| self.impossible_limit())
-            .or_else(|| self.certificate.broken_rule())
+    /// All on which clients are awaited, the usual ones first.
+    pub fn listeners(&self) -> impl Iterator<Item = Listener<'_>> {
+        listen::all(&self.listen, &self.crm)
+    }
+
+    /// The same, each to be told where it really is.
+    pub fn listeners_mut(&mut self) -> impl Iterator<Item = (Kind, String, &mut SocketAddr)> {
+        listen::all_mut(&mut self.listen, &mut self.crm)
+    }
+
+    /// The rules between keys; which of the `[[crm]]` breaks it, if one does.
+    fn broken_rule(&self) -> Option<(Broken, usize)> {
+        self.plain_outside_loopback().or_else(|| self.listener_twice()).or_else(|| {
+            let broken = self.no_listener().or_else(|| self.impossible_limit());
+            broken.or_else(|| self.certificate.broken_rule()).map(|broken| (broken, 0))
+        })
     }
 
     /// Passwords in clear do not leave this machine but towards networks that were named (rule R35).
-    fn plain_outside_loopback(&self) -> Option<Broken> {
-        for (key, Listeners(addresses)) in self.listen.plain() {
-            for address in addresses {
-                let ip = address.ip().to_canonical();
-                if ip.is_loopback() {
-                    continue;
-                }
-                let broken = |what, hint| Some(Broken { key, what, found: address.to_string(), hint });
-                if self.listen.plain_from.is_empty() {
-                    return broken(
-                        "passwords would cross the network in clear, expected an address of this machine alone",
-                        "use 127.0.0.1 here, or imaps and smtps for other machines; for a container set listen.plain-from",
-                    );
-                }
-                if !is_private(ip) {
-                    return broken(
-                        "a clear listener for listen.plain-from needs one exact private address",
-                        "name the bridge's own address in that network, such as 172.17.0.1",
-                    );
-                }
-            }
+    fn plain_outside_loopback(&self) -> Option<(Broken, usize)> {
+        let outside = |listener: &Listener<'_>| {
+            !listener.kind.is_secured() && !listener.address.ip().to_canonical().is_loopback()
+        };
+        for listener in self.listeners().filter(outside) {
+            let (what, hint) = if self.listen.plain_from.is_empty() {
+                (
+                    "passwords would cross the network in clear, expected an address of this machine alone",
+                    "use 127.0.0.1 here, or imaps and smtps for other machines; for a container set listen.plain-from",
+                )
+            } else if !is_private(listener.address.ip().to_canonical()) {
+                (
+                    "a clear listener for listen.plain-from needs one exact private address",
+                    "name the bridge's own address in that network, such as 172.17.0.1",
+                )
+            } else {
+                continue;
+            };
+            let broken = Broken { key: listener.key(), what, found: listener.address.to_string(), hint };
+            return Some((broken, listener.nth.unwrap_or_default()));
         }
         None
     }
 
-    fn listener_twice(&self) -> Option<Broken> {
+    fn listener_twice(&self) -> Option<(Broken, usize)> {
         let clash = |one: SocketAddr, other: SocketAddr| {
             let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
             one.port() == other.port() && one.port() != 0 && same_ip
         };
-        let all: Vec<_> = self.listen.all().collect();
-        let second =
-            all.iter().enumerate().find(|(at, (_, address))| all[..*at].iter().any(|(_, a)| clash(*a, *address)));
-        second.map(|(_, (key, address))| Broken {
-            key,
+        let all: Vec<_> = self.listeners().collect();
+        let is_second = |at: usize| all[..at].iter().any(|other| clash(other.address, all[at].address));
+        let second = (0..all.len()).find(|at| is_second(*at)).map(|at| all[at])?;
+        let broken = Broken {
+            key: second.key(),
             what: "another listener has this port already, expected one of its own",
-            found: address.to_string(),
+            found: second.address.to_string(),
             hint: "give each of imap, smtp, imaps and smtps its own port",
-        })
+        };
+        Some((broken, second.nth.unwrap_or_default()))
     }
 
     fn no_listener(&self) -> Option<Broken> {
-        self.listen.all().next().is_none().then(|| Broken {
+        self.listeners().next().is_none().then(|| Broken {
             key: "listen",
             what: "nothing to listen on, expected at least one of imap, smtp, imaps and smtps",
             found: "all are off".to_owned(),
@@ -319,19 +306,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             certificate: Certificate::default(),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
-        }
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        let loopback = |port| Listeners(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
-        Self {
-            imap: loopback(1143),
-            smtp: loopback(1587),
-            imaps: loopback(1993),
-            smtps: loopback(1465),
-            plain_from: Vec::new(),
+            crm: Vec::new(),
         }
     }
 }
@@ -368,7 +343,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(Path::new("test.toml"), text).map_err(|error| error.to_string())
+        let profiles = Table::built_in().expect("whole");
+        Config::parse(Path::new("test.toml"), text, &profiles).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -381,6 +357,18 @@ mod tests {
         let mut config = Config::default();
         config.listen.smtp = Listeners(Vec::new());
         config.listen.imaps = Listeners(vec!["0.0.0.0:993".parse().expect("x"), "[::]:994".parse().expect("x")]);
+        let shown = toml::to_string(&config).expect("shown");
+        assert_eq!(parse(&shown), Ok(config));
+    }
+
+    #[test]
+    fn a_crm_has_the_ports_that_it_knows_unless_told_otherwise() {
+        let config = parse("[[crm]]\nprofile = \"vtiger\"\nsmtp = \"127.0.0.3:25\"\nsmtps = \"off\"").expect("parsed");
+        let own: Vec<_> = config.listeners().filter(|listener| listener.crm == "vtiger").collect();
+        let shown: Vec<_> = own.iter().map(|listener| (listener.kind, listener.address.to_string())).collect();
+        let expected = [(Kind::Imap, "127.0.0.2:143"), (Kind::Smtp, "127.0.0.3:25"), (Kind::Imaps, "127.0.0.2:993")];
+        assert_eq!(shown, expected.map(|(kind, address)| (kind, address.to_owned())));
+        assert_eq!(config.listeners().filter(|listener| listener.crm == "generic").count(), 4);
         let shown = toml::to_string(&config).expect("shown");
         assert_eq!(parse(&shown), Ok(config));
     }

@@ -269,12 +269,12 @@ fn crms() -> Done<profile::Table> {
 async fn serve(folder: &TempDir, store: Store) -> Done<(JoinSet<std::io::Result<()>>, Listen)> {
     let mut config = Config::default();
     let free = || Listeners(vec![SocketAddr::from(([127, 0, 0, 1], 0))]);
-    config.listen = Listen { imap: free(), smtp: free(), imaps: free(), smtps: free(), plain_from: Vec::new() };
+    config.listen = Listen { imap: free(), smtp: free(), imaps: free(), smtps: free(), ..Listen::default() };
     let local = LocalTls::at(&folder.path().join("state").join("certs"))?;
     let tls = local.server_config(&[], unix_now())?;
     let (ready, listens) = oneshot::channel();
-    let tell = move |listen: &Listen| {
-        let _ = ready.send(listen.clone());
+    let tell = move |config: &Config| {
+        let _ = ready.send(config.listen.clone());
     };
     let providers = Table::built_in().map_err(|mistake| mistake.to_string())?;
     let mut bridge = JoinSet::new();

@@ -11,6 +11,8 @@ mod certificates;
 mod cli;
 mod clients;
 mod config;
+mod crm;
+mod crm_scripts;
 mod demo;
 mod dialogue;
 mod dialogue_tls;

@@ -4,6 +4,7 @@
 
 mod account;
 mod config;
+mod crm;
 mod demo;
 mod folder;
 mod grant;
@@ -14,6 +15,7 @@ mod swap;
 
 pub(super) use account::{Account, AccountAdd, AccountSet};
 pub(super) use config::Config;
+pub(super) use crm::CrmCommand;
 pub(super) use demo::Demo;
 pub(super) use folder::{Folder, FolderMapping};
 pub(super) use grant::GrantArguments;
@@ -84,6 +86,9 @@ pub(in crate::cli) enum Command {
     /// Show what is known of mail providers
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// Show CRM profiles, and what to copy into a CRM
+    #[command(subcommand)]
+    Crm(CrmCommand),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(Config),
