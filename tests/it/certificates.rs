@@ -8,6 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::PathBuf,
+    thread,
     time::Duration,
 };
 
@@ -67,12 +68,16 @@ fn a_certificate_that_changed_while_serving_gets_no_credential() {
     let mut bridge = Bridge::prepare(&lab);
     let crm = bridge.add_account(&AddAccount::unchecked(&lab, &doubles[0], &doubles[1], ALICE));
     bridge.serve();
-    bridge.sign_in(&crm);
+    let mut signed_in = bridge.sign_in(&crm);
     bridge.sign_in_smtp(&crm);
     let before: Vec<usize> = doubles.iter().map(|double| double.heard().len()).collect();
     let known = &lab.certificates;
     for certificate in [&known.expired, &known.wrong_name, &known.unknown_ca] {
         doubles.iter().for_each(|double| double.show(certificate));
+        lose_lanes(&doubles[0]);
+        // A session that was let in before, and one that comes after the trouble is known.
+        let selected = signed_in.imap("SELECT INBOX");
+        assert!(selected.tagged.starts_with("NO [UNAVAILABLE] "), "{}", selected.tagged);
         let mut imap = Wire::plain(bridge.imap);
         imap.expect("* OK");
         let answer = imap.imap(&crm.imap_login());
@@ -85,8 +90,15 @@ fn a_certificate_that_changed_while_serving_gets_no_credential() {
     let after: Vec<usize> = doubles.iter().map(|double| double.heard().len()).collect();
     assert_eq!(before, after, "not one octet more was said in TLS");
     doubles.iter().for_each(|double| double.show(&known.good));
+    signed_in.imap_ok("SELECT INBOX");
     bridge.sign_in(&crm);
     bridge.sign_in_smtp(&crm);
+}
+
+/// What is parked was believed when it was opened: only a new lane is shown the certificate of now.
+fn lose_lanes(imap: &Provider) {
+    imap.cut();
+    thread::sleep(Duration::from_millis(200));
 }
 
 /// `pin=` and the key's SHA-256.
@@ -139,12 +151,11 @@ fn a_pinned_key_that_changed_gets_no_credential_and_both_are_told() {
     let pinned = AddAccount { certificates: pin(&known.good), ..account };
     let crm = bridge.add_account(&pinned);
     bridge.serve();
-    bridge.sign_in(&crm);
+    let mut imap = bridge.sign_in(&crm);
     doubles.iter().for_each(|double| double.show(&known.wrong_name));
+    lose_lanes(&doubles[0]);
     let before: Vec<usize> = doubles.iter().map(|double| double.heard().len()).collect();
-    let mut imap = Wire::plain(bridge.imap);
-    imap.expect("* OK");
-    let answer = imap.imap(&crm.imap_login()).tagged;
+    let answer = imap.imap("SELECT INBOX").tagged;
     assert!(answer.starts_with("NO [UNAVAILABLE] ") && !answer.contains(&known.good.pin()), "{answer}");
     let mut smtp = Wire::plain(bridge.smtp);
     smtp.expect("220");
