@@ -146,6 +146,7 @@ impl Namespace {
                 gone: None,
             });
         }
+        self.drop_emptied_containers(table);
         self.add_implied_parents();
         self.add_gone(table);
         self.entries.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.local.cmp(&b.local)));
@@ -158,6 +159,24 @@ impl Namespace {
         let subscribed: BTreeSet<&LocalName> =
             self.entries.iter().filter(|entry| entry.subscribed).map(|entry| &entry.local).collect();
         self.parents_of_subscribed = missing_ancestors(&subscribed, self.naming.delimiter());
+    }
+
+    /// Leaves out the nodes that hold no messages, and whose children all have names elsewhere or are hidden: Gmail's
+    /// `[Gmail]` is nothing that a CRM could use.
+    fn drop_emptied_containers(&mut self, table: &FolderTable) {
+        let Some(delimiter) = self.delimiter else { return };
+        let remotes: BTreeSet<&[u8]> = table.folders.iter().map(|folder| folder.name.as_bytes()).collect();
+        let holds = |entry: &Entry| {
+            let below = entry.remote.as_ref().map(|remote| [remote.as_bytes(), &[delimiter]].concat());
+            below.is_some_and(|below| remotes.range(&*below..).next().is_some_and(|name| name.starts_with(&below)))
+        };
+        let (containers, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.entries).into_iter().partition(|entry| entry.attributes.no_select && holds(entry));
+        let names: BTreeSet<&LocalName> = others.iter().map(|entry| &entry.local).collect();
+        let kept: Vec<_> =
+            containers.into_iter().filter(|entry| has_below(&names, &entry.local, self.naming.delimiter())).collect();
+        self.entries = others;
+        self.entries.extend(kept);
     }
 
     /// Names that the provider still has subscribed: LSUB tells them, mailboxes or not.

@@ -235,3 +235,25 @@ fn gmail_in_french_has_the_crms_names() {
     assert_eq!(listed(&gmail, "*"), ["INBOX", "Sent", "Trash", "[Gmail]/Suivis"]);
     assert_eq!(remote_of(&gmail, "Sent").as_deref(), Some("[Gmail]/Messages envoy&AOk-s"));
 }
+
+#[test]
+fn a_container_whose_children_have_other_names_is_no_folder() {
+    let folder = |name: &str, no_select, role| Folder {
+        name: RemoteName::parse(name.as_bytes()).expect("a name"),
+        attributes: Attributes { no_select, ..Attributes::default() },
+        role,
+        subscribed: true,
+    };
+    let listed = |more: &[Folder]| {
+        let folders = [folder("INBOX", false, None), folder("[Gmail]", true, None)];
+        let specials = [folder("[Gmail]/x", true, None), folder("[Gmail]/x/Sent", false, Some(Role::Sent))];
+        let folders = folders.into_iter().chain(specials).chain(more.iter().cloned()).collect();
+        let table = FolderTable { delimiter: Some(b'/'), folders, ..FolderTable::default() };
+        let namespace = Namespace::new(AccountId(1), &table, &Choices::default(), &Naming::default());
+        namespace.entries().map(|entry| entry.local.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&[]), ["INBOX", "Sent"]);
+    assert_eq!(listed(&[folder("[Gmail]/Suivis", false, None)]), ["INBOX", "Sent", "[Gmail]", "[Gmail]/Suivis"]);
+    // One that holds nothing at the provider either is the person's own.
+    assert_eq!(listed(&[folder("Archive", true, None)]), ["INBOX", "Sent", "Archive"]);
+}
