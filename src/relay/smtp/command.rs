@@ -60,7 +60,7 @@ impl SmtpRelay {
 
     /// Ends a transaction too (RFC 5321 4.1.4); as the lane knows of it, the lane goes.
     fn hello(&mut self, extended: bool, out: &mut Outbox) {
-        if self.transaction == Transaction::Open {
+        if matches!(self.transaction, Transaction::Open | Transaction::Refused) {
             self.drop_lane(out);
         }
         self.transaction = Transaction::None;
@@ -133,7 +133,10 @@ impl SmtpRelay {
     /// Sends a command to the lane of the open transaction.
     fn forward(&mut self, pending: Pending, line: &[u8], out: &mut Outbox) {
         match (self.transaction, &self.lane) {
-            (Transaction::Open, Some(lane)) => {
+            (Transaction::Refused, Some(_)) if pending != Pending::Rset => {
+                write_reply(out.client(), 503, "5.5.1", "MAIL first");
+            }
+            (Transaction::Open | Transaction::Refused, Some(lane)) => {
                 out.lane(lane.id).extend_from_slice(line);
                 out.lane(lane.id).extend_from_slice(b"\r\n");
                 self.pending.push_back(pending);
@@ -148,7 +151,7 @@ impl SmtpRelay {
     }
 
     fn rset(&mut self, out: &mut Outbox) {
-        if self.transaction == Transaction::Open {
+        if matches!(self.transaction, Transaction::Open | Transaction::Refused) {
             return self.forward(Pending::Rset, b"RSET", out);
         }
         self.transaction = Transaction::None;

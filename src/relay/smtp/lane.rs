@@ -88,7 +88,8 @@ impl SmtpRelay {
                 self.phase = Phase::AwaitingEndMark(Default::default());
             }
             (Pending::Data, 4 | 5) => self.phase = Phase::AwaitingCommand,
-            (Pending::Mail, 4 | 5) | (Pending::Rset, 2) => self.transaction = Transaction::None,
+            (Pending::Mail, 4 | 5) => self.transaction = Transaction::Refused,
+            (Pending::Rset, 2) => self.transaction = Transaction::None,
             (Pending::Mail | Pending::Rcpt, 2) | (Pending::Rcpt | Pending::Rset, 4 | 5) => {}
             _ => {
                 // It does not answer what it was asked, so no later reply can be believed either.
@@ -110,9 +111,10 @@ impl SmtpRelay {
         for _ in std::mem::take(&mut self.pending) {
             out.client().extend_from_slice(&lost_reply(failure));
         }
-        if self.transaction == Transaction::Open {
-            self.transaction = Transaction::Lost;
-        }
+        self.transaction = match self.transaction {
+            Transaction::Open | Transaction::Lost => Transaction::Lost,
+            Transaction::None | Transaction::Refused => Transaction::None,
+        };
         self.phase = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::AwaitingGoAhead => Phase::AwaitingCommand,
             Phase::AwaitingEndMark(filter) => Phase::Discarding(filter, lost_reply(failure)),

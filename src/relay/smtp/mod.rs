@@ -96,6 +96,8 @@ enum Transaction {
     Open,
     /// There was one when the lane was lost: RCPT and DATA fail for now, not for good.
     Lost,
+    /// There is none, as MAIL was refused. Postfix holds its SIZE against the next MAIL until RSET.
+    Refused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
