@@ -1,6 +1,6 @@
 //! The place of one test: a folder, an unprivileged user to run servers as, certificates, and what is installed.
 
-use super::{certificates::Certificates, cyrus::Cyrus, leash::run, oidc::Oidc};
+use super::{certificates::Certificates, cyrus::Cyrus, leash::run, oidc::Oidc, postfix::Postfix};
 use std::{
     fs,
     io::Write as _,
@@ -23,6 +23,7 @@ pub(crate) enum Program {
     Mbsync,
     Cyrus,
     Oidc,
+    Postfix,
 }
 
 impl Program {
@@ -37,6 +38,7 @@ impl Program {
             Self::Oidc => (Oidc::is_installed(), "no authorization server (node 18 or newer with npm, then tests/run)"),
             Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
             Self::Cyrus => return Cyrus::missing(),
+            Self::Postfix => return Postfix::missing(),
         };
         (!found).then_some(reason)
     }
