@@ -2,33 +2,58 @@
 
 use super::{
     Error, Place,
-    arguments::{Folder, FolderMapping},
+    arguments::{AddressArgument, Folder, FolderMapping},
     words,
 };
-use passerelle::control::folder::{self, FolderChange, FolderRow, FolderState};
+use passerelle::{
+    control::{
+        account, crm,
+        folder::{self, FolderChange, FolderRow, FolderState},
+    },
+    rules::namespace::Naming,
+    store::{Account, Store},
+};
+use std::sync::Arc;
+
+/// The account, and how its CRM calls folders.
+async fn of(
+    place: &Place,
+    store: &Store,
+    address: &AddressArgument,
+    crm: Option<&str>,
+) -> Result<(Account, Arc<Naming>), Error> {
+    let account = account::by_address(store, &address.0).await?;
+    let naming = crm::naming(store, &place.profiles()?, &account, crm).await?;
+    Ok((account, naming))
+}
 
 pub(super) async fn run(command: Folder, place: &Place) -> Result<(), Error> {
     let store = place.store().await?;
     match command {
-        Folder::List { address } => {
-            let rows = folder::list(&store, &address.0).await?;
+        Folder::List { address, crm } => {
+            let (account, naming) = of(place, &store, &address, crm.as_deref()).await?;
+            let rows = folder::list(&store, &account, &naming).await?;
             let cells: Vec<[String; 5]> = rows.iter().map(cells).collect();
             place.answer(&rows, &words::columns(["CRM", "PROVIDER", "ROLE", "SUBSCRIBED", "STATE"], &cells))
         }
-        Folder::Map(FolderMapping { address, local, remote, unchecked }) => {
-            let change = folder::map(&store, &address.0, &local, &remote, unchecked).await?;
+        Folder::Map(FolderMapping { address, local, remote, unchecked, crm }) => {
+            let (account, naming) = of(place, &store, &address, crm.as_deref()).await?;
+            let change = folder::map(&store, &account, &naming, [&local, &remote], unchecked).await?;
             answer(place, &change, &format!("CRMs see {} as {local}", change.remote))
         }
-        Folder::Unmap { address, local } => {
-            let change = folder::unmap(&store, &address.0, &local).await?;
+        Folder::Unmap { address, local, crm } => {
+            let (account, naming) = of(place, &store, &address, crm.as_deref()).await?;
+            let change = folder::unmap(&store, &account, &naming, &local).await?;
             answer(place, &change, &format!("{} is not {local} any more", change.remote))
         }
-        Folder::Hide { address, folder, unchecked } => {
-            let change = folder::hide(&store, &address.0, &folder, unchecked).await?;
+        Folder::Hide { address, folder, unchecked, crm } => {
+            let (account, naming) = of(place, &store, &address, crm.as_deref()).await?;
+            let change = folder::hide(&store, &account, &naming, &folder, unchecked).await?;
             answer(place, &change, &format!("CRMs do not see this folder, nor what is below it: {}", change.remote))
         }
         Folder::Show { address, folder } => {
-            let change = folder::show(&store, &address.0, &folder).await?;
+            let account = account::by_address(&store, &address.0).await?;
+            let change = folder::show(&store, &account, &folder).await?;
             answer(place, &change, &format!("CRMs see this folder again: {}", change.remote))
         }
     }

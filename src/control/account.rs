@@ -113,7 +113,7 @@ pub async fn add(store: &Store, mut draft: Draft, report: Report<'_>, now: i64) 
     let folders = match tried {
         Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => {
             // The account has no row yet, and no choices of its own.
-            folder::rows(AccountId(0), &folder::table(imap), &Choices::default())
+            folder::rows(AccountId(0), &folder::table(imap), &Choices::default(), draft.crm.naming())
         }
         Tried { imap: None, smtp: None | Some(Ok(_)) } => Vec::new(),
         tried => {

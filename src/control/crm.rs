@@ -4,6 +4,7 @@ use super::Error;
 use crate::{
     model::Login,
     profile::{Profile, Table},
+    rules::namespace::Naming,
     store::{Account, Error as StoreError, Store},
 };
 use std::sync::Arc;
@@ -14,6 +15,22 @@ use std::sync::Arc;
 /// [`Error::NoCrm`].
 pub fn named<'a>(table: &'a Table, name: &str) -> Result<&'a Arc<Profile>, Error> {
     table.named(name).ok_or_else(|| Error::NoCrm(name.to_owned()))
+}
+
+/// How the CRM of this name calls an account's folders; without a name, the CRM of its oldest login in force.
+///
+/// # Errors
+/// [`Error::NoCrm`], or if the store fails.
+pub async fn naming(store: &Store, table: &Table, account: &Account, name: Option<&str>) -> Result<Arc<Naming>, Error> {
+    if let Some(name) = name {
+        return Ok(named(table, name)?.naming().clone());
+    }
+    let logins = store.logins().await?;
+    let theirs = logins.into_iter().filter(|login| login.account == account.id && login.revoked_at.is_none());
+    let first = theirs.min_by_key(|login| login.id);
+    // A profile whose file is gone is said where the login is used; the house's own names are what is left.
+    let profile = first.and_then(|login| table.named(&login.profile).cloned());
+    Ok(profile.map_or_else(Arc::default, |profile| profile.naming().clone()))
 }
 
 /// A login in force with which this CRM opens the account, and true; any other, and false, where there is none for it.

@@ -111,33 +111,32 @@ fn quoted(name: &str) -> String {
 /// Signs in and reads the folders of an account.
 ///
 /// # Errors
-/// If there is no such account, the provider does not let us in, or the store fails.
-pub async fn list(store: &Store, address: &Address) -> Result<Vec<FolderRow>, Error> {
-    let account = account::by_address(store, address).await?;
-    let table = read(store, &account).await?;
+/// If the provider does not let us in, or the store fails.
+pub async fn list(store: &Store, account: &Account, naming: &Naming) -> Result<Vec<FolderRow>, Error> {
+    let table = read(store, account).await?;
     let choices = store.choices(account.id).await?;
-    Ok(rows(account.id, &table, &choices))
+    Ok(rows(account.id, &table, &choices, naming))
 }
 
-/// Gives a folder of the provider a name of its own, or a role by the role's name. Names are texts, as people type them.
+/// Gives a folder of the provider a name of its own, or a role by the role's name: the house's (`Sent`) or the CRM's
+/// (`Envoyés`). Names are texts, as people type them.
 ///
 /// # Errors
 /// If a name cannot be one, the provider has no such folder (unless `unchecked`), either name is taken, the provider does
 /// not let us in, or the store fails. Then nothing is changed.
 pub async fn map(
     store: &Store,
-    address: &Address,
-    local: &str,
-    remote: &str,
+    account: &Account,
+    naming: &Naming,
+    [local, remote]: [&str; 2],
     unchecked: bool,
 ) -> Result<FolderChange, Error> {
-    let account = account::by_address(store, address).await?;
-    let name = local_name(local)?;
+    let name = naming.house(&local_name(local)?);
     let choices = store.choices(account.id).await?;
     let target = if unchecked {
         typed(remote)?
     } else {
-        let table = read(store, &account).await?;
+        let table = read(store, account).await?;
         let target = find(&table, remote).ok_or_else(|| Refusal::Unknown(remote.to_owned()))?;
         if target.attributes.no_select {
             return Err(Refusal::NoMessages(remote.to_owned()).into());
@@ -164,9 +163,8 @@ pub async fn map(
 ///
 /// # Errors
 /// If no folder is mapped to this name, or the store fails.
-pub async fn unmap(store: &Store, address: &Address, local: &str) -> Result<FolderChange, Error> {
-    let account = account::by_address(store, address).await?;
-    let name = local_name(local)?;
+pub async fn unmap(store: &Store, account: &Account, naming: &Naming, local: &str) -> Result<FolderChange, Error> {
+    let name = naming.house(&local_name(local)?);
     let mapped = store.folder_map(account.id).await?.into_iter().find(|row| row.local == name);
     let mapped = mapped.ok_or_else(|| Refusal::NotMapped(local.to_owned()))?;
     let changed = store.unmap_folder(account.id, &name).await?;
@@ -178,14 +176,19 @@ pub async fn unmap(store: &Store, address: &Address, local: &str) -> Result<Fold
 /// # Errors
 /// If there is no such folder (`unchecked`: the name is the provider's), a person mapped it, or it is INBOX; if the
 /// provider does not let us in, or the store fails.
-pub async fn hide(store: &Store, address: &Address, name: &str, unchecked: bool) -> Result<FolderChange, Error> {
-    let account = account::by_address(store, address).await?;
+pub async fn hide(
+    store: &Store,
+    account: &Account,
+    naming: &Naming,
+    name: &str,
+    unchecked: bool,
+) -> Result<FolderChange, Error> {
     let choices = store.choices(account.id).await?;
     let target = if unchecked {
         typed(name)?
     } else {
-        let table = read(store, &account).await?;
-        let namespace = Namespace::new(account.id, &table, &choices, &Naming::default());
+        let table = read(store, account).await?;
+        let namespace = Namespace::new(account.id, &table, &choices, naming);
         let shown = namespace.entries().find(|entry| readable(entry.local.as_bytes()) == name);
         let shown = shown.and_then(|entry| entry.remote().cloned());
         let found = shown.or_else(|| find(&table, name).map(|folder| folder.name.clone()));
@@ -205,8 +208,7 @@ pub async fn hide(store: &Store, address: &Address, name: &str, unchecked: bool)
 ///
 /// # Errors
 /// If it was not hidden, or the store fails.
-pub async fn show(store: &Store, address: &Address, name: &str) -> Result<FolderChange, Error> {
-    let account = account::by_address(store, address).await?;
+pub async fn show(store: &Store, account: &Account, name: &str) -> Result<FolderChange, Error> {
     let hidden = store.choices(account.id).await?.hidden;
     let whole = hidden.iter().find(|remote| readable(remote.as_bytes()) == name);
     let ends_so = |remote: &&RemoteName| {
@@ -281,8 +283,8 @@ pub(super) fn table(opened: Opened) -> FolderTable {
 }
 
 /// The folder table in the CRM's order: INBOX, the roles, then by name; then what CRMs do not see.
-pub(super) fn rows(account: AccountId, table: &FolderTable, choices: &Choices) -> Vec<FolderRow> {
-    let namespace = Namespace::new(account, table, choices, &Naming::default());
+pub(super) fn rows(account: AccountId, table: &FolderTable, choices: &Choices, naming: &Naming) -> Vec<FolderRow> {
+    let namespace = Namespace::new(account, table, choices, naming);
     let mapped = |remote: &RemoteName| choices.pairs.iter().any(|(_, mapped)| mapped == remote);
     let row = |entry: &Entry, remote: &RemoteName| FolderRow {
         local: Some(readable(entry.local.as_bytes())),
@@ -302,7 +304,7 @@ pub(super) fn rows(account: AccountId, table: &FolderTable, choices: &Choices) -
     let unseen = table.folders.iter().filter(|folder| namespace.local(&folder.name).is_none());
     let missing = choices.pairs.iter().filter(|(_, remote)| !table.folders.iter().any(|folder| folder.name == *remote));
     shown
-        .chain(missing.map(|(local, remote)| other(Some(local), remote, FolderState::Missing)))
+        .chain(missing.map(|(local, remote)| other(Some(&naming.spell(local)), remote, FolderState::Missing)))
         .chain(unseen.map(|folder| other(None, &folder.name, FolderState::Hidden)))
         .collect()
 }
@@ -332,7 +334,9 @@ mod tests {
             folders: vec![folder("INBOX", None), folder("INBOX.&AMk-l&AOk-ments envoy&AOk-s", Some(Role::Sent))],
             ..FolderTable::default()
         };
-        let rows = rows(AccountId(1), &table, &Choices::default());
+        let french = Naming::of_texts(["Envoyés", "Brouillons", "Corbeille", "Indésirables"], b'/').expect("a naming");
+        assert_eq!(rows(AccountId(1), &table, &Choices::default(), &french)[1].local.as_deref(), Some("Envoyés"));
+        let rows = rows(AccountId(1), &table, &Choices::default(), &Naming::default());
         let names: Vec<_> = rows.iter().map(|row| (row.local.as_deref(), row.remote.as_str(), row.role)).collect();
         assert_eq!(names, [(Some("INBOX"), "INBOX", None), (Some("Sent"), "INBOX.Éléments envoyés", Some(Role::Sent))]);
     }

@@ -10,7 +10,7 @@ use super::{
     trial::{self, Report, Trial, Tried, With},
 };
 use crate::{
-    model::{Address, Certificates, Endpoint, FolderTable, LocalName, Role, SmtpAuth, UserFormat},
+    model::{Address, Certificates, Endpoint, FolderTable, LocalName, RemoteName, Role, SmtpAuth, UserFormat},
     relay::opening::SignIn,
     rules::{
         counterpart::{self, Known, Plan},
@@ -84,17 +84,17 @@ pub struct Switched {
     pub warnings: Vec<&'static str>,
 }
 
-/// Signs in to both services of the new place and matches its folders with those of the old.
+/// Signs in to both services of the new place and matches its folders with those of the old, called as `naming` has them.
 ///
 /// # Errors
-/// If there is no such account, the new address is another account's, a service does not let us in, or the store fails.
+/// If the new address is another account's, a service does not let us in, or the store fails.
 pub async fn prepare(
     store: &Store,
-    address: &Address,
+    account: Account,
     mut draft: Draft,
+    naming: &Naming,
     report: Report<'_>,
 ) -> Result<Prepared, Error> {
-    let account = account::by_address(store, address).await?;
     let new = draft.address.take().unwrap_or_else(|| account.address.clone());
     if let Some(other) = store.account_by_address(&new).await?.filter(|other| other.id != account.id) {
         return Err(StoreError::AddressTaken(other.address).into());
@@ -106,7 +106,7 @@ pub async fn prepare(
         sign_ins: [sign_in.clone(), sign_in],
         advice: draft.advice.as_deref(),
     };
-    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
+    let (known, table) = tokio::join!(known(store, &account, naming), goal.folders(store, &account, report));
     let (before, table) = (known?, table?);
     let hidden = counterpart::hidden(account.id, &before.choices.hidden, &before.table, &table);
     let plan = counterpart::plan(account.id, &before.known, &table, &hidden);
@@ -123,15 +123,20 @@ pub async fn prepare(
         folder_map: plan.pairs.iter().cloned().map(pair).collect(),
         hidden: hidden.into_iter().collect(),
     };
-    Ok(Prepared { account, to: To::New(Box::new(new)), folders: folders(&plan, before.complete) })
+    Ok(Prepared { account, to: To::New(Box::new(new)), folders: folders(&plan, before.complete, naming) })
 }
 
-/// Signs in to both services of where the account was before its last swap.
+/// Signs in to both services of where the account was before its last swap. Folders are called as `naming` has them.
 ///
 /// # Errors
-/// [`Error::NoWayBack`]; or if there is no such account, a service does not let us in, or the store fails.
-pub async fn prepare_back(store: &Store, address: &Address, report: Report<'_>, now: i64) -> Result<Prepared, Error> {
-    let account = account::by_address(store, address).await?;
+/// [`Error::NoWayBack`]; or if a service does not let us in, or the store fails.
+pub async fn prepare_back(
+    store: &Store,
+    account: Account,
+    naming: &Naming,
+    report: Report<'_>,
+    now: i64,
+) -> Result<Prepared, Error> {
     let back = store.way_back(account.id, now).await?.ok_or_else(|| Error::NoWayBack(account.address.clone()))?;
     let own = match store.way_back_grant(account.id).await? {
         Some(grant) => tokens::sign_in_before(store, account.id, &back.sign_in_name, &grant).await?,
@@ -154,10 +159,10 @@ pub async fn prepare_back(store: &Store, address: &Address, report: Report<'_>, 
         sign_ins: [own, submission],
         advice: None,
     };
-    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
+    let (known, table) = tokio::join!(known(store, &account, naming), goal.folders(store, &account, report));
     let (before, table) = (known?, table?);
     let plan = counterpart::with(account.id, &before.known, &table, &back.choices);
-    Ok(Prepared { account, to: To::Back(Box::new(back)), folders: folders(&plan, before.complete) })
+    Ok(Prepared { account, to: To::Back(Box::new(back)), folders: folders(&plan, before.complete, naming) })
 }
 
 /// Switches, in one commit: of two at once one wins. CRMs that are signed in end at a boundary and come back by
@@ -239,8 +244,8 @@ struct Before {
 }
 
 /// What CRMs know of the account's folders. A provider that one leaves may be gone already: then it is what numbers were
-/// told for.
-async fn known(store: &Store, account: &Account) -> Result<Before, Error> {
+/// told for, in the words of the CRM.
+async fn known(store: &Store, account: &Account, naming: &Naming) -> Result<Before, Error> {
     let choices = store.choices(account.id).await?;
     if !account.settings.receives {
         return Ok(Before { known: Vec::new(), choices, table: FolderTable::default(), complete: true });
@@ -255,7 +260,7 @@ async fn known(store: &Store, account: &Account) -> Result<Before, Error> {
     let told = store.told_names(account.id).await?;
     let table = counterpart::guessed(choices.hidden.iter().chain(told.iter().map(|(_, remote)| remote)));
     Ok(Before {
-        known: told.into_iter().map(|(local, _)| remembered(local)).collect(),
+        known: told.into_iter().map(|(local, _)| remembered(naming.house(&local))).collect(),
         choices,
         table,
         complete: false,
@@ -267,16 +272,13 @@ fn remembered(local: LocalName) -> Known {
     Known { path: Vec::new(), role, local }
 }
 
-fn folders(plan: &Plan, complete: bool) -> Folders {
-    let known = plan.counterparts.iter().map(|counterpart| Moved {
-        local: readable(counterpart.local.as_bytes()),
-        role: counterpart.role,
-        remote: counterpart.remote.as_ref().map(|remote| readable(remote.as_bytes())),
-    });
-    let fresh = plan.fresh.iter().map(|(local, remote)| Moved {
-        local: readable(local.as_bytes()),
-        role: None,
-        remote: Some(readable(remote.as_bytes())),
-    });
+fn folders(plan: &Plan, complete: bool, naming: &Naming) -> Folders {
+    let moved = |local: &LocalName, role, remote: Option<&RemoteName>| Moved {
+        local: readable(naming.spell(local).as_bytes()),
+        role,
+        remote: remote.map(|remote| readable(remote.as_bytes())),
+    };
+    let known = plan.counterparts.iter().map(|known| moved(&known.local, known.role, known.remote.as_ref()));
+    let fresh = plan.fresh.iter().map(|(local, remote)| moved(local, None, Some(remote)));
     Folders { known: known.collect(), fresh: fresh.collect(), complete }
 }

@@ -14,6 +14,7 @@ use crate::{
     oauth::{TokenEndpoint, flow::Client},
     profile,
     provider::Table,
+    rules::namespace::Naming,
     store::{Credential, NewGrant, Settings, Store, unix_now},
 };
 use serde::Serialize;
@@ -363,7 +364,9 @@ async fn swap(store: &Store, address: &Address, ovh: &Provider) -> Done<String> 
         credential: credential(ovh)?,
         advice: None,
     };
-    let prepared = control::swap::prepare(store, address, draft, &|_, _| {}).await.map_err(with_causes)?;
+    let account = control::account::by_address(store, address).await.map_err(with_causes)?;
+    let naming = Naming::default();
+    let prepared = control::swap::prepare(store, account, draft, &naming, &|_, _| {}).await.map_err(with_causes)?;
     let moved = prepared.folders.known.iter().chain(&prepared.folders.fresh);
     let moved = moved.filter_map(|moved| Some(format!("{} = {}", moved.local, moved.remote.as_ref()?)));
     let note = moved.collect::<Vec<_>>().join(", ");

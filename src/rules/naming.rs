@@ -103,6 +103,43 @@ impl Naming {
         LocalName::parse(&name).unwrap_or_else(|_| local.clone())
     }
 
+    /// The house's name of what a person calls as the CRM does, or with `/` between levels: `Envoyés/2024` is `Sent/2024`.
+    #[must_use]
+    pub fn house(&self, typed: &LocalName) -> LocalName {
+        let typed_levels = self.house_levels(typed.as_bytes());
+        let role = Role::ALL.into_iter().find_map(|role| {
+            let own = self.house_levels(self.local(role).as_bytes());
+            Some((role, below(&own, Some(LocalName::DELIMITER), &typed_levels)?.to_vec()))
+        });
+        let name = match role {
+            Some((role, rest)) if rest.is_empty() => return LocalName::of_role(role),
+            Some((role, rest)) => [LocalName::of_role(role).as_bytes(), &[LocalName::DELIMITER], &rest].concat(),
+            None => typed_levels,
+        };
+        // Cannot fail but for a name of nearly the longest; then it is taken as it was typed.
+        LocalName::parse(&name).unwrap_or_else(|_| typed.clone())
+    }
+
+    /// What [`Naming::levels`] undoes.
+    fn house_levels(&self, octets: &[u8]) -> Vec<u8> {
+        if self.delimiter == LocalName::DELIMITER {
+            return octets.to_vec();
+        }
+        let escape = escaped(self.delimiter);
+        let mut name = Vec::with_capacity(octets.len());
+        let mut rest = octets;
+        while let Some((&octet, after)) = rest.split_first() {
+            if let Some(after) = rest.strip_prefix(escape.as_slice()) {
+                name.push(self.delimiter);
+                rest = after;
+            } else {
+                name.push(if octet == self.delimiter { LocalName::DELIMITER } else { octet });
+                rest = after;
+            }
+        }
+        name
+    }
+
     fn levels(&self, octets: &[u8]) -> Vec<u8> {
         let mut name = Vec::with_capacity(octets.len());
         for &octet in octets {
@@ -146,6 +183,23 @@ pub struct Choices {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_person_may_speak_as_the_crm_or_as_the_house() {
+        let names = ["Envoy\u{e9}s", "Brouillons", "INBOX.Corbeille", "Ind\u{e9}sirables"];
+        let dots = Naming::of_texts(names, b'.').expect("a naming");
+        let slashes = Naming::of_texts(names, b'/').expect("a naming");
+        let name = |text: &str| LocalName::parse(&utf7::encode(text)).expect("a name");
+        for house in ["Sent", "Sent/2024/v1.2", "Trash", "Trash/x", "Clients/Dupont & fils", "a.b", "INBOX"] {
+            for naming in [&dots, &slashes] {
+                assert_eq!(naming.house(&naming.spell(&name(house))), name(house), "{house}");
+            }
+        }
+        assert_eq!(dots.house(&name("Clients/Dupont")), name("Clients/Dupont"));
+        assert_eq!(dots.house(&name("Sent")), name("Sent"));
+        assert_eq!(slashes.house(&name("Envoy\u{e9}s/2024")), name("Sent/2024"));
+        assert_eq!(slashes.house(&name("Envoy\u{e9}s2024")), name("Envoy\u{e9}s2024"));
+    }
 
     #[test]
     fn names_of_special_mailboxes_are_distinct_and_can_be_listed() {

@@ -74,7 +74,7 @@ impl House {
         let (ports, text) = listeners(crms);
         let mut bridge = Bridge::configured(&lab, &text);
         bridge.add_account(&AddAccount::of(&lab, &dovecot, &exim, BOB));
-        let logins: Vec<_> = crms.iter().map(|crm| login(&bridge, crm)).collect();
+        let logins: Vec<_> = crms.iter().map(|crm| bridge.add_login(BOB, crm)).collect();
         bridge.serve();
         let crms = ports.into_iter().zip(logins).collect();
         Some(Self { _lab: lab, dovecot, _exim: exim, _bridge: bridge, crms })
@@ -90,14 +90,6 @@ impl House {
         assert!(answer.tagged.starts_with("OK [CAPABILITY "), "{}", answer.tagged);
         wire
     }
-}
-
-fn login(bridge: &Bridge, crm: &str) -> CrmSettings {
-    let output = bridge.cli(&["login", "add", BOB, "--label", crm, "--crm", crm, "--json"], b"");
-    assert!(output.status.success(), "{}", words(&output));
-    let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let text = |key: &str| made[key].as_str().expect("text").to_owned();
-    CrmSettings { login: text("login"), password: text("password") }
 }
 
 /// Runs a client of `tests/lab` and gives the JSON that it prints.

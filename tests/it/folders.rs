@@ -126,6 +126,28 @@ fn a_folder_that_a_person_maps_is_another_mailbox_to_the_crm() {
 }
 
 #[test]
+fn a_person_speaks_of_folders_as_the_crm_does() {
+    let Some(mut house) = House::start() else { return };
+    // The oldest login in force says which CRM it is; any other is named.
+    let first = house.crm.login.clone();
+    house.crm = house.bridge.add_login(ALICE, "generic-fr");
+    assert_eq!(house.row("role", "sent")["local"], "Sent");
+    assert!(house.folder(&["list", ALICE, "--crm", "generic-fr"]).to_string().contains("\"Envoyés\""));
+    assert_eq!(house.refused(&["list", ALICE, "--crm", "sugar"]).0, 5);
+    assert!(house.bridge.cli(&["login", "revoke", &first], b"").status.success());
+    assert_eq!(house.row("role", "sent")["local"], "Envoyés");
+
+    house.change(house.session(), &["map", ALICE, "Envoyés", "INBOX.Été 2024.Devis & co"]);
+    let mut session = house.session();
+    session.imap_ok("APPEND Envoy&AOk-s {4+}\r\nmail");
+    assert_eq!(house.dovecot.count(ALICE, "INBOX.&AMk-t&AOk- 2024.Devis &- co"), 1);
+    assert_eq!(house.row("local", "Envoyés")["state"], "mapped");
+    house.change(session, &["unmap", ALICE, "Envoyés"]);
+    house.change(house.session(), &["hide", ALICE, "Corbeille"]);
+    assert_eq!(house.row("remote", "INBOX.Trash")["state"], "hidden");
+}
+
+#[test]
 fn a_hidden_folder_is_not_there_until_it_is_shown() {
     let Some(house) = House::start() else { return };
     house.change(house.session(), &["hide", ALICE, "Clients"]);

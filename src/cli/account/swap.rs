@@ -49,9 +49,12 @@ struct Ready {
 async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> {
     let report = progress(place.json);
     let store = place.store().await?;
-    let (account, at) = (&arguments.address.0, &arguments.at);
+    let at = &arguments.at;
+    // Nobody is asked for the password of an account that there is not.
+    let account = control::account::by_address(&store, &arguments.address.0).await?;
+    let naming = control::crm::naming(&store, &place.profiles()?, &account, None).await?;
     if arguments.back {
-        let prepared = swap::prepare_back(&store, account, &report, unix_now()).await?;
+        let prepared = swap::prepare_back(&store, account, &naming, &report, unix_now()).await?;
         return Ok(Ready { store, prepared });
     }
     let table = place.providers()?;
@@ -66,8 +69,6 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
     let (user_format, sign_in_name) = at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
     let imap = control::provider::endpoint(provider, Service::Imap, &imap)?;
     let smtp = control::provider::endpoint(provider, Service::Smtp, &smtp)?;
-    // Nobody is asked for the password of an account that there is not.
-    control::account::by_address(&store, account).await?;
     let draft = Draft {
         imap,
         smtp,
@@ -82,7 +83,7 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
         advice: provider.sign_in.advice.clone(),
         address: arguments.new_address.as_ref().map(|address| address.0.clone()),
     };
-    let prepared = swap::prepare(&store, account, draft, &report).await?;
+    let prepared = swap::prepare(&store, account, draft, &naming, &report).await?;
     Ok(Ready { store, prepared })
 }
 

@@ -16,8 +16,8 @@ const MAP_EXAMPLES: &str = "Examples:
 
 The first gives a folder a name of its own; what is below it goes with it.
 The second says which folder is Sent: use the names Sent, Drafts, Trash and
-Junk, whatever the CRM calls them. Sessions of CRMs are ended by the change
-and see it when they connect again.
+Junk, or what the account's CRM calls them. Sessions of CRMs are ended by the
+change and see it when they connect again.
 ";
 const UNMAP_EXAMPLES: &str = "Examples:
   passerelle folder unmap alice@example.org Archives
@@ -39,6 +39,9 @@ pub(in crate::cli) enum Folder {
     List {
         /// The account
         address: AddressArgument,
+        /// Names as this CRM has them [else: the CRM of the account's oldest login]
+        #[arg(long, value_name = "NAME")]
+        crm: Option<String>,
     },
     /// Give a folder of the provider a name of its own, or a role
     #[command(after_help = MAP_EXAMPLES)]
@@ -50,6 +53,9 @@ pub(in crate::cli) enum Folder {
         address: AddressArgument,
         /// What CRMs see it as
         local: String,
+        /// Names as this CRM has them [else: the CRM of the account's oldest login]
+        #[arg(long, value_name = "NAME")]
+        crm: Option<String>,
     },
     /// Hide a folder and what is below it from CRMs
     #[command(after_help = HIDE_EXAMPLES)]
@@ -61,6 +67,9 @@ pub(in crate::cli) enum Folder {
         /// Take it for the provider's name, without signing in
         #[arg(long)]
         unchecked: bool,
+        /// Names as this CRM has them [else: the CRM of the account's oldest login]
+        #[arg(long, value_name = "NAME")]
+        crm: Option<String>,
     },
     /// Show a hidden folder again
     #[command(after_help = SHOW_EXAMPLES)]
@@ -83,4 +92,7 @@ pub(in crate::cli) struct FolderMapping {
     /// Do not sign in to see whether the folder is there
     #[arg(long)]
     pub(in crate::cli) unchecked: bool,
+    /// Names as this CRM has them [else: the CRM of the account's oldest login]
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) crm: Option<String>,
 }

@@ -200,6 +200,15 @@ impl Bridge {
         self.cli(&arguments, format!("{}\n", account.password).as_bytes())
     }
 
+    /// One more login of an account, for a CRM of this name.
+    pub(crate) fn add_login(&self, address: &str, crm: &str) -> CrmSettings {
+        let output = self.cli(&["login", "add", address, "--label", crm, "--crm", crm, "--json"], b"");
+        assert!(output.status.success(), "{}", words(&output));
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let text = |key: &str| made[key].as_str().expect("text").to_owned();
+        CrmSettings { login: text("login"), password: text("password") }
+    }
+
     /// Runs any subcommand on this bridge's state.
     pub(crate) fn cli(&self, arguments: &[&str], input: &[u8]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_passerelle"));
