@@ -133,7 +133,7 @@ impl Text<'_> {
 fn expectation(message: &str) -> String {
     let message = message.trim_end();
     let at = message.find("expected ").unwrap_or(0);
-    message[at..].replace('`', "").replace("expected u32", "expected a whole number from 1")
+    message.split_at(at).1.replace('`', "").replace("expected u32", "expected a whole number from 1")
 }
 
 /// The deepest key that holds the marked text, be it in its name or in its value.

@@ -75,7 +75,7 @@ where
                         if length == 0 {
                             return Ok(());
                         }
-                        input.extend_from_slice(&read[..length]);
+                        input.extend_from_slice(read.get(..length).unwrap_or_default());
                         heard = Instant::now();
                         Step::More
                     }
@@ -133,7 +133,7 @@ where
                 if length == 0 {
                     return Ok(());
                 }
-                input.extend_from_slice(&read[..length]);
+                input.extend_from_slice(read.get(..length).unwrap_or_default());
                 SinkStep::More
             }
         };
@@ -159,7 +159,7 @@ pub async fn serve_tokens(
                 if length == 0 {
                     return Ok(());
                 }
-                input.extend_from_slice(&part[..length]);
+                input.extend_from_slice(part.get(..length).unwrap_or_default());
             }
         }
     };

@@ -3,7 +3,7 @@
 //! It keeps what a demo or a test needs and nothing on disk. Its caps stand below; above them it refuses.
 
 use super::source::{Change, Entry, Flags, Letter, Mailbox, NewLetter, Placed, Refusal, Source, View};
-use crate::model::{RemoteName, Role};
+use crate::model::{RemoteName, Role, number};
 use std::{
     collections::BTreeMap,
     future::{Future, ready},
@@ -113,7 +113,7 @@ impl State {
 
     fn append(&mut self, name: &RemoteName, octets: Arc<[u8]>, flags: Flags, received: i64) -> Answered<Placed> {
         self.kept(name)?;
-        if !self.has_room(1, octets.len() as u64) {
+        if !self.has_room(1, number(octets.len())) {
             return Err(Refusal::OverQuota);
         }
         let kept = self.kept(name)?;
@@ -217,7 +217,7 @@ impl Kept {
     fn put(&mut self, octets: Arc<[u8]>, flags: Flags, received: i64) -> Answered<u32> {
         let uid = self.uid_next;
         self.uid_next = uid.checked_add(1).ok_or(Refusal::OverQuota)?;
-        let entry = Entry { uid, flags, received, octets: octets.len() as u64 };
+        let entry = Entry { uid, flags, received, octets: number(octets.len()) };
         self.letters.push((entry, octets));
         Ok(uid)
     }

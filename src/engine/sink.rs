@@ -7,6 +7,7 @@
 use super::source::Credentials;
 use crate::{
     failure::Misbehaviour,
+    model::number,
     wire::{
         COMMAND_LINE_MAX, SASL_LINE_MAX,
         dot::DotFilter,
@@ -144,7 +145,7 @@ impl Sink {
 
     fn step(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<Option<SinkStep>, Misbehaviour> {
         if let State::Message { filter, octets, .. } = &mut self.state {
-            let room = (octets.len() as u64) <= self.message_max;
+            let room = number(octets.len()) <= self.message_max;
             let ended = filter.pass(input, room.then_some(octets))?;
             return Ok(ended.then(|| self.message_ended(out)));
         }
@@ -296,7 +297,7 @@ impl Sink {
 
     fn message_ended(&mut self, out: &mut Vec<u8>) -> SinkStep {
         match std::mem::replace(&mut self.state, State::Command(None)) {
-            State::Message { octets, .. } if octets.len() as u64 > self.message_max => {
+            State::Message { octets, .. } if number(octets.len()) > self.message_max => {
                 reply(out, TOO_LARGE);
                 SinkStep::More
             }

@@ -75,7 +75,9 @@ impl Grant {
         });
         if self.rotates {
             self.refresh = fresh();
-            answer["refresh_token"] = self.refresh.expose().as_str().into();
+            #[expect(clippy::indexing_slicing, reason = "an object of ours gets one more key")]
+            let refresh = &mut answer["refresh_token"];
+            *refresh = self.refresh.expose().as_str().into();
         }
         self.access.push_back((access, now.saturating_add(self.lifetime)));
         if self.access.len() > ACCESS_MAX {

@@ -22,11 +22,10 @@ impl Address {
     /// # Errors
     /// [`Invalid::Address`] if the text is not `local@domain`.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let at = text.rfind('@').ok_or(Invalid::Address)?;
-        let (local, domain) = (&text[..at], &text[at + 1..]);
+        let (local, domain) = text.rsplit_once('@').ok_or(Invalid::Address)?;
         let fits = text.len() <= ADDRESS_MAX && local.len() <= LOCAL_PART_MAX;
         if fits && is_dot_string(local) && is_domain(domain) {
-            Ok(Self { text: text.into(), at })
+            Ok(Self { text: text.into(), at: local.len() })
         } else {
             Err(Invalid::Address)
         }
@@ -35,13 +34,13 @@ impl Address {
     /// The part before the `@`.
     #[must_use]
     pub fn local_part(&self) -> &str {
-        &self.text[..self.at]
+        self.text.split_at(self.at).0
     }
 
     /// The part behind the `@`.
     #[must_use]
     pub fn domain(&self) -> &str {
-        &self.text[self.at + 1..]
+        self.text.split_at(self.at + 1).1
     }
 
     /// The whole, as it was given.

@@ -9,6 +9,7 @@ mod endpoint;
 mod folder;
 mod login;
 mod name;
+mod number;
 mod pin;
 mod secret;
 
@@ -18,6 +19,7 @@ pub use endpoint::{Certificates, Endpoint, Host, Security};
 pub use folder::{Attributes, Folder, FolderTable, Role};
 pub use login::Login;
 pub use name::{LocalName, MAILBOX_NAME_MAX, RemoteName};
+pub use number::{index, number};
 pub use pin::{Pin, Pins};
 pub use secret::Secret;
 

@@ -62,10 +62,9 @@ impl Table {
     }
 
     fn insert(&mut self, profile: Profile) {
-        match self.profiles.binary_search_by(|known| known.name.cmp(&profile.name)) {
-            Ok(at) => self.profiles[at] = Arc::new(profile),
-            Err(at) => self.profiles.insert(at, Arc::new(profile)),
-        }
+        self.profiles.retain(|known| known.name != profile.name);
+        let at = self.profiles.partition_point(|known| known.name < profile.name);
+        self.profiles.insert(at, Arc::new(profile));
     }
 
     /// All, by name.

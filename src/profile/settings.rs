@@ -142,13 +142,16 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
         if rest.is_empty() {
             return None;
         }
-        let (piece, behind) = match rest.find(['{', '}']).unwrap_or(rest.len()) {
-            0 if rest.starts_with("{{") || rest.starts_with("}}") => (Piece::Text(&rest[..1]), &rest[2..]),
-            0 => {
-                let (word, behind) = rest[1..].split_once('}').unwrap_or((&rest[1..], ""));
-                (Piece::Word(word), behind)
-            }
-            at => (Piece::Text(&rest[..at]), &rest[at..]),
+        let (piece, behind) = if let Some(behind) = rest.strip_prefix("{{") {
+            (Piece::Text("{"), behind)
+        } else if let Some(behind) = rest.strip_prefix("}}") {
+            (Piece::Text("}"), behind)
+        } else if let Some(inside) = rest.strip_prefix(['{', '}']) {
+            let (word, behind) = inside.split_once('}').unwrap_or((inside, ""));
+            (Piece::Word(word), behind)
+        } else {
+            let (text, behind) = rest.split_at(rest.find(['{', '}']).unwrap_or(rest.len()));
+            (Piece::Text(text), behind)
         };
         rest = behind;
         Some(piece)

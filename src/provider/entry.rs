@@ -270,12 +270,8 @@ impl Service {
 
     /// The host with this for the part in braces.
     fn with_part(&self, part: &str) -> String {
-        match (self.host.find('{'), self.host.rfind('}')) {
-            (Some(start), Some(end)) if start < end => {
-                format!("{}{part}{}", &self.host[..start], &self.host[end + 1..])
-            }
-            _ => self.host.clone(),
-        }
+        let cut = self.host.split_once('{').and_then(|(before, rest)| Some((before, rest.rsplit_once('}')?.1)));
+        cut.map_or_else(|| self.host.clone(), |(before, behind)| format!("{before}{part}{behind}"))
     }
 }
 

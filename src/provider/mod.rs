@@ -61,10 +61,9 @@ impl Table {
     }
 
     fn insert(&mut self, provider: Provider) {
-        match self.providers.binary_search_by(|known| known.name.cmp(&provider.name)) {
-            Ok(at) => self.providers[at] = provider,
-            Err(at) => self.providers.insert(at, provider),
-        }
+        self.providers.retain(|known| known.name != provider.name);
+        let at = self.providers.partition_point(|known| known.name < provider.name);
+        self.providers.insert(at, provider);
     }
 
     /// All, by name.

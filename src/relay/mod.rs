@@ -13,7 +13,11 @@ use crate::{
     rules::namespace::{Namespace, Naming},
     wire::{self, sasl::Mechanism},
 };
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 pub mod folders;
 pub mod imap;
@@ -295,8 +299,8 @@ pub enum LaneState {
 #[derive(Default)]
 pub struct Outbox {
     client: Vec<u8>,
-    /// In the order in which lanes were first written to; a handful at most.
-    lanes: Vec<(LaneId, Vec<u8>)>,
+    /// A handful at most.
+    lanes: BTreeMap<LaneId, Vec<u8>>,
     requests: VecDeque<(RequestId, Request)>,
     asked: u64,
 }
@@ -309,12 +313,7 @@ impl Outbox {
 
     /// Octets towards a lane.
     pub fn lane(&mut self, lane: LaneId) -> &mut Vec<u8> {
-        let found = self.lanes.iter().position(|(id, _)| *id == lane);
-        let at = found.unwrap_or_else(|| {
-            self.lanes.push((lane, Vec::new()));
-            self.lanes.len() - 1
-        });
-        &mut self.lanes[at].1
+        self.lanes.entry(lane).or_default()
     }
 
     /// Puts a request and says by which id its answer will be known.
@@ -332,7 +331,7 @@ impl Outbox {
 
     /// Forgets what was to be said to a lane that is gone.
     pub fn close_lane(&mut self, lane: LaneId) {
-        self.lanes.retain(|(id, _)| *id != lane);
+        self.lanes.remove(&lane);
     }
 
     /// Octets waiting for this side.
@@ -340,7 +339,7 @@ impl Outbox {
     pub fn waiting(&self, side: Side) -> usize {
         match side {
             Side::Client => self.client.len(),
-            Side::Lane(lane) => self.lanes.iter().find(|(id, _)| *id == lane).map_or(0, |(_, octets)| octets.len()),
+            Side::Lane(lane) => self.lanes.get(&lane).map_or(0, Vec::len),
         }
     }
 }

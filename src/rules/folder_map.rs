@@ -226,8 +226,8 @@ fn unescape_component(component: &[u8], name: &mut Vec<u8>) {
 }
 
 pub(super) fn escaped(octet: u8) -> [u8; 3] {
-    let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value & 0xf)];
-    [b'=', digit(octet >> 4), digit(octet)]
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'A' + value - 10 };
+    [b'=', digit(octet >> 4), digit(octet & 0xf)]
 }
 
 /// The octet that an escape at the front stands for. Capitals only: one spelling an octet.

@@ -349,12 +349,9 @@ impl Entry {
     }
 }
 
-fn rank(entry: &Entry) -> u8 {
-    match (entry.local.is_inbox(), entry.role) {
-        (true, _) => 0,
-        (false, Some(role)) => 1 + role as u8,
-        (false, None) => u8::MAX,
-    }
+/// INBOX, then the roles in their order, then the rest.
+fn rank(entry: &Entry) -> (bool, bool, Option<Role>) {
+    (!entry.local.is_inbox(), entry.role.is_none(), entry.role)
 }
 
 /// Whether a name lies in the namespace of this prefix, or is the prefix without its delimiter.

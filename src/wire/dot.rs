@@ -5,7 +5,7 @@
 //! before is committed. A CR or LF alone never passes either: peers that take it for a line end see another end of the
 //! message than we do (SMTP smuggling), so after the error both sides must be closed. RFC 5321 4.1.1.4, 4.5.2.
 
-use crate::failure::Misbehaviour;
+use crate::{failure::Misbehaviour, model::number};
 use memchr::memchr2;
 
 /// What ends a message. The CR LF before it is that of the last line, which has passed, or of the DATA command.
@@ -59,7 +59,7 @@ impl DotFilter {
                 }
             };
             push(&mut out, passed);
-            self.octets = self.octets.saturating_add(passed.len() as u64);
+            self.octets = self.octets.saturating_add(number(passed.len()));
             self.state = state;
             *input = rest;
         }
@@ -76,7 +76,7 @@ impl DotFilter {
     fn pass_text(&mut self, input: &mut &[u8], out: &mut Option<&mut Vec<u8>>) {
         let (text, rest) = input.split_at(memchr2(b'\r', b'\n', input).unwrap_or(input.len()));
         push(out, text);
-        self.octets = self.octets.saturating_add(text.len() as u64);
+        self.octets = self.octets.saturating_add(number(text.len()));
         self.state = State::InLine;
         *input = rest;
     }

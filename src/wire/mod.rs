@@ -62,5 +62,5 @@ pub(crate) fn pieces<'a>(octets: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(octets.len())).collect();
     cuts.extend([0, octets.len()]);
     cuts.sort_unstable();
-    cuts.windows(2).map(|pair| &octets[pair[0]..pair[1]]).collect()
+    cuts.array_windows().filter_map(|[start, end]| octets.get(*start..*end)).collect()
 }

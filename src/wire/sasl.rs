@@ -119,8 +119,8 @@ impl SaslExchange {
 
 /// The login, a blank, and 16 octets in hexadecimal (RFC 2195 section 2).
 fn read_cram_md5(challenge: Box<str>, octets: &[u8]) -> SaslStep {
-    let Some(blank) = octets.iter().rposition(|octet| *octet == b' ') else { return SaslStep::Malformed };
-    let (user, hex) = (&octets[..blank], &octets[blank + 1..]);
+    let mut parts = octets.rsplitn(2, |octet| *octet == b' ');
+    let (Some(hex), Some(user)) = (parts.next(), parts.next()) else { return SaslStep::Malformed };
     let Some(digest) = read_hex(hex) else { return SaslStep::Malformed };
     match login_of(user) {
         Some(login) => SaslStep::Answered { login, challenge, digest },

@@ -94,5 +94,5 @@ fn address(parts: [Option<&[u8]>; 4], out: &mut Vec<u8>) {
 }
 
 fn unmask(text: &str) -> Vec<u8> {
-    text.chars().map(|letter| if letter == '\u{e000}' { b'?' } else { letter as u8 }).collect()
+    text.chars().map(|letter| u8::try_from(letter).unwrap_or(b'?')).collect()
 }

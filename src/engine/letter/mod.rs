@@ -12,6 +12,7 @@ mod text;
 
 pub use section::{Part as SectionPart, Section};
 
+use crate::model::index;
 use mail_parser::{Encoding, Message, MessageParser, PartType};
 use std::ops::Range;
 
@@ -95,14 +96,14 @@ impl Builder {
     fn part(&mut self, message: &Message<'_>, id: usize, depth: usize) -> Option<Part> {
         let part = message.parts.get(id)?;
         self.left = self.left.checked_sub(1)?;
-        let at = |offset: u32| (offset as usize).min(self.end);
+        let at = |offset: u32| index(offset).min(self.end);
         let (header, body) = (at(part.offset_header), at(part.offset_body));
         let end = at(part.offset_end).max(body);
         let kind = match &part.body {
             _ if depth >= DEPTH_MAX => Kind::Leaf,
             PartType::Message(inner) if part.encoding == Encoding::None => self.message(inner, end, depth),
             PartType::Multipart(ids) => {
-                let parts: Vec<_> = ids.iter().filter_map(|id| self.part(message, *id as usize, depth + 1)).collect();
+                let parts: Vec<_> = ids.iter().filter_map(|id| self.part(message, index(*id), depth + 1)).collect();
                 if parts.is_empty() { Kind::Leaf } else { Kind::Multipart(parts) }
             }
             _ => Kind::Leaf,

@@ -1,7 +1,7 @@
 //! What stands in the brackets of BODY[...] (RFC 3501 section 6.4.5), and the octets that it names.
 
 use super::{Kind, Part as Node, Read, header};
-use crate::{failure::Misbehaviour, wire::imap::token::Cursor};
+use crate::{failure::Misbehaviour, model::index, wire::imap::token::Cursor};
 use std::borrow::Cow;
 
 /// Numbers of one section: deeper than any tree of parts.
@@ -150,7 +150,7 @@ impl<'a> Read<'a> {
         let mut node = &self.root;
         let mut inside = Some(&self.root);
         for number in numbers {
-            let index = (*number as usize).checked_sub(1)?;
+            let index = index(*number).checked_sub(1)?;
             node = match inside? {
                 Node { kind: Kind::Multipart(parts), .. } => parts.get(index)?,
                 // The body of a message with one part is its part 1.

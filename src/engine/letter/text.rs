@@ -1,6 +1,7 @@
 //! What SEARCH looks through: fields and bodies, decoded, in lower case.
 
 use super::{DEPTH_MAX, Read, header};
+use crate::model::index;
 use mail_parser::{HeaderValue, Message, PartType, parsers::MessageStream};
 
 impl Read<'_> {
@@ -54,7 +55,7 @@ fn holds(message: &Message<'_>, text: &str, depth: usize) -> bool {
             let block = inner
                 .parts
                 .first()
-                .and_then(|root| inner.raw_message.get(root.offset_header as usize..root.offset_body as usize));
+                .and_then(|root| inner.raw_message.get(index(root.offset_header)..index(root.offset_body)));
             let fields =
                 block.is_some_and(|block| header::fields(block).any(|field| decoded(field.value).contains(text)));
             fields || holds(inner, text, depth + 1)

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::source::{Answer, Change, Placed, Refusal, View},
-    model::RemoteName,
+    model::{RemoteName, number},
     wire::imap::token::write_string,
 };
 
@@ -183,10 +183,10 @@ fn stored(selected: &mut Selected, uids: &[u32], change: &Change, told: bool, ui
 fn write_status(mailbox: &RemoteName, items: &[StatusItem], view: &View, out: &mut Vec<u8>) {
     let told = items.iter().map(|item| {
         let count = |fits: &dyn Fn(&crate::engine::source::Entry) -> bool| {
-            view.entries.iter().filter(|entry| fits(entry)).count() as u64
+            number(view.entries.iter().filter(|entry| fits(entry)).count())
         };
         let value = match item {
-            StatusItem::Messages => view.entries.len() as u64,
+            StatusItem::Messages => number(view.entries.len()),
             StatusItem::Recent => count(&|entry| entry.uid >= view.recent_from),
             StatusItem::UidNext => u64::from(view.uid_next),
             StatusItem::UidValidity => u64::from(view.uid_validity),

@@ -7,6 +7,7 @@ use crate::{
         source::Entry,
     },
     failure::Misbehaviour,
+    model::index,
     wire::imap::token::Cursor,
 };
 
@@ -167,8 +168,8 @@ fn write_section(section: &Section, partial: Option<(u32, u32)>, name: Name, let
     };
     let octets = match partial {
         Some((start, length)) => {
-            let start = (start as usize).min(octets.len());
-            octets.get(start..start.saturating_add(length as usize).min(octets.len())).unwrap_or_default()
+            let start = index(start).min(octets.len());
+            octets.get(start..start.saturating_add(index(length)).min(octets.len())).unwrap_or_default()
         }
         None => &octets,
     };

@@ -23,6 +23,7 @@ use self::{
 use super::source::{Answer, Request};
 use crate::{
     failure::Misbehaviour,
+    model::number,
     wire::{
         IMAP_COMMAND_MAX, IMAP_LINE_BEFORE_LOGIN,
         imap::framer::{End, Framer, Literal, Piece},
@@ -364,7 +365,7 @@ impl Engine {
             };
         }
         let most = if self.is_signed_in() { IMAP_COMMAND_MAX } else { IMAP_LINE_BEFORE_LOGIN };
-        let room = (most.saturating_sub(self.held.len() + 2)) as u64;
+        let room = number(most.saturating_sub(self.held.len() + 2));
         if literal.octets > room {
             return Err("BAD [TOOBIG] the command is too long".to_owned());
         }

@@ -3,7 +3,7 @@
 use crate::{
     engine::source::{Entry, View, ranges},
     failure::Misbehaviour,
-    model::RemoteName,
+    model::{RemoteName, index},
     wire::imap::token::Cursor,
 };
 use std::collections::BTreeSet;
@@ -89,7 +89,7 @@ impl Selected {
         let largest = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let mut uids = Vec::new();
         for (start, end) in set.resolved(largest) {
-            let slice = self.entries.get(start.max(1) as usize - 1..(end.min(largest)) as usize);
+            let slice = self.entries.get(index(start.max(1)) - 1..index(end.min(largest)));
             uids.extend(slice.unwrap_or_default().iter().map(|entry| entry.uid));
         }
         uids

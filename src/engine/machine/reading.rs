@@ -1,9 +1,12 @@
 //! FETCH and SEARCH: what reads many messages does so in batches, and FETCH writes no more than is taken from it.
 
 use super::{Doing, Engine, HIGH_WATER, State, Step, items::Item, numbers::Selected, search::Key};
-use crate::engine::{
-    letter::Read,
-    source::{Answer, Change, Flags, Letter, Request},
+use crate::{
+    engine::{
+        letter::Read,
+        source::{Answer, Change, Flags, Letter, Request},
+    },
+    model::index,
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -162,8 +165,7 @@ impl Engine {
         }
         out.extend_from_slice(b"* SEARCH");
         for uid in &searching.found {
-            let number =
-                if searching.by_uid { Some(*uid as usize) } else { selected.index(*uid).map(|index| index + 1) };
+            let number = if searching.by_uid { Some(index(*uid)) } else { selected.index(*uid).map(|index| index + 1) };
             out.extend_from_slice(number.map(|number| format!(" {number}")).unwrap_or_default().as_bytes());
         }
         out.extend_from_slice(b"\r\n");

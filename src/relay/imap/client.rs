@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Misbehaviour},
-    model::Login,
+    model::{Login, number},
     relay::{Credentials, Outbox, Request},
     wire::{
         IMAP_COMMAND_MAX, IMAP_LINE_BEFORE_LOGIN, IMAP_LITERAL_HELD, IMAP_NESTING, IMAP_NESTING_BEFORE_LOGIN,
@@ -137,7 +137,7 @@ impl Session {
                 }
             }
         }
-        let room = cap.saturating_sub(self.gathered.len() + 2) as u64;
+        let room = number(cap.saturating_sub(self.gathered.len() + 2));
         if binary || literal.octets > IMAP_LITERAL_HELD.min(room) || (!signed && head.verb != Verb::Login) {
             self.misbehaved()?;
             return self.refuse_literal(literal, &tag, Misbehaviour::LiteralTooLarge, out);

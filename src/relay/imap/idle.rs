@@ -170,7 +170,8 @@ impl Session {
 
     /// The mailbox of an idling session is opened again, not at the moment at which all do that the provider dropped.
     pub(super) fn idle_again(&mut self, out: &mut Outbox) {
-        let spread = SPREAD_LEAST + Duration::from_millis((self.facts.nonce % SPREAD_MORE) as u64);
+        let spread =
+            SPREAD_LEAST + Duration::from_millis(u64::try_from(self.facts.nonce % SPREAD_MORE).unwrap_or_default());
         if self.idling.as_ref().is_some_and(|idling| idling.done) {
             return self.idle_ended(out);
         }

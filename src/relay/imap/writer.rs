@@ -2,7 +2,7 @@
 //!
 //! It never holds a message: of an APPEND it has the line that announces one, and says when the octets may follow.
 
-use crate::wire::imap::Capabilities;
+use crate::{model::number, wire::imap::Capabilities};
 use std::collections::VecDeque;
 
 /// What waits to be written to a lane.
@@ -38,7 +38,7 @@ impl Writer {
         let mut rest = octets;
         let mut segment = Vec::with_capacity(octets.len() + 2);
         while let Some(found) = next_literal(rest) {
-            let waits = found.synchronising || !capabilities.takes_non_synchronising(found.octets as u64);
+            let waits = found.synchronising || !capabilities.takes_non_synchronising(number(found.octets));
             let (line, behind) = rest.split_at(found.line_end);
             announce(line.strip_suffix(b"\r\n").unwrap_or(line), waits, &mut segment);
             if waits {

@@ -7,7 +7,7 @@ use super::{
     super::{IMAP_LINE_FIRST, LITERAL_DIGITS_MAX},
     token::Cursor,
 };
-use crate::failure::Misbehaviour;
+use crate::{failure::Misbehaviour, model::number};
 use memchr::memchr;
 
 /// A piece of one direction. Adjacent `Octets`, and a `Line` or `More` that continues with the `More` behind it, may be
@@ -144,7 +144,7 @@ impl Framer {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 let (octets, rest) = input.split_at(taken);
                 *input = rest;
-                *left -= taken as u64;
+                *left -= number(taken);
                 if *left == 0 {
                     self.state = State::Line { first: false };
                 }
@@ -184,8 +184,8 @@ impl Framer {
         };
         if found.is_none() {
             // A CR that another octet follows is refused before the line is whole: nothing may hide behind it.
-            let settled = line.len().saturating_sub(1);
-            return if memchr(b'\r', &line[..settled]).is_some() { Err(Misbehaviour::BareLineEnd) } else { Ok(None) };
+            let settled = line.split_last().map_or(line, |(_, settled)| settled);
+            return if memchr(b'\r', settled).is_some() { Err(Misbehaviour::BareLineEnd) } else { Ok(None) };
         }
         let text = line.strip_suffix(b"\r\n").ok_or(Misbehaviour::BareLineEnd)?;
         if memchr(b'\r', text).is_some() {
@@ -202,7 +202,7 @@ impl Framer {
         input: &mut &'i [u8],
     ) -> Result<Option<Piece<'a>>, Misbehaviour> {
         let room = IMAP_LINE_FIRST - self.line.len();
-        let found = memchr(b'\n', &input[..input.len().min(room + 1)]);
+        let found = memchr(b'\n', input.get(..=room).unwrap_or(input));
         let Some(lf) = found else {
             let taken = input.len().min(room);
             // The octet behind the first ones decides: a line end, or a line that goes on.
@@ -283,7 +283,7 @@ impl Rest {
     }
 
     fn remember(&mut self, text: &[u8]) {
-        self.tail.extend_from_slice(&text[text.len().saturating_sub(TAIL)..]);
+        self.tail.extend_from_slice(tail_of(text));
         let excess = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..excess);
     }
@@ -291,6 +291,10 @@ impl Rest {
 
 /// `~{`, digits, `+}`.
 const TAIL: usize = LITERAL_DIGITS_MAX + 4;
+
+fn tail_of(text: &[u8]) -> &[u8] {
+    text.split_at(text.len().saturating_sub(TAIL)).1
+}
 
 fn end_of(literal: Option<Literal>) -> End {
     literal.map_or(End::Line, End::Literal)
@@ -300,12 +304,12 @@ fn end_of(literal: Option<Literal>) -> End {
 /// is refused: the octets behind it would be lines of answers to one of them.
 fn announcement(line: &[u8]) -> Result<Option<Literal>, Misbehaviour> {
     let Some(inner) = line.strip_suffix(b"}") else { return Ok(None) };
-    let tail = &inner[inner.len().saturating_sub(TAIL)..];
-    let Some(open) = tail.iter().rposition(|octet| *octet == b'{') else {
-        let endless = tail.len() == TAIL && tail.iter().all(u8::is_ascii_digit);
+    let mut parts = tail_of(inner).rsplitn(2, |octet| *octet == b'{');
+    let size = parts.next().unwrap_or_default();
+    let Some(before) = parts.next() else {
+        let endless = size.len() == TAIL && size.iter().all(u8::is_ascii_digit);
         return if endless { Err(Misbehaviour::LiteralSize) } else { Ok(None) };
     };
-    let size = &tail[open + 1..];
     if !size.iter().all(|octet| octet.is_ascii_digit() || matches!(octet, b'+' | b'-')) {
         return Ok(None);
     }
@@ -314,9 +318,9 @@ fn announcement(line: &[u8]) -> Result<Option<Literal>, Misbehaviour> {
         .ok()
         .filter(|digits| !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit()))
         .and_then(|digits| digits.parse::<u64>().ok())
-        .filter(|octets| *octets <= i64::MAX as u64)
+        .filter(|octets| *octets <= i64::MAX.cast_unsigned())
         .ok_or(Misbehaviour::LiteralSize)?;
-    let binary = open > 0 && tail[open - 1] == b'~';
+    let binary = before.ends_with(b"~");
     let announced_in = size.len() + 2 + usize::from(binary);
     Ok(Some(Literal { octets, synchronising: digits.len() == size.len(), announced_in }))
 }

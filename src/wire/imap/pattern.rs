@@ -1,5 +1,7 @@
 //! LIST patterns (RFC 3501 section 6.3.8), matched in the square of the name's length, whatever the pattern (rule R16).
 
+use crate::model::number;
+
 /// A pattern, ready to be matched against many names.
 #[derive(Clone, Debug)]
 pub struct Pattern {
@@ -27,7 +29,7 @@ impl Pattern {
     /// Steps that matching this name takes.
     #[must_use]
     pub fn cost(&self, name: &[u8]) -> u64 {
-        if self.letters > name.len() { 1 } else { self.octets.len() as u64 * (name.len() as u64 + 1) }
+        if self.letters > name.len() { 1 } else { number(self.octets.len()) * (number(name.len()) + 1) }
     }
 
     /// Whether `name` matches: `*` is any run of octets, `%` any without the delimiter. INBOX, which names have in
@@ -38,24 +40,24 @@ impl Pattern {
             return false;
         }
         let literal = |a: u8, b: u8| a == b || (name == b"INBOX" && a.eq_ignore_ascii_case(&b));
-        // reached[i]: the pattern so far matches the first i octets of the name.
-        let mut reached = vec![false; name.len() + 1];
-        reached[0] = true;
+        // Whether the pattern so far matches none of the name, and whether it matches the name up to each octet.
+        let mut none = true;
+        let mut reached = vec![false; name.len()];
         for &octet in &self.octets {
-            let mut before = reached[0];
-            let wildcard = matches!(octet, b'*' | b'%');
-            reached[0] &= wildcard;
-            for (index, &letter) in name.iter().enumerate() {
-                let here = reached[index + 1];
-                reached[index + 1] = match octet {
-                    b'*' => here || reached[index],
-                    b'%' => here || (reached[index] && letter != delimiter),
+            let mut before = none;
+            none &= matches!(octet, b'*' | b'%');
+            let mut shorter = none;
+            for (reached, &letter) in reached.iter_mut().zip(name) {
+                let here = *reached;
+                *reached = match octet {
+                    b'*' => here || shorter,
+                    b'%' => here || (shorter && letter != delimiter),
                     _ => before && literal(octet, letter),
                 };
-                before = here;
+                (before, shorter) = (here, *reached);
             }
         }
-        reached[name.len()]
+        reached.last().copied().unwrap_or(none)
     }
 }
 

@@ -125,9 +125,9 @@ impl<'a> Cursor<'a> {
 
     fn run(&mut self, accept: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.rest();
-        let length = rest.iter().position(|octet| !accept(*octet)).unwrap_or(rest.len());
-        self.at += length;
-        &rest[..length]
+        let (run, _) = rest.split_at(rest.iter().position(|octet| !accept(*octet)).unwrap_or(rest.len()));
+        self.at += run.len();
+        run
     }
 
     /// An atom, quoted string or literal (`astring`).

@@ -65,10 +65,10 @@ pub fn encode(text: &str) -> Vec<u8> {
     let mut name = Vec::with_capacity(text.len());
     let mut shifted = Vec::new();
     for letter in text.chars() {
-        if matches!(letter, ' '..='~') {
+        if let Ok(octet @ b' '..=b'~') = u8::try_from(letter) {
             unshift(&mut shifted, &mut name);
-            name.push(letter as u8);
-            if letter == '&' {
+            name.push(octet);
+            if octet == b'&' {
                 name.push(b'-');
             }
         } else {

@@ -67,8 +67,8 @@ impl<'a> Path<'a> {
     /// What stands between `<` and `>`: empty for the null reverse-path.
     #[must_use]
     pub fn address(&self) -> &'a [u8] {
-        let start = self.octets.iter().position(|octet| *octet == b'<').map_or(self.octets.len(), |at| at + 1);
-        self.octets[start..].strip_suffix(b">").unwrap_or_default()
+        let inside = self.octets.splitn(2, |octet| *octet == b'<').nth(1).unwrap_or_default();
+        inside.strip_suffix(b">").unwrap_or_default()
     }
 }
 
