@@ -66,6 +66,27 @@
 
 #![forbid(unsafe_code)]
 #![warn(rust_2018_idioms, unreachable_pub, clippy::await_holding_lock)]
+// Whatever a peer or a file says, no task may end by it: what can panic needs a reason to be there.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
+// The pure layers convert by `From` and `TryFrom` alone; above them `as` also makes trait objects.
+#![cfg_attr(not(any(test, feature = "bridge")), warn(clippy::as_conversions))]
 
 pub mod engine;
 pub mod failure;
@@ -79,6 +100,14 @@ pub mod rules;
 pub mod wire;
 
 #[cfg(feature = "fuzzing")]
+#[allow(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a property that fails is a panic"
+)]
 pub mod fuzzing;
 
 #[cfg(feature = "bridge")]

@@ -160,7 +160,7 @@ impl LocalTls {
         let authority_key = Zeroizing::new(self.read("ca.key")?);
         let authority_key = KeyPair::from_pem(&authority_key).map_err(Error::Made)?;
         let issuer = Issuer::from_ca_cert_pem(&self.read("ca.pem")?, authority_key).map_err(Error::Made)?;
-        let mut params = params(&names[0], now, LEAF_DAYS);
+        let mut params = params(names.first().map_or("localhost", String::as_str), now, LEAF_DAYS);
         params.subject_alt_names = CertificateParams::new(names.to_vec()).map_err(Error::Made)?.subject_alt_names;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -180,7 +180,7 @@ impl LocalTls {
         let made_for = text.lines().next().and_then(|line| line.strip_prefix(NAMES_LINE));
         made_for.is_some_and(|line| line.split(' ').eq(names))
             && server_config(&self.path("leaf.pem"), &self.path("leaf.key")).is_ok()
-            && self.client_accepts(&names[0], now + RENEW_DAYS * DAY).unwrap_or(false)
+            && names.first().and_then(|name| self.client_accepts(name, now + RENEW_DAYS * DAY)).unwrap_or(false)
     }
 
     fn client_accepts(&self, name: &str, at: i64) -> Option<bool> {

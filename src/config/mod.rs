@@ -226,8 +226,8 @@ impl Config {
             one.port() == other.port() && one.port() != 0 && same_ip
         };
         let all: Vec<_> = self.listeners().collect();
-        let is_second = |at: usize| all[..at].iter().any(|other| clash(other.address, all[at].address));
-        let second = (0..all.len()).find(|at| is_second(*at)).map(|at| all[at])?;
+        let is_second = |at: usize, one: SocketAddr| all.iter().take(at).any(|other| clash(other.address, one));
+        let (_, second) = all.iter().enumerate().find(|(at, one)| is_second(*at, one.address))?;
         let broken = Broken {
             key: second.key(),
             what: "another listener has this port already, expected one of its own",

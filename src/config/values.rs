@@ -129,7 +129,8 @@ impl fmt::Display for Size {
 /// The number in front, and the unit behind it, with or without blanks between.
 fn split_unit(text: &str) -> Result<(u64, &str), ()> {
     let at = text.find(|character: char| !character.is_ascii_digit()).ok_or(())?;
-    Ok((text[..at].parse().map_err(|_| ())?, text[at..].trim_start()))
+    let (number, unit) = text.split_at(at);
+    Ok((number.parse().map_err(|_| ())?, unit.trim_start()))
 }
 
 /// The addresses that share their first bits, as CIDR writes them.

@@ -89,7 +89,7 @@ impl Ears {
             if ear.literal > 0 {
                 let taken = usize::try_from(ear.literal).unwrap_or(usize::MAX).min(octets.len());
                 ear.literal -= taken as u64;
-                octets = &octets[taken..];
+                octets = octets.split_at(taken).1;
                 continue;
             }
             let end = memchr::memchr(b'\n', octets);

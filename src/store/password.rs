@@ -27,7 +27,9 @@ pub fn generate() -> Result<Secret<String>, Error> {
             text.push('-');
         }
         // 256 is a multiple of 32: every symbol is as likely as any other.
-        text.push(char::from(ALPHABET[usize::from(octet % 32)]));
+        #[expect(clippy::indexing_slicing, reason = "a remainder of 32 is an index of 32 symbols")]
+        let symbol = ALPHABET[usize::from(octet % 32)];
+        text.push(char::from(symbol));
     }
     Ok(Secret::new(text))
 }
@@ -47,11 +49,12 @@ const BLOCK: usize = 64;
 impl CramState {
     pub(crate) fn of(password: &[u8]) -> Self {
         let mut key = Zeroizing::new([0u8; BLOCK]);
+        let mut fill = |octets: &[u8]| key.iter_mut().zip(octets).for_each(|(key, octet)| *key = *octet);
         if password.len() > BLOCK {
             let mut state = MD5_START;
-            key[..16].copy_from_slice(&finish(&mut state, 0, password));
+            fill(&finish(&mut state, 0, password));
         } else {
-            key[..password.len()].copy_from_slice(password);
+            fill(password);
         }
         Self { inner: padded(&key, 0x36), outer: padded(&key, 0x5c) }
     }

@@ -71,6 +71,17 @@ fn every_layer_uses_those_below_it_only() {
     assert!(complaints.is_empty(), "{}\n", complaints.join("\n"));
 }
 
+#[test]
+fn r21_what_is_released_checks_for_overflow() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest: toml::Table = fs::read_to_string(&path).expect("the manifest").parse().expect("TOML");
+    let profile = |name: &str| manifest["profile"][name].clone();
+    assert_eq!(profile("release").get("overflow-checks"), Some(&toml::Value::Boolean(true)));
+    let dist = profile("dist");
+    assert_eq!(dist.get("inherits").and_then(toml::Value::as_str), Some("release"));
+    assert!(dist.get("overflow-checks").is_none_or(|checks| checks.as_bool() == Some(true)), "{dist}");
+}
+
 fn for_each_source(folder: &Path, action: &mut impl FnMut(&Path)) {
     let mut entries: Vec<_> =
         fs::read_dir(folder).expect("a folder of src").map(|e| e.expect("an entry").path()).collect();
