@@ -4,7 +4,10 @@
 
 use crate::{
     config::Config,
-    listener::{self, Port, Protocol, Reception},
+    listener::{
+        self, Port, Protocol, Reception,
+        handed::{self, Handed},
+    },
     oauth::broker::Broker,
     profile, provider,
     session::{Patience, Surroundings},
@@ -25,20 +28,31 @@ use tokio::{
 };
 use tokio_rustls::rustls::ServerConfig;
 
+/// Why the bridge does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Handed(#[from] handed::Error),
+    /// A port cannot be opened, or the store cannot be watched.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// Serves until SIGTERM or SIGINT, then lets sessions end. `ready` is called once with the addresses that clients can
-/// use, ports included.
+/// use, ports included. Sockets that were handed over are used where they listen at a configured address.
 ///
 /// # Errors
-/// If a port cannot be opened or the store cannot be watched.
+/// If a port cannot be opened, a socket was handed over for nothing, or the store cannot be watched.
 pub async fn serve(
     mut config: Config,
     store: Store,
     providers: provider::Table,
     profiles: profile::Table,
     tls: Arc<ServerConfig>,
+    handed: Handed,
     ready: Box<dyn FnOnce(&Config) + Send>,
-) -> io::Result<()> {
-    let bound = bind_all(&mut config, &profiles, &tls)?;
+) -> Result<(), Error> {
+    let bound = bind_all(&mut config, &profiles, &tls, handed)?;
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds =
         Bounds { lanes_per_account: config.limits.lanes_per_account, login_wait: config.timeouts.login_wait.0 };
@@ -56,10 +70,10 @@ pub async fn serve(
     tokio::select! {
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
-        followed = gates.follow() => return Err(io::Error::other(match followed {
+        followed = gates.follow() => return Err(Error::Io(io::Error::other(match followed {
             Ok(()) => "the watch of the store ended".to_owned(),
             Err(error) => error.to_string(),
-        })),
+        }))),
     }
     tracing::info!("stopping: sessions end at their next boundary");
     let _ = stop.send(true);
@@ -76,17 +90,29 @@ type Bound = Vec<(TcpListener, Port)>;
 type Admits = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// Opens every listener, and says in the configuration where they really are: a port 0 gets a number here.
-fn bind_all(config: &mut Config, profiles: &profile::Table, tls: &Arc<ServerConfig>) -> io::Result<Bound> {
+fn bind_all(
+    config: &mut Config,
+    profiles: &profile::Table,
+    tls: &Arc<ServerConfig>,
+    mut handed: Handed,
+) -> Result<Bound, Error> {
     let plain: Admits = {
         let listen = config.listen.clone();
         Arc::new(move |client| listen.admits_plain(client))
     };
     let anyone: Admits = Arc::new(|_| true);
+    handed.is_for(config.listeners().map(|listener| listener.address))?;
     let mut bound = Vec::new();
     for (kind, crm, address) in config.listeners_mut() {
         let profile = profiles.named(&crm).ok_or_else(|| io::Error::other(format!("no such CRM profile: {crm}")))?;
-        let listener = listener::bind(*address)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        let listener = match handed.take(*address)? {
+            Some(listener) => {
+                tracing::info!(%address, "this socket was handed over by systemd");
+                listener
+            }
+            None => listener::bind(*address)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?,
+        };
         *address = listener.local_addr()?;
         let port = Port {
             protocol: if kind.is_imap() { Protocol::Imap } else { Protocol::Smtp },

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "how long a session took is told by the clock")]
 
+pub mod handed;
+
 use crate::{
     failure::{Cap, Failure, SmtpMoment},
     profile::Profile,

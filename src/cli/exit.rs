@@ -1,6 +1,6 @@
 //! How a command ends: one table of exit codes, one place that turns errors into them and into words.
 
-use passerelle::{config, control, local_tls, store};
+use passerelle::{app, config, control, local_tls, store};
 use std::{error::Error as _, fmt::Write as _, io};
 
 /// The exit codes. Scripts depend on them: a number never changes its meaning.
@@ -57,7 +57,7 @@ pub(super) enum Error {
     #[error("the first line of standard input is no refresh token, or the second is empty")]
     RefreshToken,
     #[error("cannot serve")]
-    Serve(#[source] io::Error),
+    Serve(#[from] app::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -116,13 +116,11 @@ impl Error {
             Self::Password(_) | Self::PasswordEmpty => {
                 Some("give it as the first line of standard input, with --password-stdin".to_owned())
             }
-            Self::Serve(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Some("another passerelle may be running; else choose other ports under [listen]".to_owned())
-            }
+            Self::Serve(error) => of_serving(error).map(str::to_owned),
             Self::Store(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
-            Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Write(_) => None,
+            Self::Answer(_) | Self::Demo(_) | Self::Write(_) => None,
         }
     }
 
@@ -135,6 +133,25 @@ impl Error {
             cause = error.source();
         }
         text
+    }
+}
+
+/// What mends a bridge that does not start.
+fn of_serving(error: &app::Error) -> Option<&'static str> {
+    let kind = match error {
+        app::Error::Handed(error) => return Some(error.hint()),
+        app::Error::Io(error) => error.kind(),
+    };
+    match kind {
+        io::ErrorKind::AddrInUse => Some("another passerelle may be running; else choose other ports under [listen]"),
+        io::ErrorKind::AddrNotAvailable => Some(
+            "this machine has no such address: `ip address` shows what it has; choose one under [listen] or [[crm]]",
+        ),
+        io::ErrorKind::PermissionDenied => Some(
+            "ports below 1024 need leave of the system: `sysctl net.ipv4.ip_unprivileged_port_start=25`; the README says \
+             two more ways, under \"CRMs that know the standard ports only\"",
+        ),
+        _ => None,
     }
 }
 
@@ -159,6 +176,12 @@ fn of_store(error: &store::Error) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_is_not_permitted_is_mended_without_root() {
+        let error = Error::from(app::Error::from(io::Error::from(io::ErrorKind::PermissionDenied)));
+        assert!(error.hint().is_some_and(|hint| hint.contains("ip_unprivileged_port_start")));
+    }
 
     #[test]
     fn the_table_is_in_order_and_whole() {

@@ -38,7 +38,7 @@ pub(crate) fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(run(arguments)),
-        Err(error) => Err(Error::Serve(error)),
+        Err(error) => Err(Error::Serve(error.into())),
     };
     match done {
         Ok(()) => ExitCode::from(Exit::Ok as u8),

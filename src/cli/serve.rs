@@ -4,6 +4,7 @@ use super::{Error, Place, say};
 use passerelle::{
     app,
     config::{Config, Kind, Listener, Log, LogFormat},
+    listener::handed::Handed,
     local_tls::{LocalTls, Shown},
     model::Host,
     profile::GENERIC,
@@ -16,6 +17,7 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 pub(super) async fn run(place: &Place) -> Result<(), Error> {
+    let handed = Handed::by_systemd().map_err(app::Error::from)?;
     let config = place.config()?;
     let (providers, profiles) = (place.providers()?, place.profiles()?);
     start_log(&config.log);
@@ -47,9 +49,9 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
     };
     let tls = shown.config()?;
     let renewal = tokio::spawn(shown.keep(unix_now));
-    let served = app::serve(config, store, providers, profiles, tls, Box::new(ready)).await;
+    let served = app::serve(config, store, providers, profiles, tls, handed, Box::new(ready)).await;
     renewal.abort();
-    served.map_err(Error::Serve)
+    Ok(served?)
 }
 
 /// The names by which CRMs may reach the ports that show the certificate.

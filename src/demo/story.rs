@@ -9,6 +9,7 @@ use crate::{
     app,
     config::{Config, Listen, Listeners},
     control::{self, account, crm as profiles},
+    listener::handed::Handed,
     local_tls::LocalTls,
     model::{Address, Certificates, Endpoint, Secret, Security, UserFormat},
     oauth::{TokenEndpoint, flow::Client},
@@ -70,7 +71,7 @@ pub struct Card {
 /// All that runs. Dropped, it is gone, and its folder too.
 pub struct House {
     pub card: Card,
-    bridge: JoinSet<std::io::Result<()>>,
+    bridge: JoinSet<Result<(), app::Error>>,
     _providers: [Provider; 2],
     _folder: TempDir,
 }
@@ -80,10 +81,10 @@ impl House {
     ///
     /// # Errors
     /// Why it ended otherwise.
-    pub async fn stays(&mut self) -> std::io::Result<()> {
+    pub async fn stays(&mut self) -> Result<(), app::Error> {
         match self.bridge.join_next().await {
             Some(Ok(ended)) => ended,
-            Some(Err(fault)) => Err(std::io::Error::other(fault)),
+            Some(Err(fault)) => Err(std::io::Error::other(fault).into()),
             None => Ok(()),
         }
     }
@@ -267,7 +268,7 @@ fn crms() -> Done<profile::Table> {
 }
 
 /// The bridge on free ports, as `serve` starts it.
-async fn serve(folder: &TempDir, store: Store) -> Done<(JoinSet<std::io::Result<()>>, Listen)> {
+async fn serve(folder: &TempDir, store: Store) -> Done<(JoinSet<Result<(), app::Error>>, Listen)> {
     let mut config = Config::default();
     let free = || Listeners(vec![SocketAddr::from(([127, 0, 0, 1], 0))]);
     config.listen = Listen { imap: free(), smtp: free(), imaps: free(), smtps: free(), ..Listen::default() };
@@ -279,7 +280,7 @@ async fn serve(folder: &TempDir, store: Store) -> Done<(JoinSet<std::io::Result<
     };
     let providers = Table::built_in().map_err(|mistake| mistake.to_string())?;
     let mut bridge = JoinSet::new();
-    bridge.spawn_local(app::serve(config, store, providers, crms()?, tls, Box::new(tell)));
+    bridge.spawn_local(app::serve(config, store, providers, crms()?, tls, Handed::default(), Box::new(tell)));
     tokio::select! {
         listen = listens => Ok((bridge, listen?)),
         ended = bridge.join_next() => Err(format!("the bridge ended: {ended:?}").into()),

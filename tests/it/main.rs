@@ -21,6 +21,7 @@ mod families;
 mod filters;
 mod folders;
 mod grants;
+mod handed;
 mod harness;
 mod lab;
 mod lanes;

@@ -275,6 +275,17 @@ fn a_second_bridge_at_the_same_ports_says_so() {
 }
 
 #[test]
+fn an_address_that_this_machine_has_not_is_said_with_what_mends_it() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    // Of a network that is for examples (RFC 5737).
+    let bridge = Bridge::configured(&lab, "[[crm]]\nprofile = \"odoo\"\nimaps = \"192.0.2.1:9993\"\n");
+    let output = bridge.cli(&["serve"], b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("error: cannot serve: cannot listen on 192.0.2.1:9993: "), "{said}");
+    assert!(said.contains("hint: this machine has no such address"), "{said}");
+}
+
+#[test]
 fn two_sessions_share_an_account_without_waiting_for_each_other() {
     let Some(house) = House::start("") else { return };
     let alice = house.add(ALICE);

@@ -154,7 +154,13 @@ impl Bridge {
 
     /// Starts `serve` and waits until both plain ports greet.
     pub(crate) fn serve(&mut self) {
-        let mut command = vec![env!("CARGO_BIN_EXE_passerelle").to_owned()];
+        self.serve_by(&[]);
+    }
+
+    /// The same by a program that is to start it, with its arguments.
+    pub(crate) fn serve_by(&mut self, parent: &[String]) {
+        let mut command = parent.to_vec();
+        command.push(env!("CARGO_BIN_EXE_passerelle").to_owned());
         command.extend(self.global_flags());
         command.push("serve".into());
         let mut leash = Leashed::start(&command, &self.folder.join("log"));
