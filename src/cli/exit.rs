@@ -83,6 +83,7 @@ impl Error {
                 control::Error::NoAccount(_)
                 | control::Error::NoAccountYet
                 | control::Error::NoCrm(_)
+                | control::Error::NoLogin(_)
                 | control::Error::NoProvider(_)
                 | control::Error::NoWayBack(_)
                 | control::Error::NoUser(_) => Exit::NotFound,

@@ -3,7 +3,7 @@
 use super::{
     Error, Place,
     arguments::LoginCommand,
-    words::{self, Card},
+    words::{self, Card, Way},
 };
 use passerelle::{
     control::{
@@ -13,6 +13,7 @@ use passerelle::{
     model::{Address, Login},
     store::unix_now,
 };
+use serde::Serialize;
 use serde_json::json;
 
 pub(super) async fn run(command: LoginCommand, place: &Place) -> Result<(), Error> {
@@ -26,6 +27,7 @@ pub(super) async fn run(command: LoginCommand, place: &Place) -> Result<(), Erro
             add(place, address.as_ref().map(|address| &address.0), &naming, &crm).await
         }
         LoginCommand::List { address } => list(place, address.as_ref().map(|address| &address.0)).await,
+        LoginCommand::Set { name, crm } => set(place, &name, &crm).await,
         LoginCommand::Revoke { name } => revoke(place, &name).await,
     }
 }
@@ -59,6 +61,32 @@ async fn list(place: &Place, address: Option<&Address>) -> Result<(), Error> {
     };
     let rows: Vec<_> = logins.iter().map(row).collect();
     place.answer(&logins, &words::columns(["LOGIN", "LABEL", "CRM", "MADE", "STATE"], &rows))
+}
+
+#[derive(Serialize)]
+struct SetJson<'a> {
+    /// Whether it had another profile before.
+    changed: bool,
+    address: &'a Address,
+    #[serde(flatten)]
+    login: &'a login::Shown,
+    connect: Vec<Way>,
+}
+
+async fn set(place: &Place, name: &Login, crm: &str) -> Result<(), Error> {
+    let config = place.config()?;
+    let profiles = place.profiles()?;
+    let crm = crm::named(&profiles, crm)?;
+    let store = place.store().await?;
+    let login::Changed { login, address, changed } = login::set(&store, name, crm).await?;
+    let since = if changed { "from now on" } else { "already" };
+    let text = format!(
+        "the login is one for {} {since}: {}\nits password stays; what to copy into the CRM:\n  passerelle crm settings \
+         {address} --crm {}\n",
+        crm.name, login.name, crm.name
+    );
+    let connect = words::ways(&config, &crm.name);
+    place.answer(&SetJson { changed, address: &address, login: &login, connect }, &text)
 }
 
 async fn revoke(place: &Place, name: &Login) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use super::Error;
 use crate::{
     model::{Address, Login, Secret},
     profile::Profile,
-    store::{Account, LoginRow, NewLogin, Store, password},
+    store::{self, Account, LoginRow, NewLogin, Store, password},
 };
 use serde::Serialize;
 
@@ -64,12 +64,43 @@ pub async fn list(store: &Store, account: &Account) -> Result<Vec<Shown>, Error>
     Ok(all.into_iter().filter(|login| login.account == account.id).map(Shown::from).collect())
 }
 
+/// A login that was given a profile.
+pub struct Changed {
+    pub login: Shown,
+    /// Of its account.
+    pub address: Address,
+    /// Whether it had another before.
+    pub changed: bool,
+}
+
+/// Gives a login the CRM profile of another program. Its password stays; what is open under the old one ends.
+///
+/// # Errors
+/// [`Error::NoLogin`], or if the store fails.
+pub async fn set(store: &Store, name: &Login, crm: &Profile) -> Result<Changed, Error> {
+    let changed = store.set_login_profile(name, &crm.name).await.map_err(|error| missing(error, name))?;
+    let logins = store.logins().await?;
+    let found = logins.into_iter().find(|login| login.revoked_at.is_none() && login.name.key() == name.key());
+    let login = found.ok_or_else(|| Error::NoLogin(name.clone()))?;
+    let account = store.accounts().await?.into_iter().find(|account| account.id == login.account);
+    let address = account.ok_or_else(|| Error::NoLogin(name.clone()))?.address;
+    Ok(Changed { login: Shown::from(login), address, changed })
+}
+
 /// Refuses a login from now on.
 ///
 /// # Errors
-/// If there is no such login in force, or if the store fails.
+/// [`Error::NoLogin`], or if the store fails.
 pub async fn revoke(store: &Store, name: &Login, now: i64) -> Result<(), Error> {
-    Ok(store.revoke_login(name, now).await?)
+    store.revoke_login(name, now).await.map_err(|error| missing(error, name))
+}
+
+/// Which login is not there.
+fn missing(error: store::Error, name: &Login) -> Error {
+    match error {
+        store::Error::Missing(_) => Error::NoLogin(name.clone()),
+        error => Error::Store(error),
+    }
 }
 
 impl From<LoginRow> for Shown {

@@ -17,7 +17,7 @@ pub mod user;
 
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
-    model::{Address, Endpoint, Pins},
+    model::{Address, Endpoint, Login, Pins},
     oauth::{TokenEndpoint, flow::Trouble},
     store,
     upstream::Refusal,
@@ -72,6 +72,9 @@ pub enum Error {
     /// There is no such CRM profile.
     #[error("there is no CRM profile of this name: {0}")]
     NoCrm(String),
+    /// There is no such login, or it is revoked.
+    #[error("there is no login of this name in force: {0}")]
+    NoLogin(Login),
     /// The provider takes no passwords.
     #[error("no password opens a mailbox of this provider: {0}")]
     NoPasswords(String),
@@ -152,6 +155,7 @@ impl Error {
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
             Self::NoCrm(_) => Some("`passerelle crm list` shows all".to_owned()),
+            Self::NoLogin(_) => Some("`passerelle login list ADDRESS` shows those of an account".to_owned()),
             Self::NoPasswords(_) => {
                 Some("it wants OAuth: give a refresh token; `passerelle provider show NAME` says more".to_owned())
             }

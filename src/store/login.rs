@@ -150,6 +150,35 @@ impl Store {
         if revoked == 0 { Err(Error::Missing("the login")) } else { Ok(()) }
     }
 
+    /// Gives a login in force another CRM profile, and grows the generation of its account: what is open under the names
+    /// of the old one ends. False if it has this profile already.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is no such login in force, or if the store fails.
+    pub async fn set_login_profile(&self, name: &Login, profile: &str) -> Result<bool, Error> {
+        const OLD: &str = "SELECT profile FROM logins WHERE name_key = $1 AND revoked_at IS NULL";
+        const SET: &str = "UPDATE logins SET profile = $2 WHERE name_key = $1 AND revoked_at IS NULL AND profile <> $2
+            RETURNING account_id";
+        const GROW: &str = "UPDATE accounts SET generation = generation + 1 WHERE id = $1";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let changed: Option<i64> =
+                sqlx::query_scalar(SET).bind(name.key()).bind(profile).fetch_optional(&mut *transaction).await?;
+            match changed {
+                Some(account) => {
+                    sqlx::query(GROW).bind(account).execute(&mut *transaction).await?;
+                }
+                None => {
+                    let old: Option<String> =
+                        sqlx::query_scalar(OLD).bind(name.key()).fetch_optional(&mut *transaction).await?;
+                    old.ok_or(Error::Missing("the login"))?;
+                }
+            }
+            transaction.commit().await?;
+            Ok(changed.is_some())
+        })
+    }
+
     /// The logins that are refused. Those of removed accounts are not among them: they are gone.
     ///
     /// # Errors

@@ -136,6 +136,35 @@ fn logins_are_made_listed_and_revoked() {
 }
 
 #[test]
+fn a_login_is_given_the_profile_of_another_crm() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path();
+    json(state, &ADD, "x");
+    json(state, &["login", "add", "--name", "crm"], "");
+    let set = json(state, &["login", "set", "CRM", "--crm", "vtiger"], "");
+    assert_eq!((&set["name"], &set["crm"], &set["changed"]), (&"crm".into(), &"vtiger".into(), &true.into()));
+    assert_eq!((&set["address"], set["connect"].as_array().map(Vec::len)), (&"alice@example.test".into(), Some(4)));
+    let said = stdout(&run(state, &["login", "set", "crm", "--crm", "vtiger"], ""));
+    let words = "the login is one for vtiger already: crm\nits password stays; what to copy into the CRM:\n  \
+                 passerelle crm settings alice@example.test --crm vtiger\n";
+    assert_eq!(said, words);
+    let list = json(state, &["login", "list"], "");
+    let crms: Vec<_> = list.as_array().expect("a list").iter().map(|login| login["crm"].as_str()).collect();
+    assert_eq!(crms, [Some("generic"), Some("vtiger")], "the other login stays as it is");
+
+    let refused = run(state, &["login", "set", "crm", "--crm", "sugar"], "");
+    assert_eq!(refused.status.code(), Some(5), "{}", stderr(&refused));
+    json(state, &["login", "revoke", "crm"], "");
+    for arguments in [&["login", "set", "crm", "--crm", "odoo"][..], &["login", "revoke", "crm"]] {
+        let refused = run(state, arguments, "");
+        assert_eq!(refused.status.code(), Some(5));
+        let start = "error: there is no login of this name in force: crm\nhint: `passerelle login list ";
+        assert!(stderr(&refused).starts_with(start), "{}", stderr(&refused));
+    }
+    assert_eq!(run(state, &["login", "set", "crm"], "").status.code(), Some(2));
+}
+
+#[test]
 fn a_dangerous_choice_is_said_wherever_the_account_is_shown() {
     let root = tempfile::tempdir().expect("a directory");
     let state = root.path();

@@ -98,6 +98,26 @@ fn changes_are_seen_within_a_second() {
 }
 
 #[test]
+fn a_login_that_is_given_another_crm_is_signed_in_anew_under_its_names() {
+    let Some(house) = House::start("") else { return };
+    let alice = house.add(ALICE);
+    let mut old = house.bridge.sign_in(&alice);
+    old.imap_ok("SELECT Sent");
+    let changed = house.cli(&["login", "set", ALICE, "--crm", "generic-fr"]);
+    assert_eq!((changed["changed"].as_bool(), changed["crm"].as_str()), (Some(true), Some("generic-fr")));
+    let began = Instant::now();
+    old.expect("* BYE [UNAVAILABLE] ");
+    told("login set, in a session", began.elapsed());
+    let mut new = house.bridge.sign_in(&alice);
+    new.imap_ok("SELECT Envoy&AOk-s");
+    // What changes nothing ends nothing.
+    let again = house.cli(&["login", "set", ALICE, "--crm", "generic-fr"]);
+    assert_eq!(again["changed"], false);
+    thread::sleep(Duration::from_millis(700));
+    new.imap_ok("NOOP");
+}
+
+#[test]
 fn a_session_that_opens_while_its_account_is_removed_ends_too() {
     let Some(lab) = Lab::needing(&[]) else { return };
     // A provider that takes its time.

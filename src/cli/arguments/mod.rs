@@ -77,7 +77,7 @@ pub(in crate::cli) enum Command {
     /// Add, show, change, check and remove accounts: mailboxes at providers
     #[command(subcommand)]
     Account(Account),
-    /// Add, show and revoke logins: what a CRM signs in with
+    /// Add, show, change and revoke logins: what a CRM signs in with
     #[command(subcommand)]
     Login(LoginCommand),
     /// Show the folders of an account; map and hide them
