@@ -50,6 +50,14 @@ Signs in to both services now, and shows each step that works. Ends with 4 if
 one of them does not let us in.
 ";
 
+const REMOVE_EXAMPLES: &str = "Examples:
+  passerelle account remove alice@example.org
+
+It asks nothing. Sessions of its CRMs end within a second, and their passwords
+are of no use any more; the mail stays where it is, at the provider. Added
+again, the account gets new logins.
+";
+
 #[derive(Subcommand)]
 pub(in crate::cli) enum Account {
     /// Sign in at the provider and, if it lets us in, store the account
@@ -65,16 +73,19 @@ pub(in crate::cli) enum Account {
     #[command(after_help = swap::EXAMPLES)]
     Swap(Box<AccountSwap>),
     /// Show all accounts
+    #[command(after_help = "Examples:\n  passerelle account list\n  passerelle account list --json\n")]
     List,
     /// Change the settings of an account, its password too
     #[command(after_help = SET_EXAMPLES)]
     Set(Box<AccountSet>),
     /// Show one account, its settings and its logins
+    #[command(after_help = "Example:\n  passerelle account show alice@example.org\n")]
     Show {
         /// The account
         address: AddressArgument,
     },
     /// Remove an account, its password and its logins
+    #[command(after_help = REMOVE_EXAMPLES)]
     Remove {
         /// The account
         address: AddressArgument,

@@ -44,6 +44,17 @@ State is kept in --state DIR, else $PASSERELLE_STATE, else the usual place
 (~/.local/state/passerelle; for root /var/lib/passerelle). A running `serve`
 sees every change within a second.
 ";
+const SERVE_EXAMPLES: &str = "Examples:
+  passerelle serve
+  passerelle serve --config /etc/passerelle/passerelle.toml \\
+      --state /var/lib/passerelle
+
+It stays in the foreground and logs to standard error; Ctrl-C or SIGTERM lets
+sessions end, then stops it. It listens where `passerelle config show` says,
+and takes those of the sockets from systemd (passerelle.socket). Other
+commands work beside it, and it sees each change within a second.
+";
+
 /// The whole command line.
 #[derive(Parser)]
 #[command(name = "passerelle", version, about = ABOUT, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{}", exit::table()))]
@@ -70,6 +81,7 @@ pub(in crate::cli) struct Global {
 #[derive(Subcommand)]
 pub(in crate::cli) enum Command {
     /// Run the bridge until it is stopped
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve,
     /// Show the whole job on this machine, without any account
     #[command(after_help = demo::EXAMPLES)]
@@ -114,5 +126,18 @@ mod tests {
     #[test]
     fn the_definition_holds() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn walk(command: &clap::Command, path: &str) -> usize {
+            if command.has_subcommands() {
+                return command.get_subcommands().map(|sub| walk(sub, &format!("{path} {}", sub.get_name()))).sum();
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Example") && help.contains(&format!("\n  {path}")), "{path}: {help}");
+            1
+        }
+        assert!(walk(&Arguments::command(), "passerelle") > 20);
     }
 }
