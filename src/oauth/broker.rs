@@ -92,6 +92,8 @@ const PAUSE_CLIENT: Duration = Duration::from_secs(5 * 60);
 const AGAIN: Duration = Duration::from_millis(700);
 /// A token that came in the place of a refused one and was refused at once: others will be, too.
 const IN_VAIN: Duration = Duration::from_secs(60);
+/// The account was changed: who comes again is let in to what it is now.
+const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 
 impl Broker {
     #[must_use]
@@ -108,7 +110,7 @@ impl Broker {
         let desk = self.desk(id);
         let (usable, ripe) = {
             let mut held = desk.held();
-            held.reach(generation);
+            held.reach(generation)?;
             (held.usable(None), held.is_ripe())
         };
         match usable {
@@ -168,7 +170,7 @@ impl Broker {
             let _alone = desk.flight.clone().lock_owned().await;
             {
                 let mut held = desk.held();
-                held.reach(generation);
+                held.reach(generation)?;
                 // Whoever was before us in the flight has brought one, or had no luck.
                 if let Some(access) = held.usable(refused).filter(|_| refused.is_some() || !held.is_ripe()) {
                     return Ok(access);
@@ -192,7 +194,7 @@ impl Broker {
         match renewed {
             Ok(tokens) if held.generation == generation => Ok(held.keep(tokens, refused)),
             // The account was changed meanwhile: this token is another credential's.
-            Ok(_) => Err(Failure::ProviderUnreachable(Unreachable::Lost)),
+            Ok(_) => Err(OUTDATED),
             Err(problem) => {
                 if problem != Problem::ConsentNeeded {
                     held.wait(&problem);
@@ -289,11 +291,16 @@ impl Desk {
 
 impl Held {
     /// What is of an older generation was another credential's.
-    fn reach(&mut self, generation: Generation) {
+    ///
+    /// # Errors
+    /// If what is held is of a newer one: whoever read the account before a swap would bring the new provider's token to
+    /// the old one.
+    fn reach(&mut self, generation: Generation) -> Result<(), Failure> {
         if self.generation < generation {
             // Numbers go on: a refused token of the old grant is none of the new.
             *self = Self { generation, serial: self.serial, ..Self::default() };
         }
+        if self.generation == generation { Ok(()) } else { Err(OUTDATED) }
     }
 
     fn usable(&self, refused: Option<u64>) -> Option<Access> {

@@ -278,6 +278,25 @@ async fn a_spent_token_is_shown_only_where_old_ones_stay_valid() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_newer_grant_is_nothing_for_who_knows_the_older_one() {
+    let house = House::with(false).await;
+    house.endpoints.say(&[(200, &tokens("A1", None)), (200, &tokens("A2", None)), (200, &tokens("A3", None))]);
+    let first = house.broker.token(house.id, FIRST).await.expect("a token");
+    let credential = Some(Credential::Grant(grant(&house.client, "R9", false)));
+    let changes = Changes { credential, ..Changes::default() };
+    let generation = house.store.change_account(house.id, &changes).await.expect("changed");
+    let second = house.broker.token(house.id, generation).await.expect("a token");
+    assert_eq!(second.token.expose(), "A2");
+    // An opening that began before: its host is the old provider's, and refused the old token just now.
+    let told = |access: Result<Access, Failure>| access.map(|access| access.token.expose().clone());
+    let outdated = Err(Failure::ProviderUnreachable(Unreachable::Lost));
+    assert_eq!(told(house.broker.instead_of(&first, "imap", house.id, FIRST).await), outdated);
+    assert_eq!(told(house.broker.token(house.id, FIRST).await), outdated);
+    assert_eq!(told(house.broker.token(house.id, generation).await), Ok("A2".to_owned()));
+    assert_eq!(house.endpoints.shown(), ["R1", "R9"]);
+}
+
+#[tokio::test]
 async fn on_a_refused_grant_the_row_is_read_once_more() {
     let house = House::with(false).await;
     house.endpoints.say(&[GONE, (200, &tokens("A1", None))]);
