@@ -450,7 +450,9 @@ impl Session {
 
     /// Gives the lane back where there is one, in whatever state it is.
     fn release(&mut self, out: &mut Outbox) {
-        let state = match self.is_idle() && self.writer.is_empty() && !self.within {
+        // The rest of a message whose APPEND was refused early is still awaited there, and would be taken from commands.
+        let in_message = self.reading.is_message();
+        let state = match self.is_idle() && self.writer.is_empty() && !self.within && !in_message {
             true if self.provider_selected => LaneState::Selected,
             true => LaneState::Clean,
             false => LaneState::Unknown,
