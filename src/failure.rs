@@ -69,6 +69,8 @@ pub enum Misbehaviour {
     LiteralTooLarge,
     #[error("a literal announced without a usable size")]
     LiteralSize,
+    #[error("a NUL in a message")]
+    Nul,
     #[error("octets in clear behind STARTTLS")]
     StarttlsInjection,
     #[error("a command or answer of an unknown form")]
@@ -195,6 +197,7 @@ impl Failure {
             (Self::Busy(_), _) => (421, "4.3.2"),
             (Self::ClientMisbehaved(Misbehaviour::WrongState), _) => (503, "5.5.1"),
             (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => (550, "5.6.11"),
+            (Self::ClientMisbehaved(Misbehaviour::Nul), _) => (550, "5.6.0"),
             (Self::ClientMisbehaved(_), Auth | Command) => (500, "5.5.2"),
             (Self::ClientMisbehaved(_), Closing) => (421, "4.7.0"),
             (Self::Denied(_), _) => (550, "5.7.1"),
@@ -225,6 +228,7 @@ impl Failure {
             Self::ClientMisbehaved(Misbehaviour::Http) => "This port speaks mail, not HTTP",
             Self::ClientMisbehaved(Misbehaviour::LineTooLong) => "The line is too long",
             Self::ClientMisbehaved(Misbehaviour::LiteralTooLarge) => "The literal is too large",
+            Self::ClientMisbehaved(Misbehaviour::Nul) => "A message cannot hold octets of value 0, nothing was done",
             Self::ClientMisbehaved(Misbehaviour::TooManyBadCommands) => "Too many bad commands",
             Self::ClientMisbehaved(Misbehaviour::TooSlow) => "No command in time, closing",
             Self::ClientMisbehaved(Misbehaviour::WrongState) => "The command is not possible now",

@@ -1,4 +1,4 @@
-//! The DATA filter: no end mark and no bare line end passes, and cuts do not matter.
+//! The DATA filter: no end mark, no bare line end and no NUL passes, and cuts do not matter.
 
 use super::cuts_and_rest;
 use crate::{
@@ -16,6 +16,7 @@ pub fn dot(octets: &[u8]) {
     let mut seen = b"\r\n".to_vec();
     seen.extend_from_slice(&passed);
     assert!(!seen.windows(5).any(|five| five == b"\r\n.\r\n"), "an end mark passed");
+    assert!(!seen.contains(&0), "a NUL passed");
     for pair in seen.windows(2) {
         assert!((pair[0] == b'\r') == (pair[1] == b'\n'), "a bare line end passed");
     }

@@ -3,10 +3,12 @@
 //! The octets stay dot-stuffed: what a client stuffed its provider unstuffs. The end mark is the one octet sequence
 //! that makes a provider send mail, so it never passes here; the relay writes [`END_MARK`] when all that must happen
 //! before is committed. A CR or LF alone never passes either: peers that take it for a line end see another end of the
-//! message than we do (SMTP smuggling), so after the error both sides must be closed. RFC 5321 4.1.1.4, 4.5.2.
+//! message than we do (SMTP smuggling), so after the error both sides must be closed. Nor does a NUL, which some peers
+//! drop before they look for the end; no body but BINARYMIME, which is not offered, may hold one (RFC 2045 2.7, 2.8).
+//! RFC 5321 4.1.1.4, 4.5.2.
 
 use crate::{failure::Misbehaviour, model::number};
-use memchr::memchr2;
+use memchr::memchr3;
 
 /// What ends a message. The CR LF before it is that of the last line, which has passed, or of the DATA command.
 pub const END_MARK: &[u8] = b".\r\n";
@@ -36,7 +38,8 @@ impl DotFilter {
     /// or nowhere when a message is read only to find its end. What stands behind the mark stays in `input`.
     ///
     /// # Errors
-    /// [`Misbehaviour::BareLineEnd`] at the first CR without LF or LF without CR; it did not pass.
+    /// [`Misbehaviour::BareLineEnd`] at the first CR without LF or LF without CR, [`Misbehaviour::Nul`] at the first NUL;
+    /// it did not pass.
     pub fn pass(&mut self, input: &mut &[u8], mut out: Option<&mut Vec<u8>>) -> Result<bool, Misbehaviour> {
         while self.state != State::Ended {
             let Some((&first, rest)) = input.split_first() else { return Ok(false) };
@@ -47,6 +50,7 @@ impl DotFilter {
                 (State::AfterDot, b'\r') => (State::AfterDotCr, b""),
                 (State::AfterDotCr, b'\n') => (State::Ended, b""),
                 (State::AfterCr | State::AfterDotCr, _) | (_, b'\n') => return Err(Misbehaviour::BareLineEnd),
+                (_, 0) => return Err(Misbehaviour::Nul),
                 (State::AfterDot, _) => {
                     // Stuffing: it passes, and is no octet of the message.
                     push(&mut out, b".");
@@ -74,7 +78,7 @@ impl DotFilter {
 
     /// The fast path: all up to the next line end passes in one copy.
     fn pass_text(&mut self, input: &mut &[u8], out: &mut Option<&mut Vec<u8>>) {
-        let (text, rest) = input.split_at(memchr2(b'\r', b'\n', input).unwrap_or(input.len()));
+        let (text, rest) = input.split_at(memchr3(b'\r', b'\n', 0, input).unwrap_or(input.len()));
         push(out, text);
         self.octets = self.octets.saturating_add(number(text.len()));
         self.state = State::InLine;
@@ -142,13 +146,16 @@ mod tests {
             let octets = [b"a", form.as_bytes(), b"MAIL FROM:<x@y>\r\n"].concat();
             assert_eq!(filter(&octets, &[]), Err(Misbehaviour::BareLineEnd), "{form:?}");
         }
+        for form in ["\r\n\0.\r\n", "\r\n.\0\r\n", "\0", "x\0"] {
+            assert_eq!(filter(form.as_bytes(), &[]), Err(Misbehaviour::Nul), "{form:?}");
+        }
         for first in ["\n", ".\n", ".\rX", "\rX"] {
             assert_eq!(filter(first.as_bytes(), &[]), Err(Misbehaviour::BareLineEnd), "{first:?}");
         }
     }
 
     fn octet() -> impl Strategy<Value = Vec<u8>> {
-        let words = [&b"\r\n"[..], b"\r\n", b".", b"\r\n.\r\n", b"a", b"\0\xff", b"\r", b"\n"];
+        let words = [&b"\r\n"[..], b"\r\n", b".", b"\r\n.\r\n", b"a", b"\xff", b"\0", b"\r", b"\n"];
         prop::sample::select(words.to_vec()).prop_map(<[u8]>::to_vec)
     }
 
@@ -162,12 +169,12 @@ mod tests {
         }
 
         #[test]
-        fn no_mark_and_no_bare_line_end_passes(words in prop::collection::vec(octet(), 0..12)) {
+        fn no_mark_no_bare_line_end_and_no_nul_passes(words in prop::collection::vec(octet(), 0..12)) {
             if let Ok((out, ..)) = filter(&words.concat(), &[]) {
                 let seen = [b"\r\n", &out[..]].concat();
                 prop_assert!(!seen.windows(5).any(|five| five == b"\r\n.\r\n"));
                 let text = String::from_utf8_lossy(&seen).replace("\r\n", "");
-                prop_assert!(!text.contains(['\r', '\n']));
+                prop_assert!(!text.contains(['\r', '\n', '\0']));
             }
         }
 

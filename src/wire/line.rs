@@ -7,6 +7,15 @@ use crate::failure::Misbehaviour;
 use memchr::memchr2;
 use zeroize::Zeroizing;
 
+/// Whether a line is the first of an HTTP request: of a browser, or of a script that makes one send mail (ALPACA, rule
+/// R13). Methods are case-sensitive (RFC 9110 section 9.1) and end at a blank.
+#[must_use]
+pub fn is_http(line: &[u8]) -> bool {
+    const METHODS: [&[u8]; 9] = [b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT"];
+    let word = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+    word.len() < line.len() && METHODS.contains(&word)
+}
+
 /// Gathers one line at a time. Wiped when a line is forgotten and when dropped, because lines carry passwords.
 #[derive(Default)]
 pub struct LineFramer {
@@ -79,6 +88,16 @@ impl LineFramer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_of_http_is_told_by_its_method() {
+        for request in ["GET / HTTP/1.1", "PRI * HTTP/2.0", "POST x", "CONNECT localhost:25 HTTP/1.1", "DELETE /"] {
+            assert!(is_http(request.as_bytes()), "{request}");
+        }
+        for line in ["", "GET", "get / HTTP/1.1", "GETX / HTTP/1.1", "a1 DELETE x", " GET /", "EHLO GET"] {
+            assert!(!is_http(line.as_bytes()), "{line}");
+        }
+    }
     use proptest::prelude::*;
 
     /// All lines of `octets`, given in these cuts, and how it ended.

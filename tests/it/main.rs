@@ -23,6 +23,7 @@ mod folders;
 mod grants;
 mod handed;
 mod harness;
+mod hostile_smtp;
 mod lab;
 mod lanes;
 mod layers;

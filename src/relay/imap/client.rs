@@ -15,6 +15,7 @@ use crate::{
             command::{self, Arguments, Refused, Verb},
             framer::{End, Literal, Piece},
         },
+        line::is_http,
         sasl::{SaslExchange, SaslStep},
     },
 };
@@ -284,10 +285,3 @@ impl Session {
 
 /// Commands before login: the most that a client of the field sends is five, and each refused login is one.
 const COMMANDS_BEFORE_LOGIN_MAX: u8 = 30;
-
-/// A browser, or a script that makes one send mail (ALPACA): rule R13.
-fn is_http(line: &[u8]) -> bool {
-    [&b"GET "[..], b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE /", b"PATCH "]
-        .iter()
-        .any(|verb| line.starts_with(verb))
-}

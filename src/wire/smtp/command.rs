@@ -2,6 +2,7 @@
 //!
 //! RFC 5321 4.1.1, RFC 1870 (SIZE), RFC 6152 (BODY), RFC 4954 (AUTH).
 
+use crate::wire::line::is_http;
 use smtp_proto::Request;
 
 /// One command.
@@ -95,15 +96,10 @@ impl<'a> Command<'a> {
             (b"VRFY", _) => Self::Vrfy,
             (b"DATA" | b"QUIT" | b"RSET" | b"STARTTLS", _) => Self::Syntax,
             (b"ATRN" | b"ETRN" | b"EXPN" | b"LHLO" | b"SAML" | b"SEND" | b"SOML" | b"TURN", _) => Self::Unimplemented,
-            _ if is_http(verb) => Self::Http,
+            _ if is_http(line) => Self::Http,
             _ => Self::Unknown,
         }
     }
-}
-
-/// HTTP's methods are case-sensitive (RFC 9110 section 9.1).
-fn is_http(verb: &[u8]) -> bool {
-    matches!(verb, b"CONNECT" | b"DELETE" | b"GET" | b"HEAD" | b"OPTIONS" | b"PATCH" | b"POST" | b"PRI" | b"PUT")
 }
 
 fn auth(arguments: &[u8]) -> Command<'_> {
