@@ -53,7 +53,8 @@ struct Held {
     serial: u64,
     token: Option<Token>,
     pause: Option<Pause>,
-    /// Came from the provider and could not be committed: not to be used, and not to be lost.
+    /// Came from the provider and could not be committed: not to be used, and not to be lost. Its version says of which
+    /// grant it is, whatever the generation.
     uncommitted: Option<Uncommitted>,
 }
 
@@ -196,7 +197,9 @@ impl Broker {
             // The account was changed meanwhile: this token is another credential's.
             Ok(_) => Err(OUTDATED),
             Err(problem) => {
-                if problem != Problem::ConsentNeeded {
+                // The trouble of an older credential is none of the new one's.
+                let lasts = !matches!(problem, Problem::ConsentNeeded | Problem::Superseded);
+                if lasts && held.generation == generation {
                     held.wait(&problem);
                 }
                 tracing::warn!(account = id.0, %problem, "no access token");
@@ -210,7 +213,11 @@ impl Broker {
     async fn ask(&self, id: AccountId, generation: Generation, desk: &Desk) -> Result<Tokens, Problem> {
         let late = desk.held().uncommitted.take();
         if let Some(late) = late {
-            return self.commit(id, desk, late).await;
+            match self.commit(id, desk, late).await {
+                // It is of a grant that is no more: the one that is there is asked with.
+                Err(Problem::Superseded) => {}
+                committed => return committed,
+            }
         }
         let mut grant = self.grant(id, generation).await?;
         for _ in 0..2 {
@@ -272,8 +279,7 @@ impl Broker {
         };
         match self.store.rotate_grant(id, new.version, &new.used, fresh).await {
             Ok(()) => Ok(new.tokens),
-            // Another grant was given, or another program renewed this one: theirs is the newer.
-            Err(StoreError::Contended(_)) => Err(Problem::Failure(Failure::ProviderUnreachable(Unreachable::Lost))),
+            Err(StoreError::Contended(_)) => Err(Problem::Superseded),
             Err(error) => {
                 desk.held().uncommitted = Some(new);
                 Err(Problem::store(error))
@@ -298,7 +304,8 @@ impl Held {
     fn reach(&mut self, generation: Generation) -> Result<(), Failure> {
         if self.generation < generation {
             // Numbers go on: a refused token of the old grant is none of the new.
-            *self = Self { generation, serial: self.serial, ..Self::default() };
+            let uncommitted = self.uncommitted.take();
+            *self = Self { generation, serial: self.serial, uncommitted, ..Self::default() };
         }
         if self.generation == generation { Ok(()) } else { Err(OUTDATED) }
     }
@@ -355,6 +362,9 @@ impl Held {
 enum Problem {
     #[error("the grant is gone")]
     ConsentNeeded,
+    /// Another grant was given, or another program renewed this one: theirs is the newer.
+    #[error("another grant has taken the place of this one")]
+    Superseded,
     #[error(transparent)]
     Failure(Failure),
     #[error(transparent)]
@@ -371,6 +381,7 @@ impl Problem {
     fn failure(&self) -> Failure {
         match self {
             Self::ConsentNeeded => Failure::ConsentNeeded,
+            Self::Superseded => OUTDATED,
             Self::Failure(failure) => failure.clone(),
             Self::Trouble(trouble) => Failure::from(trouble),
         }

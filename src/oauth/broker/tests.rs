@@ -297,6 +297,55 @@ async fn a_token_of_a_newer_grant_is_nothing_for_who_knows_the_older_one() {
 }
 
 #[tokio::test]
+async fn the_trouble_of_an_older_grant_is_not_the_new_ones() {
+    let house = House::with(false).await;
+    house.endpoints.say(&[(401, r#"{"error":"invalid_client"}"#), (200, &tokens("A2", None))]);
+    house.endpoints.takes.store(500, Ordering::SeqCst);
+    let (broker, id) = (house.broker.clone(), house.id);
+    let older = tokio::spawn(async move { broker.token(id, FIRST).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let credential = Some(Credential::Grant(grant(&house.client, "R9", false)));
+    let changes = Changes { credential, ..Changes::default() };
+    let generation = house.store.change_account(house.id, &changes).await.expect("changed");
+    let token = house.broker.token(house.id, generation).await.map(|access| access.token.expose().clone());
+    assert_eq!(token, Ok("A2".to_owned()));
+    assert_eq!(older.await.expect("no panic"), Err(Failure::SignInRefused));
+    assert_eq!(house.endpoints.shown(), ["R1", "R9"]);
+}
+
+#[tokio::test]
+async fn a_token_that_could_not_be_kept_outlives_every_change_but_that_of_its_grant() {
+    let house = House::with(false).await;
+    house.endpoints.say(&[(200, &tokens("A9", None))]);
+    let late = |version| Uncommitted {
+        version,
+        used: Secret::new("R1".to_owned()),
+        tokens: Tokens {
+            access: Secret::new("A1".to_owned()),
+            refresh: Some(Secret::new("R2".to_owned())),
+            lifetime: Duration::from_secs(600),
+        },
+    };
+    let version = house.store.grant(house.id, FIRST).await.expect("read").expect("a grant").version;
+    house.broker.desk(house.id).held().generation = FIRST;
+    house.broker.desk(house.id).held().uncommitted = Some(late(version));
+    // Grows the generation, and leaves the grant as it is.
+    let changes = Changes { sends: Some(false), ..Changes::default() };
+    let generation = house.store.change_account(house.id, &changes).await.expect("changed");
+    let told = |access: Result<Access, Failure>| access.map(|access| access.token.expose().clone());
+    assert_eq!(told(house.broker.token(house.id, generation).await), Ok("A1".to_owned()));
+    let kept = house.store.grant(house.id, generation).await.expect("read").expect("a grant");
+    assert_eq!((kept.refresh_token.expose().as_str(), house.endpoints.shown()), ("R2", Vec::new()));
+
+    house.broker.desk(house.id).held().uncommitted = Some(late(kept.version));
+    let credential = Some(Credential::Grant(grant(&house.client, "R9", false)));
+    let generation =
+        house.store.change_account(house.id, &Changes { credential, ..Changes::default() }).await.expect("changed");
+    assert_eq!(told(house.broker.token(house.id, generation).await), Ok("A9".to_owned()));
+    assert_eq!(house.endpoints.shown(), ["R9"]);
+}
+
+#[tokio::test]
 async fn on_a_refused_grant_the_row_is_read_once_more() {
     let house = House::with(false).await;
     house.endpoints.say(&[GONE, (200, &tokens("A1", None))]);
