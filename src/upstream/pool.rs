@@ -102,11 +102,13 @@ impl Pool {
         }
     }
 
-    /// Closes what is of an older generation.
+    /// Closes what is of an older generation. Who saw a later change may have been here before: then nothing is done.
     pub(super) fn reach(&self, generation: Generation) {
         let mut lanes = self.lanes();
-        lanes.generation = generation;
-        lanes.parked.clear();
+        if lanes.generation < generation {
+            lanes.generation = generation;
+            lanes.parked.clear();
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -220,6 +222,10 @@ mod tests {
         pool.reach(Generation(4));
         assert_eq!(kept.read(&mut [0]).await.ok(), Some(0));
         assert!(pool.take(NOW, None).is_none());
+        // Of two changes seen at once the older may come last.
+        let _provider = park(&pool, 3, Generation(4));
+        pool.reach(NOW);
+        assert!(pool.take(Generation(4), None).is_some());
     }
 
     #[tokio::test]
