@@ -7,9 +7,9 @@ use super::{
     trial::{self, Report, Trial, With},
 };
 use crate::{
-    model::{AccountId, Address, Endpoint},
+    model::{Address, Endpoint},
     provider::Table,
-    store::{Changes, Store},
+    store::{Account, Changes, Error as StoreError, Store},
     upstream::{Opened, OpenedFacts},
 };
 use serde::Serialize;
@@ -69,15 +69,18 @@ pub async fn check(
     let mut checked_at = account.checked_at;
     if any && refused.is_empty() {
         checked_at = Some(now);
-        keep(store, account.id, now).await?;
+        keep(store, &account, now).await?;
     }
     Ok((Checked { address: account.address, checked_at, imap, smtp }, refused))
 }
 
-async fn keep(store: &Store, account: AccountId, now: i64) -> Result<(), Error> {
-    let changes = Changes { checked_at: Some(now), ..Changes::default() };
-    store.change_account(account, &changes).await?;
-    Ok(())
+async fn keep(store: &Store, account: &Account, now: i64) -> Result<(), Error> {
+    let changes = Changes { of: Some(account.generation), checked_at: Some(now), ..Changes::default() };
+    match store.change_account(account.id, &changes).await {
+        // What it is now was not checked.
+        Ok(_) | Err(StoreError::Changed) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn outcome(endpoint: &Endpoint, tried: Option<&Result<Opened, Refused>>) -> Outcome {

@@ -59,8 +59,8 @@ impl User {
 /// a sign-in. Logins, folder map and shares stay as they are.
 ///
 /// # Errors
-/// If there is no such account or provider, nothing is to be changed, a service does not let us in, or the store fails.
-/// Then nothing is changed.
+/// If there is no such account or provider, nothing is to be changed, a service does not let us in, the account was
+/// changed meanwhile, or the store fails. Then nothing is changed.
 pub async fn set(
     store: &Store,
     table: &Table,
@@ -77,6 +77,8 @@ pub async fn set(
     }
     let tried = !unchecked && prove(store, table, &account, &mut changes, report).await?;
     changes.checked_at = tried.then_some(now);
+    // Words fit any place; what signs in fits the one that was looked at.
+    changes.of = changes.of_sign_in().then_some(account.generation);
     store.change_account(account.id, &changes).await?;
     Ok(tried)
 }
@@ -86,6 +88,7 @@ fn changes(table: &Table, account: &Account, wish: Wish) -> Result<Changes, Erro
         provider::named(table, name)?;
     }
     Ok(Changes {
+        of: None,
         imap: provider::changed(&account.imap, Service::Imap, &wish.imap),
         smtp: provider::changed(&account.smtp, Service::Smtp, &wish.smtp),
         certificates: wish.certificates,

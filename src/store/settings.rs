@@ -50,6 +50,8 @@ impl Default for Settings {
 /// What is to be changed of an account; what is None stays.
 #[derive(Clone, Default)]
 pub struct Changes {
+    /// Only if the account is still of this generation: a credential that was proven at one place goes to no other.
+    pub of: Option<Generation>,
     pub imap: Option<Endpoint>,
     pub smtp: Option<Endpoint>,
     /// Of both endpoints.
@@ -105,7 +107,7 @@ const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), dis
         sealed_smtp_password = COALESCE($13, sealed_smtp_password),
         checked_at = CASE WHEN $14 = 1 THEN $15 ELSE COALESCE($15, checked_at) END,
         generation = generation + $16
-    WHERE id = $1 AND removed_at IS NULL RETURNING generation";
+    WHERE id = $1 AND removed_at IS NULL AND generation = COALESCE($17, generation) RETURNING generation";
 /// A password of its own is kept no longer than it is used.
 const FORGET: &str = "UPDATE accounts SET smtp_user = '', sealed_smtp_password = NULL
     WHERE id = $1 AND smtp_auth <> 'separate'";
@@ -122,7 +124,8 @@ impl Store {
     /// Changes an account, in one commit, and gives its generation.
     ///
     /// # Errors
-    /// [`Error::Missing`] if it is gone, or if the store fails.
+    /// [`Error::Missing`] if it is gone; where a generation is asked for, [`Error::Changed`] if it is gone or of another;
+    /// or if the store fails.
     pub async fn change_account(&self, id: AccountId, changes: &Changes) -> Result<Generation, Error> {
         let seal = |place, secret: &Option<Secret<String>>| match secret {
             Some(secret) => self.vault.seal(place, secret.expose().as_bytes()).map(Some),
@@ -161,9 +164,11 @@ impl Store {
                 .bind(i64::from(changes.of_sign_in()))
                 .bind(changes.checked_at)
                 .bind(i64::from(grows))
+                .bind(changes.of.map(|generation| generation.0))
                 .fetch_optional(&mut *transaction)
                 .await?;
-            let generation = generation.ok_or(Error::Missing("the account"))?;
+            let missing = || if changes.of.is_some() { Error::Changed } else { Error::Missing("the account") };
+            let generation = generation.ok_or_else(missing)?;
             sqlx::query(FORGET).bind(id.0).execute(&mut *transaction).await?;
             match &grant {
                 Some(grant) => {

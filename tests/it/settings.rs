@@ -5,7 +5,10 @@ use crate::harness::{
     AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, PATIENCE, Program, Provider, Wire, until, words,
 };
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 const ALICE: &str = "alice@ovh.test";
 /// The issue: after its password was changed, an account is back within this.
@@ -332,6 +335,33 @@ fn settings_are_shown_and_a_change_that_does_not_work_is_not_made() {
     std::thread::sleep(Duration::from_millis(700));
     session.imap_ok("NOOP");
     drop(house.lab);
+}
+
+#[test]
+fn a_password_goes_to_no_place_but_that_which_it_was_proven_at() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let bridge: Arc<OnceLock<Bridge>> = Arc::default();
+    let other = bridge.clone();
+    // While one password is tried, another administrator sends the account elsewhere.
+    let imap = Provider::imap(Some(&lab.certificates.good), move |_, _, command| {
+        if command.starts_with("AUTHENTICATE") {
+            let moved = ["account", "set", ALICE, "--imap", "localhost:4", "--unchecked"];
+            let output = other.get().map(|bridge| bridge.cli(&moved, b""));
+            assert!(output.is_some_and(|output| output.status.success()));
+        }
+        Some(false)
+    });
+    let smtp = Provider::smtp(Some(&lab.certificates.good));
+    let prepared = Bridge::prepare(&lab);
+    prepared.add_account(&AddAccount::unchecked(&lab, &imap, &smtp, ALICE));
+    let bridge = bridge.get_or_init(|| prepared);
+    let output = bridge.cli(&["account", "set", ALICE, "--password-stdin", "--json"], b"new\n");
+    let error: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+    assert!(!output.status.success() && text(&error["hint"]).contains("try again"), "{}", words(&output));
+    let account = json(bridge, &["account", "show", ALICE]);
+    assert_eq!((account["imap"]["port"].as_u64(), &account["checked_at"]), (Some(4), &Value::Null));
+    // Words fit any place.
+    json(bridge, &["account", "set", ALICE, "--display-name", "Alice"]);
 }
 
 #[test]

@@ -494,7 +494,14 @@ async fn what_changes_how_we_sign_in_grows_the_generation_and_nothing_grows_the_
     assert_eq!(store.account_password(&account).await.expect("opened").expose(), "new");
     assert_eq!(store.smtp_password(&account).await.expect("opened").expose(), "relay password");
 
-    let same = Changes { smtp_auth: Some(SmtpAuth::Same), ..Changes::default() };
+    let late = Changes {
+        of: Some(Generation(1)),
+        user: Some((UserFormat::Address, "other".to_owned())),
+        ..Changes::default()
+    };
+    assert!(matches!(store.change_account(id, &late).await, Err(Error::Changed)), "it is another by now");
+
+    let same = Changes { of: Some(generation), smtp_auth: Some(SmtpAuth::Same), ..Changes::default() };
     store.change_account(id, &same).await.expect("changed");
     assert!(
         matches!(store.account_password(&account).await, Err(Error::Changed)),
