@@ -36,7 +36,7 @@ fn heard_no_credential(providers: &[Provider]) {
 }
 
 #[test]
-fn a_certificate_that_is_not_believed_is_refused_by_name_before_any_credential() {
+fn r04_a_certificate_that_is_not_believed_is_refused_by_name_before_any_credential() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let bridge = Bridge::prepare(&lab);
     let known = &lab.certificates;
@@ -62,7 +62,7 @@ fn a_certificate_that_is_not_believed_is_refused_by_name_before_any_credential()
 }
 
 #[test]
-fn a_certificate_that_changed_while_serving_gets_no_credential() {
+fn r04_a_certificate_that_changed_while_serving_gets_no_credential() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let doubles = doubles(&lab.certificates.good);
     let mut bridge = Bridge::prepare(&lab);
@@ -142,7 +142,7 @@ fn a_pin_is_told_by_the_refusal_and_believed_when_it_is_copied() {
 }
 
 #[test]
-fn a_pinned_key_that_changed_gets_no_credential_and_both_are_told() {
+fn r04_a_pinned_key_that_changed_gets_no_credential_and_both_are_told() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let known = &lab.certificates;
     let doubles = doubles(&known.good);
@@ -204,7 +204,7 @@ fn a_pinned_key_is_believed_at_real_providers() {
 }
 
 #[test]
-fn any_certificate_is_accepted_only_on_demand_and_with_a_warning_everywhere() {
+fn r04_any_certificate_is_accepted_only_on_demand_and_with_a_warning_everywhere() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let known = &lab.certificates;
     for (certificate, address) in
@@ -361,7 +361,7 @@ const ATTACKS: [Attack; 5] = [
 ];
 
 #[test]
-fn whoever_meddles_with_starttls_gets_no_credential() {
+fn r02_r03_whoever_meddles_with_starttls_gets_no_credential() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let bridge = Bridge::prepare(&lab);
     for (attack, imap, smtp) in ATTACKS {
@@ -409,7 +409,7 @@ fn tls_ports_are_believed_by_whoever_trusts_the_local_authority() {
 
 /// Not by `openssl s_client -tls1_1`: current builds of it refuse before they have said a word.
 #[test]
-fn tls_1_1_is_refused() {
+fn r06_tls_1_1_is_refused_at_our_ports() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let mut bridge = Bridge::prepare(&lab);
     bridge.serve();
