@@ -24,6 +24,7 @@ mod grants;
 mod handed;
 mod harness;
 mod hostile_smtp;
+mod hostile_tls;
 mod lab;
 mod lanes;
 mod layers;

@@ -193,6 +193,11 @@ impl Visit {
         Some(())
     }
 
+    /// Closes the connection: else it stays open behind a script that has ended, until the provider cuts it.
+    pub(crate) fn hang_up(&mut self) -> Option<()> {
+        self.socket.shutdown(Shutdown::Both).ok()
+    }
+
     /// Sends one line.
     pub(crate) fn say(&mut self, line: &str) -> Option<()> {
         self.send(format!("{line}\r\n").as_bytes())
