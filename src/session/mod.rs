@@ -12,7 +12,7 @@ mod requests;
 
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
-    relay::{Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, Lease, Outbox, Relay, Side},
+    relay::{Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Lease, Outbox, Relay, Side},
     upstream::{Gates, Hold, Lane, Leased, Stream},
 };
 use pipe::Pipe;
@@ -331,6 +331,9 @@ impl Session {
                 && let Some(at) = self.lanes.iter().position(|lane| lane.id == released)
             {
                 let LanePipe { pipe, hold, .. } = self.lanes.remove(at);
+                // The provider may have answered before it heard all: what it still waits for would be taken from others.
+                let unsaid = pipe.owes() || self.outbox.waiting(Side::Lane(released)) > 0;
+                let state = if unsaid { LaneState::Unknown } else { state };
                 self.outbox.close_lane(released);
                 let (stream, unread) = pipe.into_stream();
                 self.requests.last = Lane { stream, unread, hold }.park(state);
@@ -400,3 +403,6 @@ fn pipe_of<'a>(client: &'a mut Pipe, lanes: &'a mut [LanePipe], side: Side) -> O
         Side::Lane(id) => lanes.iter_mut().find(|lane| lane.id == id).map(|lane| &mut lane.pipe),
     }
 }
+
+#[cfg(test)]
+mod tests;

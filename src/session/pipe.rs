@@ -71,6 +71,11 @@ impl Pipe {
         self.queue.len() - self.sent
     }
 
+    /// Whether something that was taken to be written may not be on its way yet.
+    pub(super) fn owes(&self) -> bool {
+        self.unwritten() > 0 || self.unflushed
+    }
+
     /// Whether the peer says no more and all that it said was consumed.
     pub(super) fn is_drained(&self) -> bool {
         self.state == State::Broken || (self.state == State::Ended && self.start == self.end)

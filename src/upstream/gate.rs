@@ -292,6 +292,23 @@ impl Gates {
     }
 }
 
+/// For tests of who has lanes.
+#[cfg(test)]
+impl Gates {
+    /// A lane of IMAP over a stream of the test's.
+    pub(crate) fn lane_over(&self, stream: super::Stream, id: AccountId) -> super::Lane {
+        let permit = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().expect("a place");
+        let number = super::lane::LaneNumber(1);
+        let home = super::lane::Home::new(self.gate(id), Generation::default(), Capabilities::default(), number);
+        super::Lane { stream, unread: Vec::new(), hold: super::lane::Hold::new(permit, Some(home)) }
+    }
+
+    /// Whether a lane of this account is parked.
+    pub(crate) fn has_parked(&self, id: AccountId) -> bool {
+        !self.gate(id).pool.is_empty()
+    }
+}
+
 impl Gate {
     /// The account was seen at this generation: what is known of an older one is forgotten, and its sessions end.
     fn reach(&self, generation: Generation) {

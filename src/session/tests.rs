@@ -1,0 +1,81 @@
+//! What the driver makes of a lane that is given back.
+
+use super::*;
+use crate::{
+    model::{AccountId, FolderTable},
+    oauth::broker::Broker,
+    profile, provider,
+    relay::{LaneFacts, Request, SessionFacts, imap::ImapRelay},
+    rules::namespace::{Choices, Namespace, Naming},
+    store::Store,
+    upstream::{Bounds, exchange},
+};
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+const ID: AccountId = AccountId(1);
+/// What the provider's connection holds of what it has not read.
+const ROOM: usize = 8;
+
+struct House {
+    gates: Arc<Gates>,
+    session: Session,
+    lane: LaneId,
+    provider: DuplexStream,
+    _client: DuplexStream,
+    _root: tempfile::TempDir,
+}
+
+impl House {
+    /// A session with a lane, at which it has this to say.
+    async fn saying(octets: usize) -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
+        let second = Duration::from_secs(1);
+        let broker = Broker::new(store.clone(), exchange().expect("a client"));
+        let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
+        let bounds = Bounds { lanes_per_account: 1, login_wait: second };
+        let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
+        let facts = SessionFacts {
+            hostname: "bridge.test".into(),
+            secured: false,
+            message_max: 1000,
+            profile: profile::built_in(profile::GENERIC),
+            nonce: 1,
+        };
+        let patience =
+            Patience { login: second, client: second, provider: second, long_command: second, end_of_data: second };
+        let (_, drain) = watch::channel(false);
+        let surroundings = Surroundings { gates: gates.clone(), patience, login_wait: None, drain };
+        let ((client, _client), (ours, provider)) = (duplex(ROOM), duplex(ROOM));
+        let mut session = Session::new(Box::new(client), Box::new(ImapRelay::new(facts)), surroundings);
+        let namespace = Namespace::new(ID, &FolderTable::default(), &Choices::default(), &Naming::default());
+        let facts = LaneFacts::Imap { capabilities: Default::default(), namespace: namespace.into() };
+        let lane = session.take_lane(Leased { lane: gates.lane_over(Box::new(ours), ID), facts }).lane;
+        session.outbox.lane(lane).resize(octets, b'x');
+        Self { gates, session, lane, provider, _client, _root: root }
+    }
+
+    /// Writes what the provider's connection holds.
+    async fn write(&mut self) {
+        poll_fn(|context| self.session.poll(context)).await.expect("written");
+    }
+
+    fn parks_what_is_given_back(mut self) -> bool {
+        self.session.outbox.ask(Request::Release(self.lane, LaneState::Clean));
+        self.session.see_to_requests();
+        self.gates.has_parked(ID)
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_has_not_heard_all_is_no_one_elses() {
+    assert!(!House::saying(1).await.parks_what_is_given_back(), "nothing is written");
+    let mut house = House::saying(ROOM + 1).await;
+    house.write().await;
+    assert!(!house.parks_what_is_given_back(), "one octet is not");
+    let mut house = House::saying(ROOM + 1).await;
+    house.write().await;
+    house.provider.read_exact(&mut [0; ROOM]).await.expect("heard");
+    house.write().await;
+    assert!(house.parks_what_is_given_back(), "all is");
+}
