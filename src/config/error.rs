@@ -15,6 +15,9 @@ pub enum Error {
     /// A file of a provider or a CRM profile, or the folder of them, cannot be read.
     #[error("cannot read what is said of providers or CRMs: {}", path.display())]
     UnreadableTable { path: PathBuf, source: io::Error },
+    /// Anyone could have written what it says.
+    #[error("anyone on this machine may write: {}", .0.display())]
+    WritableByAnyone(PathBuf),
     /// The file says something that cannot be.
     #[error("{0}")]
     Wrong(Box<Mistake>),
@@ -30,6 +33,10 @@ impl Error {
             Self::UnreadableTable { .. } => {
                 Some("check that the user of the bridge may read it, or move it away".to_owned())
             }
+            Self::WritableByAnyone(path) => Some(format!(
+                "look through what it says, then `chmod o-w {}`, or move it to a place of its own",
+                path.display()
+            )),
             Self::Wrong(wrong) => Some(wrong.hint().to_owned()),
         }
     }

@@ -144,6 +144,7 @@ impl Config {
         let Some(file) = file else { return Ok(Self::default()) };
         let unreadable = |source| Error::Unreadable { path: file.to_owned(), source };
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
+        tables::refuse_writable(file)?;
         Self::parse(file, &text, profiles)
     }
 

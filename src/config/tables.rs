@@ -41,6 +41,9 @@ fn for_each_file(
     let beside = configuration.and_then(Path::parent).map(|folder| folder.join(name));
     for folder in [Some(state.join(name)), beside].into_iter().flatten() {
         for file in files(&folder)? {
+            // Whose provider it is would be anyone's guess: passwords and refresh tokens go where it says.
+            let above = [folder.parent(), Some(&*folder), Some(&*file)];
+            above.into_iter().flatten().try_for_each(refuse_writable)?;
             let text = std::fs::read_to_string(&file).map_err(|source| unreadable(&file, source))?;
             read(&file, &text).map_err(Error::Wrong)?;
         }
@@ -64,6 +67,22 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     files.sort();
     Ok(files)
+}
+
+/// What anyone may write says nothing. A group of administrators is their own affair.
+#[cfg(unix)]
+pub(super) fn refuse_writable(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    // The folder above a name without one.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let mode = std::fs::metadata(path).map_err(|source| unreadable(path, source))?.permissions().mode();
+    if mode & 0o002 == 0 { Ok(()) } else { Err(Error::WritableByAnyone(path.to_owned())) }
+}
+
+/// Where there are no modes, access lists of the user's own profile protect the file.
+#[cfg(not(unix))]
+pub(super) fn refuse_writable(_path: &Path) -> Result<(), Error> {
+    Ok(())
 }
 
 fn unreadable(path: &Path, source: io::Error) -> Error {

@@ -45,3 +45,27 @@ fn a_file_that_is_not_there_is_said() {
     assert_eq!(code, Some(3));
     assert!(message.starts_with("error: cannot read the configuration: no-such-file.toml"), "{message}");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_anyone_may_write_is_not_believed() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let root = tempfile::tempdir().expect("a directory");
+    let folder = root.path();
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/crm/vtiger.toml");
+    fs::create_dir(folder.join("crm")).expect("made");
+    fs::copy(profile, folder.join("crm/vtiger.toml")).expect("copied");
+    fs::write(folder.join("passerelle.toml"), "").expect("written");
+    let chmod = |name: &str, mode| {
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    for (name, safe) in [("passerelle.toml", 0o664), ("crm/vtiger.toml", 0o664), ("crm", 0o775), (".", 0o775)] {
+        // In a folder like /tmp nobody may remove what is another's, but anyone may put a folder there.
+        chmod(name, safe | 0o1002);
+        let (code, message) = check(folder, "passerelle.toml");
+        let told = message.starts_with("error: anyone on this machine may write: ") && message.contains("chmod o-w");
+        assert!(code == Some(3) && told, "{name}: {message}");
+        chmod(name, safe);
+        assert_eq!(check(folder, "passerelle.toml"), (Some(0), String::new()), "{name}");
+    }
+}
