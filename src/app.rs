@@ -54,8 +54,14 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let bound = bind_all(&mut config, &profiles, &tls, handed)?;
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
-    let bounds =
-        Bounds { lanes_per_account: config.limits.lanes_per_account, login_wait: config.timeouts.login_wait.0 };
+    let bounds = Bounds {
+        lanes_per_account: config.limits.lanes_per_account,
+        login_wait: config.timeouts.login_wait.0,
+        // The other half of those that have not signed in can.
+        refusals: usize::try_from(config.limits.before_login / 2)
+            .unwrap_or(usize::MAX)
+            .clamp(1, Semaphore::MAX_PERMITS),
+    };
     let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?);
     let gates = Gates::new(store, broker.clone(), bounds, own, providers, profiles);
     let (stop, drain) = watch::channel(false);

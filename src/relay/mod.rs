@@ -201,10 +201,23 @@ pub enum Credentials {
         challenge: Box<str>,
         digest: [u8; 16],
     },
+    /// By a name or a password that no login has: judged all the same, so that it takes as long as the others (rule R23).
+    Nobody,
     Plain {
         login: Login,
         password: Secret<Vec<u8>>,
     },
+}
+
+impl Credentials {
+    /// The form of the name by which it is known; empty for nobody.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::CramMd5 { login, .. } | Self::Plain { login, .. } => login.key(),
+            Self::Nobody => String::new(),
+        }
+    }
 }
 
 /// Whom a verdict let in, and to what.

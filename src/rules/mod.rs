@@ -3,6 +3,7 @@
 pub mod capability;
 pub mod counterpart;
 pub mod folder_map;
+pub mod guesses;
 pub mod imap;
 pub mod listing;
 pub mod namespace;

@@ -207,6 +207,11 @@ impl Session {
                 });
                 self.tell(Event::Answer(id, Answer::Verdict(verdict)))
             }
+            Turn::Done(Done::Waits(id, wait)) => {
+                self.requests.refuse(id, wait);
+                Ok(Flow::More)
+            }
+            Turn::Done(Done::Refused(id)) => self.tell(Event::Answer(id, Answer::Verdict(Err(Failure::LoginRefused)))),
             Turn::Done(Done::Answer(id, answer)) => self.tell(Event::Answer(id, answer)),
             Turn::Done(Done::Elapsed(id)) => self.tell(Event::Elapsed(id)),
             Turn::Done(Done::Leased(id, leased)) => {

@@ -6,7 +6,7 @@ use crate::{
     relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
-    upstream::{Gates, LaneNumber, Leased},
+    upstream::{Gates, LaneNumber, Leased, NotLetIn, Wait},
 };
 use std::{
     sync::Arc,
@@ -24,6 +24,10 @@ pub(super) enum Done {
     Answer(RequestId, Answer),
     Leased(RequestId, Result<Leased, Failure>),
     Judged(RequestId, Result<(Admission, Standing), Failure>),
+    /// A refused login, whose answer is not due yet.
+    Waits(RequestId, Wait),
+    /// The same, now due.
+    Refused(RequestId),
     Elapsed(RequestId),
     /// The account that the session was let in to has a new generation or is gone, or the login is revoked.
     Outdated,
@@ -39,6 +43,8 @@ pub(super) struct Requests {
     open: usize,
     /// The listener's.
     login_wait: Option<Duration>,
+    /// Refused logins so far.
+    refused: u32,
     /// What the last good verdict let in to.
     entitled: Option<Entitled>,
     /// The lane that the session gave back last.
@@ -64,7 +70,7 @@ impl Requests {
             let _ = drain.wait_for(|drain| *drain).await;
             Done::Drain
         });
-        Self { gates, tasks, open: 0, login_wait, entitled: None, last: None }
+        Self { gates, tasks, open: 0, login_wait, refused: 0, entitled: None, last: None }
     }
 
     /// Whether an answer is still to come.
@@ -105,7 +111,14 @@ impl Requests {
             Request::Release(lane, state) => return Some((lane, state)),
             Request::Stale(account) => gates.stale(account),
             Request::Verdict(credentials) => {
-                self.answer(async move { Done::Judged(id, gates.verdict(&credentials).await) });
+                let refused = self.refused;
+                self.answer(async move {
+                    match gates.verdict(&credentials, refused).await {
+                        Ok(admitted) => Done::Judged(id, Ok(admitted)),
+                        Err(NotLetIn::Now(failure)) => Done::Judged(id, Err(failure)),
+                        Err(NotLetIn::After(wait)) => Done::Waits(id, wait),
+                    }
+                });
             }
             Request::Ready(account) => {
                 let entitled = self.entitled(account);
@@ -173,6 +186,15 @@ impl Requests {
         None
     }
 
+    /// Keeps back the answer to a refused login. Owed to nobody: who leaves gives its place to others.
+    pub(super) fn refuse(&mut self, id: RequestId, wait: Wait) {
+        self.refused = self.refused.saturating_add(1);
+        self.tasks.spawn(async move {
+            wait.over().await;
+            Done::Refused(id)
+        });
+    }
+
     fn answer(&mut self, task: impl Future<Output = Done> + Send + 'static) {
         self.open += 1;
         self.tasks.spawn(task);
@@ -182,7 +204,7 @@ impl Requests {
         loop {
             return match self.tasks.poll_join_next(context) {
                 Poll::Ready(Some(Ok(done))) => {
-                    if matches!(done, Done::Answer(..) | Done::Judged(..) | Done::Leased(..)) {
+                    if matches!(done, Done::Answer(..) | Done::Judged(..) | Done::Leased(..) | Done::Waits(..)) {
                         self.open -= 1;
                     }
                     Poll::Ready(Ok(done))

@@ -64,6 +64,7 @@ struct Row {
 #[derive(sqlx::FromRow)]
 struct Candidate {
     id: i64,
+    name: String,
     account_id: i64,
     address: String,
     generation: i64,
@@ -214,13 +215,12 @@ impl Store {
     }
 
     async fn verify(&self, credentials: &Credentials) -> Result<Option<(Admission, Standing)>, Error> {
-        const BY_NAME: &str = "SELECT l.id, l.account_id, a.address, a.generation, a.sender, a.receives,
+        const BY_NAME: &str = "SELECT l.id, l.name, l.account_id, a.address, a.generation, a.sender, a.receives,
                 a.sends, a.unread_scope, l.profile, l.password_hmac, l.sealed_cram_state FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
-        let (Credentials::CramMd5 { login, .. } | Credentials::Plain { login, .. }) = credentials;
         let found: Option<Candidate> = on!(self, pool => {
-            sqlx::query_as(BY_NAME).bind(login.key()).fetch_optional(pool).await?
+            sqlx::query_as(BY_NAME).bind(credentials.key()).fetch_optional(pool).await?
         });
         // One row's two proofs are kept in one commit: who has one has both.
         let (id, hmac, state) = match &found {
@@ -235,11 +235,21 @@ impl Store {
                 state.answers(challenge.as_bytes(), digest)
             }
             Credentials::Plain { password, .. } => self.vault.password_fits(id, password.expose(), hmac),
+            // No row has this name: all that it gets is the time of the others.
+            Credentials::Nobody => self.vault.password_fits(0, b"", hmac),
         };
         match found {
             // Row 0 does not exist: what fits there is a guess of the dummy, and opens nothing.
             Some(candidate) if fits && id == candidate.id => self.admitted(&candidate).await.map(Some),
-            _ => Ok(None),
+            Some(candidate) => {
+                tracing::info!(login = candidate.name, "a wrong password");
+                Ok(None)
+            }
+            // Not its name: people type passwords there.
+            None => {
+                tracing::info!("an unknown login");
+                Ok(None)
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the age of a folder table is told by the clock")]
 
+mod guard;
 mod lease;
 
 use super::{places::Places, pool::Pool};
@@ -19,6 +20,8 @@ use crate::{
     wire::imap::Capabilities,
 };
 use dashmap::DashMap;
+use guard::Guard;
+pub use guard::{NotLetIn, Wait};
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
@@ -46,6 +49,8 @@ pub struct Bounds {
     pub lanes_per_account: u32,
     /// How long a login waits for the provider.
     pub login_wait: Duration,
+    /// Refused logins that wait for their answer at once.
+    pub refusals: usize,
 }
 
 /// All gates, and what they stand on.
@@ -54,6 +59,7 @@ pub struct Gates {
     broker: Broker,
     gates: DashMap<AccountId, Arc<Gate>>,
     bounds: Bounds,
+    guard: Guard,
     /// Logins that are refused: their sessions end, and no other.
     revoked: watch::Sender<HashSet<LoginId>>,
     /// The bridge's own listeners.
@@ -129,21 +135,27 @@ impl Gates {
         providers: provider::Table,
         profiles: profile::Table,
     ) -> Arc<Self> {
-        let revoked = watch::Sender::new(HashSet::new());
-        Arc::new(Self { store, broker, gates: DashMap::new(), bounds, revoked, own, providers, profiles })
+        let (revoked, guard) = (watch::Sender::new(HashSet::new()), Guard::new(bounds.refusals));
+        Arc::new(Self { store, broker, gates: DashMap::new(), bounds, guard, revoked, own, providers, profiles })
     }
 
-    /// Whether these credentials open an account, and which; good for as long as the standing lasts.
+    /// Whether these credentials open an account, and which; good for as long as the standing lasts. `refused` is how many
+    /// were refused on this connection.
     ///
     /// # Errors
-    /// [`Failure::LoginRefused`], or what became of the store.
-    pub async fn verdict(&self, credentials: &Credentials) -> Result<(Admission, Standing), Failure> {
-        let (admission, standing) = self.store.verdict(credentials).await?;
+    /// What became of the store, to be said at once; of a refused login, to be said when its time has come.
+    pub async fn verdict(&self, credentials: &Credentials, refused: u32) -> Result<(Admission, Standing), NotLetIn> {
+        let began = Instant::now();
+        let (admission, standing) = match self.store.verdict(credentials).await {
+            Ok(admitted) => admitted,
+            Err(Failure::LoginRefused) => return Err(self.guard.refuse(credentials, refused, began)),
+            Err(failure) => return Err(NotLetIn::Now(failure)),
+        };
         // Under another profile the CRM would find other folders: it is told to try again later.
         let Some(profile) = self.profiles.named(&admission.profile) else {
             let profile = &*admission.profile;
             tracing::error!(profile, "a login has a CRM profile that is not there; put its file back, and start again");
-            return Err(Failure::Internal("a login whose CRM profile is not there"));
+            return Err(NotLetIn::Now(Failure::Internal("a login whose CRM profile is not there")));
         };
         Ok((admission.under(profile), standing))
     }
@@ -374,7 +386,7 @@ mod tests {
     async fn a_table_of_an_older_generation_is_not_kept() {
         let root = tempfile::tempdir().expect("a directory");
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
-        let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1) };
+        let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1), refusals: 1 };
         let broker = Broker::new(store.clone(), exchange().expect("a client"));
         let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
         let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);

@@ -44,7 +44,7 @@ fn account(owner: UserId, address: &str) -> NewAccount {
     }
 }
 
-async fn one_account(store: &Store) -> AccountId {
+pub(crate) async fn one_account(store: &Store) -> AccountId {
     store.add_account(&account(admin(store).await, "alice@example.test"), NOW).await.expect("added")
 }
 

@@ -260,8 +260,8 @@ impl Session {
                 Ok(())
             }
             SaslStep::Refused => {
-                self.say_failure(&tag, &Failure::LoginRefused, out);
-                self.login_refused()
+                self.ask(Request::Verdict(Credentials::Nobody), Asked::Verdict { tag }, out);
+                Ok(())
             }
             SaslStep::Cancelled | SaslStep::Malformed => {
                 say(&tag, "BAD", None, b"Authentication was given up", out.client());
@@ -274,11 +274,8 @@ impl Session {
         let password = crate::model::Secret::new(password);
         // A name that cannot be a login is told like a wrong password: nobody learns which names could exist.
         let login = std::str::from_utf8(user).ok().and_then(|user| Login::parse(user).ok());
-        let Some(login) = login else {
-            self.say_failure(&tag, &Failure::LoginRefused, out);
-            return self.login_refused();
-        };
-        self.ask(Request::Verdict(Credentials::Plain { login, password }), Asked::Verdict { tag }, out);
+        let credentials = login.map_or(Credentials::Nobody, |login| Credentials::Plain { login, password });
+        self.ask(Request::Verdict(credentials), Asked::Verdict { tag }, out);
         Ok(())
     }
 }

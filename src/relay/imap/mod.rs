@@ -32,7 +32,7 @@ mod writer;
 use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
 use super::{SessionFacts, Side, folders::FolderReading};
 use crate::{
-    failure::{Failure, Misbehaviour, Rule},
+    failure::{Cap, Failure, Misbehaviour, Rule},
     model::{LocalName, UnreadScope},
     rules::namespace::{Namespace, Route},
     wire::{
@@ -160,9 +160,9 @@ struct Pending {
     again: Option<Box<Command>>,
 }
 
-/// Refused logins on one connection before it closes: c-client tries a wrong password three times, and a person types
-/// it wrong a few times more (R22: at most 10).
-const REFUSED_LOGINS_MAX: u8 = 10;
+/// Refused logins on one connection before it closes: c-client tries a wrong password three times (R22: at most 10). All
+/// of them wait, and that ends before the time to sign in does.
+const REFUSED_LOGINS_MAX: u8 = 5;
 /// Bad commands before login before the connection closes (design section 7).
 const MISBEHAVED_BEFORE_LOGIN_MAX: u8 = 3;
 /// Commands at the provider at once. A client that pipelines more waits; real ones pipeline a handful.
@@ -427,6 +427,8 @@ impl Session {
                 self.ask(Request::Ready(admission.account), Asked::Ready { tag }, out);
                 Ok(())
             }
+            // Too many wait for their refusal already: this one leaves at once.
+            Err(failure @ Failure::Busy(Cap::Logins)) => Err(failure),
             Err(failure) => {
                 self.say_failure(&tag, &failure, out);
                 self.login_refused()
@@ -436,7 +438,7 @@ impl Session {
 
     fn login_refused(&mut self) -> Result<(), Failure> {
         self.refused_logins += 1;
-        if self.refused_logins < REFUSED_LOGINS_MAX { Ok(()) } else { Err(Failure::Busy(crate::failure::Cap::Logins)) }
+        if self.refused_logins < REFUSED_LOGINS_MAX { Ok(()) } else { Err(Failure::Busy(Cap::Logins)) }
     }
 
     /// Counts a command that was answered BAD; before login only a few are borne.

@@ -55,7 +55,10 @@ impl SmtpRelay {
             }
             SaslStep::Cancelled => return self.bad(501, "5.7.0", "Sign-in cancelled", out),
             SaslStep::Malformed => return self.bad(501, "5.5.2", "The response is not understood", out),
-            SaslStep::Refused => return Ok(self.sign_in_failed(&Failure::LoginRefused, out)),
+            SaslStep::Refused => {
+                let request = out.ask(Request::Verdict(Credentials::Nobody));
+                self.phase = Phase::AwaitingVerdict(request);
+            }
         }
         Ok(Flow::More)
     }

@@ -152,6 +152,14 @@ impl Bridge {
         )
     }
 
+    /// What the usual listeners offer before login is for this CRM, from the next start on.
+    pub(crate) fn listens_for(&self, crm: &str) {
+        let file = self.folder.join("passerelle.toml");
+        let configuration = fs::read_to_string(&file).expect("a configuration");
+        let configuration = configuration.replacen("[listen]\n", &format!("[listen]\ncrm = \"{crm}\"\n"), 1);
+        fs::write(file, configuration).expect("a configuration is written");
+    }
+
     /// Starts `serve` and waits until both plain ports greet.
     pub(crate) fn serve(&mut self) {
         self.serve_by(&[]);
