@@ -1,7 +1,7 @@
 //! Who stands between the bridge and its peers: nothing from before a handshake survives it, and old TLS is refused
 //! (rules R1, R3, R5, R6). Whose certificate is believed, and STARTTLS that is meddled with, stand in `certificates`.
 
-use crate::harness::{AddAccount, Bridge, IMAP_CAPABILITIES, Lab, Provider, Wire, words};
+use crate::harness::{AddAccount, Bridge, IMAP_CAPABILITIES, Lab, PATIENCE, Provider, Wire, until, words};
 use std::{
     sync::{Arc, Mutex},
     thread,
@@ -188,8 +188,9 @@ fn r06_a_provider_with_old_tls_gets_no_credential() {
         assert_eq!(words(&output).matches(why).count(), 2, "{version:?}: {}", words(&output));
         if is_old {
             // An alert (21), fatal (2): protocol_version (70), and nothing else.
-            let said = answers.lock().expect("no test panicked in here");
-            assert!(said.len() == 2 && said.iter().all(|said| said[0] == 21 && said[5..] == [2, 70]), "{said:?}");
+            let all = || Some(answers.lock().expect("no test panicked in here").clone()).filter(|said| said.len() == 2);
+            let said = until(PATIENCE, all).expect("an answer to each server");
+            assert!(said.iter().all(|said| said[0] == 21 && said[5..] == [2, 70]), "{said:?}");
         }
     }
 }
