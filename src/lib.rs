@@ -9,6 +9,7 @@
 //! app                      composition root: configuration and store into listeners, gates, sessions; drain
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
+//! telemetry                log lines, each one event
 //! upstream                 dial, TLS, the driver of openings, gates
 //! engine                   an IMAP server side over a source of mail
 //! store · local_tls        what is kept, and sealed; the certificate that clients see
@@ -127,5 +128,7 @@ pub mod local_tls;
 pub mod session;
 #[cfg(feature = "bridge")]
 pub mod store;
+#[cfg(feature = "bridge")]
+pub mod telemetry;
 #[cfg(feature = "bridge")]
 pub mod upstream;

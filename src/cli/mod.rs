@@ -22,6 +22,7 @@ use passerelle::{
     profile,
     provider::Table,
     store::{Store, unix_now},
+    telemetry::visible_lines,
 };
 use serde::Serialize;
 use std::{
@@ -109,7 +110,7 @@ impl Place {
             return write_json(json);
         }
         let mut out = std::io::stdout().lock();
-        out.write_all(words.as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
+        out.write_all(visible_lines(words).as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
     }
 }
 
@@ -122,7 +123,7 @@ fn write_json(json: &impl Serialize) -> Result<(), Error> {
 /// Words on the way to the answer. Whoever closed the pipe does not want them.
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(visible_lines(text).as_bytes()).and_then(|()| out.flush());
 }
 
 /// The error with its causes, and what mends it.
@@ -132,7 +133,7 @@ fn complain(error: &Error, json: bool) {
         serde_json::json!({ "error": text, "hint": hint, "exit": error.exit() as u8 }).to_string() + "\n"
     } else {
         let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-        format!("error: {text}\n{hint}")
+        visible_lines(&format!("error: {text}\n{hint}")).into_owned()
     };
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

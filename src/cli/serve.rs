@@ -9,6 +9,7 @@ use passerelle::{
     model::Host,
     profile::GENERIC,
     store::unix_now,
+    telemetry::{self, visible},
 };
 use std::{
     fmt::Write as _,
@@ -31,13 +32,13 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
         }
     };
     let accounts = store.accounts().await?.len();
-    let state = place.state.display().to_string();
+    let state = visible(&place.state.display().to_string()).into_owned();
     let ready = move |config: &Config| {
         let mut text = format!("passerelle {} serves {accounts} account(s)\n", env!("CARGO_PKG_VERSION"));
         listeners(&mut text, config);
         let _ = writeln!(text, "  state     {state}");
         if let Some(authority) = &authority {
-            let _ = writeln!(text, "  for TLS, CRMs trust {}", authority.display());
+            let _ = writeln!(text, "  for TLS, CRMs trust {}", visible(&authority.display().to_string()));
         }
         if accounts == 0 {
             text.push_str(
@@ -94,7 +95,7 @@ fn listeners(text: &mut String, config: &Config) {
 fn start_log(log: &Log) {
     // Only our own lines below warnings: those of the libraries may hold what crossed the wire.
     let filter = EnvFilter::new(format!("warn,passerelle={}", log.level.as_str()));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(telemetry::Lines).with_ansi(false);
     // Fails only if a log was started before.
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),
