@@ -5,7 +5,11 @@ use crate::{
     failure::{Failure, Unreachable},
     model::Endpoint,
 };
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{net::TcpStream, time::timeout};
 
 /// How long one address is tried before the next: longer than two lost SYNs take.
@@ -25,7 +29,7 @@ pub(super) async fn dial(
     if addresses.is_empty() {
         return Err(Failure::ProviderUnreachable(Unreachable::NameUnknown));
     }
-    if addresses.iter().any(|address| own.contains(address)) {
+    if addresses.iter().any(|address| is_own(*address, own)) {
         return Err(Failure::ProviderUnreachable(Unreachable::Ourselves));
     }
     steps(Step::Resolved(addresses.iter().map(SocketAddr::ip).collect()));
@@ -35,6 +39,9 @@ pub(super) async fn dial(
             Ok(Ok(stream)) => {
                 // Commands and answers are small and wait for each other: Nagle's rule costs 40 ms each.
                 stream.set_nodelay(true).map_err(|_| Failure::ProviderUnreachable(Unreachable::Lost))?;
+                if reached_ourselves(&stream, own) {
+                    return Err(Failure::ProviderUnreachable(Unreachable::Ourselves));
+                }
                 steps(Step::Connected(address));
                 return Ok(stream);
             }
@@ -44,4 +51,65 @@ pub(super) async fn dial(
         }
     }
     Err(Failure::ProviderUnreachable(last))
+}
+
+/// Whether one of the listeners is at this address, however it is written. One on all addresses is at every loopback
+/// address; and whoever dials "all addresses" reaches loopback.
+fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
+    let ip = address.ip().to_canonical();
+    let here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    own.iter().any(|listener| {
+        let theirs = listener.ip().to_canonical();
+        let same = theirs == ip || (theirs.is_unspecified() && here(ip)) || (ip.is_unspecified() && here(theirs));
+        listener.port() == address.port() && same
+    })
+}
+
+/// Whether a listener on all addresses took the connection: then both its ends are at one address of this machine, which
+/// was not known before.
+fn reached_ourselves(stream: &TcpStream, own: &[SocketAddr]) -> bool {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return false };
+    let on_all = |listener: &SocketAddr| listener.ip().is_unspecified() && listener.port() == peer.port();
+    peer.ip() == local.ip() && own.iter().any(on_all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r35_a_listener_is_known_however_its_address_is_written() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let is = |dialled: &str, listener: &str| is_own(address(dialled), &[address(listener)]);
+        for (dialled, listener) in [
+            ("127.0.0.1:143", "127.0.0.1:143"),
+            ("[::ffff:127.0.0.1]:143", "127.0.0.1:143"),
+            ("127.0.0.1:143", "[::ffff:127.0.0.1]:143"),
+            ("127.0.0.9:143", "0.0.0.0:143"),
+            ("[::1]:143", "[::]:143"),
+            ("0.0.0.0:143", "127.0.0.1:143"),
+            ("[::]:143", "0.0.0.0:143"),
+        ] {
+            assert!(is(dialled, listener), "{dialled} {listener}");
+        }
+        for (dialled, listener) in [
+            ("127.0.0.1:144", "127.0.0.1:143"),
+            ("127.0.0.2:143", "127.0.0.1:143"),
+            ("192.0.2.1:143", "127.0.0.1:143"),
+            ("192.0.2.1:143", "0.0.0.0:143"),
+        ] {
+            assert!(!is(dialled, listener), "{dialled} {listener}");
+        }
+    }
+
+    #[tokio::test]
+    async fn r35_a_listener_on_all_addresses_is_known_by_the_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let stream = TcpStream::connect(address).await.expect("connected");
+        let on_all = SocketAddr::new("0.0.0.0".parse().expect("an address"), address.port());
+        assert!(reached_ourselves(&stream, &[on_all]));
+        assert!(!reached_ourselves(&stream, &[SocketAddr::new(on_all.ip(), 1)]));
+        assert!(!reached_ourselves(&stream, &[]));
+    }
 }
