@@ -23,6 +23,7 @@ mod folders;
 mod grants;
 mod handed;
 mod harness;
+mod hostile_files;
 mod hostile_logins;
 mod hostile_smtp;
 mod hostile_tls;

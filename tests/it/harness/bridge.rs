@@ -7,11 +7,12 @@ use super::{
     lab::{Lab, free_port},
     leash::{Leashed, PATIENCE, run, until, words},
     provider::Provider,
+    secrets,
     wire::Wire,
 };
 use std::{
-    fs,
-    io::Write as _,
+    fs::{self, File},
+    io::{Read as _, Seek as _, Write as _},
     path::PathBuf,
     process::{Command, Output},
     sync::{
@@ -36,7 +37,11 @@ pub(crate) struct Bridge {
     pub(crate) smtp: u16,
     pub(crate) smtps: u16,
     folder: PathBuf,
+    /// What starts the program and its command line.
+    before: Vec<String>,
     leash: Option<Leashed>,
+    /// Open since the start: at the end a lab's folder may be gone.
+    kept: Vec<File>,
 }
 
 /// What `account add` is told.
@@ -137,10 +142,29 @@ impl Bridge {
 
     /// The same, with more sections of the configuration.
     pub(crate) fn configured(lab: &Lab, more: &str) -> Self {
+        Self::begun(lab, more, "text")
+    }
+
+    /// The same with the log in this format.
+    pub(crate) fn logging(lab: &Lab, format: &str) -> Self {
+        Self::begun(lab, "", format)
+    }
+
+    fn begun(lab: &Lab, more: &str, log: &str) -> Self {
         let folder = lab.folder("b");
-        let bridge =
-            Self { imap: free_port(), imaps: free_port(), smtp: free_port(), smtps: free_port(), folder, leash: None };
-        let configuration = bridge.configuration() + more;
+        let bridge = Self {
+            imap: free_port(),
+            imaps: free_port(),
+            smtp: free_port(),
+            smtps: free_port(),
+            folder,
+            before: Vec::new(),
+            leash: None,
+            kept: Vec::new(),
+        };
+        // All that is ever logged: each bridge's end looks for secrets in it.
+        let log = format!("[log]\nlevel = \"trace\"\nformat = \"{log}\"\n");
+        let configuration = bridge.configuration() + &log + more;
         fs::write(bridge.folder.join("passerelle.toml"), configuration).expect("a configuration is written");
         bridge
     }
@@ -154,10 +178,14 @@ impl Bridge {
 
     /// What the usual listeners offer before login is for this CRM, from the next start on.
     pub(crate) fn listens_for(&self, crm: &str) {
+        self.configure("[listen]\n", &format!("[listen]\ncrm = \"{crm}\"\n"));
+    }
+
+    fn configure(&self, from: &str, to: &str) {
         let file = self.folder.join("passerelle.toml");
         let configuration = fs::read_to_string(&file).expect("a configuration");
-        let configuration = configuration.replacen("[listen]\n", &format!("[listen]\ncrm = \"{crm}\"\n"), 1);
-        fs::write(file, configuration).expect("a configuration is written");
+        assert!(configuration.contains(from), "{configuration}");
+        fs::write(file, configuration.replacen(from, to, 1)).expect("a configuration is written");
     }
 
     /// Starts `serve` and waits until both plain ports greet.
@@ -167,10 +195,7 @@ impl Bridge {
 
     /// The same by a program that is to start it, with its arguments.
     pub(crate) fn serve_by(&mut self, parent: &[String]) {
-        let mut command = parent.to_vec();
-        command.push(env!("CARGO_BIN_EXE_passerelle").to_owned());
-        command.extend(self.global_flags());
-        command.push("serve".into());
+        let command = [parent, &self.command(&["serve"])].concat();
         let mut leash = Leashed::start(&command, &self.folder.join("log"));
         for (port, greeting) in [(self.imap, "* OK"), (self.smtp, "220")] {
             let ready = until(PATIENCE, || {
@@ -182,7 +207,49 @@ impl Bridge {
             });
             assert!(ready.is_some(), "the bridge does not greet at {port}\n{}", self.log());
         }
+        // It greets before it says where.
+        let said = until(PATIENCE, || self.log().contains(" account(s)\n").then_some(()));
+        assert!(said.is_some(), "the bridge does not say what it serves\n{}", self.log());
         self.leash = Some(leash);
+        self.keep_what_may_hold_secrets();
+    }
+
+    /// The key is the one secret that stands on disk, and in no other file.
+    fn keep_what_may_hold_secrets(&mut self) {
+        let key = fs::read_to_string(self.state().join("master.key")).expect("the bridge runs, so it has a key");
+        secrets::give_out(key.trim());
+        let files = ["log", "state/passerelle.db", "state/passerelle.db-wal"].map(|name| self.folder.join(name));
+        self.kept.extend(files.into_iter().filter_map(|file| File::open(file).ok()));
+    }
+
+    /// How many secrets this run has given out, and which of them stand in the log, the database or the command line.
+    pub(crate) fn secrets_found(&self) -> (usize, Vec<String>) {
+        let mut all = Vec::new();
+        for file in &self.kept {
+            // From the start, whatever was read before.
+            let _ = (&*file).rewind().and_then(|()| (&*file).read_to_end(&mut all));
+        }
+        if let Some(leash) = &self.leash {
+            all.extend(fs::read(format!("/proc/{}/cmdline", leash.pid())).unwrap_or_default());
+        }
+        (secrets::given(), secrets::found_in(&all))
+    }
+
+    /// What runs these arguments on this bridge's state.
+    fn command(&self, arguments: &[&str]) -> Vec<String> {
+        let program = env!("CARGO_BIN_EXE_passerelle").to_owned();
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        self.before.iter().cloned().chain([program]).chain(self.global_flags()).chain(arguments).collect()
+    }
+
+    /// From now on the program is started by this.
+    pub(crate) fn runs_under(&mut self, before: &[&str]) {
+        self.before = before.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// One of the four usual listeners stands at another address, from the next start on.
+    pub(crate) fn listens_at(&self, kind: &str, ip: &str) {
+        self.configure(&format!("{kind} = \"127.0.0.1:"), &format!("{kind} = \"{ip}:"));
     }
 
     /// Puts a file of the provider table beside the configuration.
@@ -202,7 +269,9 @@ impl Bridge {
             let value = answer.pointer(pointer).and_then(serde_json::Value::as_str);
             value.unwrap_or_else(|| panic!("account add has no {pointer}: {answer}")).to_owned()
         };
-        CrmSettings { login: field(LOGIN), password: field(PASSWORD) }
+        let password = field(PASSWORD);
+        secrets::give_out(&password);
+        CrmSettings { login: field(LOGIN), password }
     }
 
     /// The same, also when it is expected to be refused.
@@ -220,14 +289,17 @@ impl Bridge {
         assert!(output.status.success(), "{}", words(&output));
         let made: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let text = |key: &str| made[key].as_str().expect("text").to_owned();
+        secrets::give_out(&text("password"));
         CrmSettings { login: text("login"), password: text("password") }
     }
 
     /// Runs any subcommand on this bridge's state.
     pub(crate) fn cli(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_passerelle"));
-        command.args(self.global_flags()).args(arguments);
-        run(ADD_SECONDS, &mut command, input)
+        // What is typed without echo: passwords, tokens, client secrets.
+        String::from_utf8_lossy(input).lines().for_each(secrets::give_out);
+        let words = self.command(arguments);
+        let (program, arguments) = words.split_first().expect("a program");
+        run(ADD_SECONDS, Command::new(program).args(arguments), input)
     }
 
     /// A signed-in IMAP connection, in the clear as a CRM has it.
@@ -307,6 +379,17 @@ impl Bridge {
     fn global_flags(&self) -> [String; 4] {
         let path = |name| self.folder.join(name).to_string_lossy().into_owned();
         ["--state".into(), path("state"), "--config".into(), path("passerelle.toml")]
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        // A test that failed has said why.
+        if thread::panicking() {
+            return;
+        }
+        let (_, found) = self.secrets_found();
+        assert!(found.is_empty(), "secrets in the log, the database or the command line: {found:?}\n{}", self.log());
     }
 }
 

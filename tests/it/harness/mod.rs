@@ -32,6 +32,7 @@ mod oidc;
 mod postfix;
 mod provider;
 mod same;
+pub(crate) mod secrets;
 mod strict;
 mod wire;
 
@@ -46,7 +47,7 @@ pub(crate) use habits::{
     GMAIL_APP_PASSWORD, GMAIL_SMTP_LIMIT, GMAIL_SMTP_TOO_MANY_LOGINS, GMAIL_TOO_MANY, Habits, MICROSOFT_SMTP_BASIC_OFF,
     MICROSOFT_SMTP_BUSY, MICROSOFT_SMTP_OFF,
 };
-pub(crate) use lab::{Lab, Program, free_port};
+pub(crate) use lab::{Lab, Program, find, free_port};
 pub(crate) use layout::{Layout, OVH_MAILBOXES};
 pub(crate) use leash::{Leashed, PATIENCE, run, until, words};
 pub(crate) use letters::{letter, letters};

@@ -3,10 +3,11 @@
 use super::{
     lab::{Lab, find, free_port},
     leash::{Leashed, PATIENCE, run, until},
+    secrets,
 };
 use std::{
-    fs,
-    io::{Read as _, Write as _},
+    fs::{self, File},
+    io::{Read as _, Seek as _, Write as _},
     net::TcpStream,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -23,6 +24,8 @@ pub(crate) struct Oidc {
     seconds: u32,
     folder: PathBuf,
     leash: Option<Leashed>,
+    /// Where it says which tokens it issued; open, as the lab's folder may go first.
+    log: Option<File>,
 }
 
 impl Oidc {
@@ -42,7 +45,7 @@ impl Oidc {
         // Modules are looked for beside the file that wants them.
         fs::copy(SERVER, folder.join("server.mjs")).expect("the server is copied");
         symlink(Path::new(INSTALLED).join("node_modules"), folder.join("node_modules")).expect("a link to its modules");
-        let mut oidc = Self { port: free_port(), seconds, folder, leash: None };
+        let mut oidc = Self { port: free_port(), seconds, folder, leash: None, log: None };
         oidc.start_again();
         oidc
     }
@@ -63,6 +66,15 @@ impl Oidc {
         });
         assert!(ready.is_some(), "the authorization server does not listen\n{}", said());
         self.leash = Some(leash);
+        self.log = File::open(&log).ok();
+    }
+
+    /// All tokens so far are secrets of the harness.
+    fn give_out_tokens(&self) {
+        let mut said = String::new();
+        let read = self.log.as_ref().map(|mut log| log.rewind().and_then(|()| log.read_to_string(&mut said)));
+        assert!(read.is_none_or(|read| read.is_ok()), "the log of the authorization server can be read");
+        said.lines().filter_map(|line| line.strip_prefix("issued ")).for_each(secrets::give_out);
     }
 
     pub(crate) fn stop(&mut self) {
@@ -100,5 +112,11 @@ impl Oidc {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
         assert!(head.contains(" 200 "), "{answer}");
         body.to_owned()
+    }
+}
+
+impl Drop for Oidc {
+    fn drop(&mut self) {
+        self.give_out_tokens();
     }
 }
