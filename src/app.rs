@@ -76,6 +76,10 @@ pub async fn serve(
     tokio::select! {
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
+        // A port that nobody listens at, in a bridge that looks well, would be worse than a restart.
+        Some(_) = ports.join_next() => {
+            return Err(Error::Io(io::Error::other("a listener ended by a fault of the bridge, see its log")));
+        }
         followed = gates.follow() => return Err(Error::Io(io::Error::other(match followed {
             Ok(()) => "the watch of the store ended".to_owned(),
             Err(error) => error.to_string(),

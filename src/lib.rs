@@ -64,7 +64,8 @@
 //! A refused login is answered when its wait is over, which [`rules::guesses`] counts; what lets in never waits.
 //! A [`failure::Failure`] says who is at fault; `failure` alone turns it into replies. Our own trouble, and the provider's
 //! refusal *of us*, are transient towards the CRM. A relay that ends with a failure says its last words only where the
-//! client stands between two answers: half an answer is never completed by words of ours.
+//! client stands between two answers: half an answer is never completed by words of ours. A panic is a fault of ours that
+//! nobody thought of: [`panics`] tells its place, the session's connections close without a word, the others go on.
 
 #![forbid(unsafe_code)]
 #![warn(rust_2018_idioms, unreachable_pub, clippy::await_holding_lock)]
@@ -124,6 +125,8 @@ pub mod demo;
 pub mod listener;
 #[cfg(feature = "bridge")]
 pub mod local_tls;
+#[cfg(feature = "bridge")]
+pub mod panics;
 #[cfg(feature = "bridge")]
 pub mod session;
 #[cfg(feature = "bridge")]

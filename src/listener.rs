@@ -81,7 +81,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts until the bridge stops, then waits for the sessions, which end by themselves.
+/// Accepts until the bridge stops, then waits for the sessions, which end by themselves. A panic in one ends that one.
 pub async fn accept(listener: TcpListener, port: Port, reception: Reception) {
     let mut sessions = JoinSet::new();
     let mut drain = reception.surroundings.drain.clone();
@@ -89,10 +89,8 @@ pub async fn accept(listener: TcpListener, port: Port, reception: Reception) {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = drain.wait_for(|drain| *drain) => break,
-            Some(ended) = sessions.join_next() => {
-                report_panic(ended);
-                continue;
-            }
+            // Whether it ended well, or by a panic that the log knows.
+            Some(_) = sessions.join_next() => continue,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -105,18 +103,7 @@ pub async fn accept(listener: TcpListener, port: Port, reception: Reception) {
         }
     }
     drop(listener);
-    while let Some(ended) = sessions.join_next().await {
-        report_panic(ended);
-    }
-}
-
-/// A fault in one session ends that session only.
-fn report_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!("a session panicked; this is a fault of the bridge, please report it");
-    }
+    while sessions.join_next().await.is_some() {}
 }
 
 async fn receive(stream: TcpStream, peer: SocketAddr, port: Port, reception: Reception) {

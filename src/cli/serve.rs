@@ -7,6 +7,7 @@ use passerelle::{
     listener::handed::Handed,
     local_tls::{LocalTls, Shown},
     model::Host,
+    panics,
     profile::GENERIC,
     store::unix_now,
     telemetry::{self, visible},
@@ -48,6 +49,7 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
         }
         say(&text);
     };
+    panics::to_the_log();
     let tls = shown.config()?;
     let renewal = tokio::spawn(shown.keep(unix_now));
     let served = app::serve(config, store, providers, profiles, tls, handed, Box::new(ready)).await;

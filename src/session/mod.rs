@@ -8,6 +8,8 @@
 #![allow(clippy::disallowed_methods, reason = "the driver is where time comes from")]
 
 mod pipe;
+#[cfg(test)]
+pub(crate) mod plant;
 mod requests;
 
 use crate::{
@@ -264,6 +266,8 @@ impl Session {
                 break;
             }
             let before = input.len();
+            #[cfg(test)]
+            plant::spring(input);
             let flow = self.relay.input(side, &mut input, &mut self.outbox)?;
             let taken = before - input.len();
             pipe.consume(taken);

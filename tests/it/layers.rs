@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 /// The layers from top to bottom, as `src/lib.rs` draws them. Within a row any may use any.
 const LAYERS: &[&[&str]] = &[
     &["main", "cli", "fuzzing"],
-    &["demo"],
+    &["demo", "panics"],
     &["app"],
     &["console"],
     &["listener", "session"],

@@ -1,0 +1,177 @@
+//! What a panic leaves behind: a line in the log with its place, and a count. Rule R21.
+//!
+//! A panic is a fault of the bridge. It ends the task that it is in, a session as a rule: its client's connection closes,
+//! as do its lanes, and no half of a message is stored or sent. All others go on. The message of a panic is never told: it
+//! may be made of what a client or a provider sent.
+
+use std::{
+    panic::{self, PanicHookInfo},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Tells every panic of this process to the log, and only there.
+pub fn to_the_log() {
+    panic::set_hook(Box::new(note));
+}
+
+/// Panics of this process so far.
+#[must_use]
+pub fn count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// Runs where the panic is, in the session's span.
+fn note(panic: &PanicHookInfo<'_>) {
+    let count = COUNT.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        place,
+        count,
+        "a fault of the bridge: what it was in ends, all else goes on; please report the place"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        demo::{self, Card},
+        session::plant::IN_A_SESSION,
+    };
+    use std::{
+        io,
+        net::SocketAddr,
+        sync::{Arc, Mutex, PoisonError},
+        time::Duration,
+    };
+    use tokio::{
+        io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+        net::TcpStream,
+        task::LocalSet,
+        time::timeout,
+    };
+    use tracing_subscriber::fmt::MakeWriter;
+
+    /// A log that is kept.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        }
+    }
+
+    impl io::Write for Log {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            io::Write::write(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), octets)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Log {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// A client in clear.
+    struct Client(BufReader<TcpStream>);
+
+    impl Client {
+        async fn connect(address: SocketAddr) -> Self {
+            let mut client = Self(BufReader::new(TcpStream::connect(address).await.expect("connected")));
+            client.line().await;
+            client
+        }
+
+        async fn line(&mut self) -> String {
+            let mut line = String::new();
+            let read = timeout(Duration::from_secs(10), self.0.read_line(&mut line)).await;
+            read.expect("in time").expect("a line");
+            line
+        }
+
+        async fn say(&mut self, line: &str) {
+            self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await.expect("taken");
+        }
+
+        /// Says a command and reads to the line that starts so.
+        async fn command(&mut self, line: &str, end: &str) {
+            self.say(line).await;
+            loop {
+                let answer = self.line().await;
+                if answer.starts_with(end) {
+                    return;
+                }
+                assert!(answer.starts_with("* ") || answer.starts_with("250-"), "{line}: {answer}");
+            }
+        }
+
+        /// All that comes until the other side closes.
+        async fn rest(mut self) -> String {
+            let mut rest = Vec::new();
+            let _ = timeout(Duration::from_secs(10), self.0.read_to_end(&mut rest)).await.expect("it closes in time");
+            String::from_utf8_lossy(&rest).into_owned()
+        }
+    }
+
+    async fn imap(card: &Card) -> Client {
+        let mut client = Client::connect(card.imap).await;
+        client.command(&format!("a LOGIN {} {}", card.login, card.password.expose()), "a OK").await;
+        client.command("b SELECT INBOX", "b OK").await;
+        client
+    }
+
+    #[tokio::test]
+    async fn r21_a_planted_panic_ends_its_session_only() {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        // Chained: other tests of this process want their own words when they panic.
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            note(panic);
+            before(panic);
+        }));
+        LocalSet::new()
+            .run_until(async {
+                let house = demo::play(&mut |_| {}).await.expect("the demo plays");
+                let card = &house.card;
+                let mut bystander = imap(card).await;
+                // More often than an account has places for lanes: each must have come back.
+                const TIMES: u64 = 12;
+                for time in 1..=TIMES {
+                    let mut client = imap(card).await;
+                    client.say(&format!("c SEARCH SUBJECT {}", IN_A_SESSION)).await;
+                    assert_eq!(client.rest().await, "", "no half of an answer");
+                    assert_eq!(count(), time);
+                    bystander.command("d NOOP", "d OK").await;
+                }
+                let mut smtp = Client::connect(card.smtp).await;
+                smtp.command("EHLO crm.test", "250 ").await;
+                smtp.say(&format!("NOOP {}", IN_A_SESSION)).await;
+                assert_eq!(smtp.rest().await, "");
+                // The account is usable right after.
+                imap(card).await.command("e NOOP", "e OK").await;
+                bystander.command("f UID SEARCH ALL", "f OK").await;
+
+                let text = log.text();
+                let told: Vec<_> = text.lines().filter(|line| line.contains("a fault of the bridge")).collect();
+                assert_eq!(told.len(), 13, "{text}");
+                for (line, count) in told.iter().zip(1..) {
+                    assert!(line.contains("plant.rs:") && line.ends_with(&format!("count={count}")), "{line}");
+                    assert!(line.contains("session{id=") && line.contains("ERROR"), "{line}");
+                }
+                assert!(!text.contains("planted"), "what was said is no matter of the log: {text}");
+            })
+            .await;
+    }
+}
