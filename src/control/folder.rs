@@ -131,7 +131,7 @@ pub async fn map(
     [local, remote]: [&str; 2],
     unchecked: bool,
 ) -> Result<FolderChange, Error> {
-    let name = naming.house(&local_name(local)?);
+    let name = naming.house_of_typed(&local_name(local)?);
     let choices = store.choices(account.id).await?;
     let target = if unchecked {
         typed(remote)?
@@ -164,7 +164,7 @@ pub async fn map(
 /// # Errors
 /// If no folder is mapped to this name, or the store fails.
 pub async fn unmap(store: &Store, account: &Account, naming: &Naming, local: &str) -> Result<FolderChange, Error> {
-    let name = naming.house(&local_name(local)?);
+    let name = naming.house_of_typed(&local_name(local)?);
     let mapped = store.folder_map(account.id).await?.into_iter().find(|row| row.local == name);
     let mapped = mapped.ok_or_else(|| Refusal::NotMapped(local.to_owned()))?;
     let changed = store.unmap_folder(account.id, &name).await?;

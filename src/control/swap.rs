@@ -106,7 +106,7 @@ pub async fn prepare(
         sign_ins: [sign_in.clone(), sign_in],
         advice: draft.advice.as_deref(),
     };
-    let (known, table) = tokio::join!(known(store, &account, naming), goal.folders(store, &account, report));
+    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
     let (before, table) = (known?, table?);
     let hidden = counterpart::hidden(account.id, &before.choices.hidden, &before.table, &table);
     let plan = counterpart::plan(account.id, &before.known, &table, &hidden);
@@ -159,7 +159,7 @@ pub async fn prepare_back(
         sign_ins: [own, submission],
         advice: None,
     };
-    let (known, table) = tokio::join!(known(store, &account, naming), goal.folders(store, &account, report));
+    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
     let (before, table) = (known?, table?);
     let plan = counterpart::with(account.id, &before.known, &table, &back.choices);
     Ok(Prepared { account, to: To::Back(Box::new(back)), folders: folders(&plan, before.complete, naming) })
@@ -244,8 +244,8 @@ struct Before {
 }
 
 /// What CRMs know of the account's folders. A provider that one leaves may be gone already: then it is what numbers were
-/// told for, in the words of the CRM.
-async fn known(store: &Store, account: &Account, naming: &Naming) -> Result<Before, Error> {
+/// told for.
+async fn known(store: &Store, account: &Account) -> Result<Before, Error> {
     let choices = store.choices(account.id).await?;
     if !account.settings.receives {
         return Ok(Before { known: Vec::new(), choices, table: FolderTable::default(), complete: true });
@@ -260,7 +260,7 @@ async fn known(store: &Store, account: &Account, naming: &Naming) -> Result<Befo
     let told = store.told_names(account.id).await?;
     let table = counterpart::guessed(choices.hidden.iter().chain(told.iter().map(|(_, remote)| remote)));
     Ok(Before {
-        known: told.into_iter().map(|(local, _)| remembered(naming.house(&local))).collect(),
+        known: told.into_iter().map(|(local, _)| remembered(local)).collect(),
         choices,
         table,
         complete: false,

@@ -103,21 +103,29 @@ impl Naming {
         LocalName::parse(&name).unwrap_or_else(|_| local.clone())
     }
 
-    /// The house's name of what a person calls as the CRM does, or with `/` between levels: `Envoyés/2024` is `Sent/2024`.
+    /// The house's name of what this CRM calls so: `Envoyés/2024` is `Sent/2024`. What the house would take for a special
+    /// mailbox, and this CRM does not, is escaped as a namespace does it: no two names of a CRM are one of the house.
     #[must_use]
-    pub fn house(&self, typed: &LocalName) -> LocalName {
-        let typed_levels = self.house_levels(typed.as_bytes());
+    pub fn house(&self, local: &LocalName) -> LocalName {
+        let levels = self.house_levels(local.as_bytes());
         let role = Role::ALL.into_iter().find_map(|role| {
             let own = self.house_levels(self.local(role).as_bytes());
-            Some((role, below(&own, Some(LocalName::DELIMITER), &typed_levels)?.to_vec()))
+            Some((role, below(&own, Some(LocalName::DELIMITER), &levels)?.to_vec()))
         });
-        let name = match role {
-            Some((role, rest)) if rest.is_empty() => return LocalName::of_role(role),
-            Some((role, rest)) => [LocalName::of_role(role).as_bytes(), &[LocalName::DELIMITER], &rest].concat(),
-            None => typed_levels,
+        let name = match (role, levels.split_first()) {
+            (Some((role, rest)), _) if rest.is_empty() => return LocalName::of_role(role),
+            (Some((role, rest)), _) => [LocalName::of_role(role).as_bytes(), &[LocalName::DELIMITER], &rest].concat(),
+            (None, Some((first, rest))) if is_of_a_role(&levels) => [&escaped(*first)[..], rest].concat(),
+            (None, _) => levels,
         };
-        // Cannot fail but for a name of nearly the longest; then it is taken as it was typed.
-        LocalName::parse(&name).unwrap_or_else(|_| typed.clone())
+        // Cannot fail but for a name of nearly the longest; then it is taken as it is.
+        LocalName::parse(&name).unwrap_or_else(|_| local.clone())
+    }
+
+    /// The same for what a person types, who may say `Sent` of whatever CRM.
+    #[must_use]
+    pub fn house_of_typed(&self, typed: &LocalName) -> LocalName {
+        if is_of_a_role(typed.as_bytes()) { typed.clone() } else { self.house(typed) }
     }
 
     /// What [`Naming::levels`] undoes.
@@ -159,6 +167,11 @@ impl Naming {
     }
 }
 
+/// Whether a name of the house is a special mailbox's, or below one.
+fn is_of_a_role(name: &[u8]) -> bool {
+    Role::ALL.iter().any(|role| below(LocalName::of_role(*role).as_bytes(), Some(LocalName::DELIMITER), name).is_some())
+}
+
 impl Default for Naming {
     /// Sent, Drafts, Trash, Junk, and `/`.
     fn default() -> Self {
@@ -185,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_may_speak_as_the_crm_or_as_the_house() {
+    fn names_of_a_crm_are_read_back_into_the_houses() {
         let names = ["Envoy\u{e9}s", "Brouillons", "INBOX.Corbeille", "Ind\u{e9}sirables"];
         let dots = Naming::of_texts(names, b'.').expect("a naming");
         let slashes = Naming::of_texts(names, b'/').expect("a naming");
@@ -196,7 +209,11 @@ mod tests {
             }
         }
         assert_eq!(dots.house(&name("Clients/Dupont")), name("Clients/Dupont"));
-        assert_eq!(dots.house(&name("Sent")), name("Sent"));
+        for typed in ["Sent", "Sent/2024"] {
+            assert_eq!(dots.house_of_typed(&name(typed)), name(typed));
+        }
+        assert_eq!(dots.house(&name("Sent.x")), name("=53ent/x"));
+        assert_eq!(slashes.house(&name("Sent")), name("=53ent"), "a stray mailbox, which is not this CRM's Sent");
         assert_eq!(slashes.house(&name("Envoy\u{e9}s/2024")), name("Sent/2024"));
         assert_eq!(slashes.house(&name("Envoy\u{e9}s2024")), name("Envoy\u{e9}s2024"));
     }

@@ -174,9 +174,17 @@ impl Requests {
                     Done::Answer(id, Answer::Kept(kept))
                 });
             }
-            Request::Validity { account, local, remote, upstream } => self.answer(async move {
-                Done::Answer(id, Answer::Validity(gates.uid_validity(account, &local, &remote, upstream).await))
-            }),
+            Request::Validity { account, local, remote, upstream } => {
+                let entitled = self.entitled(account);
+                self.answer(async move {
+                    let told = match entitled {
+                        // Under the house's name: another login may call another mailbox so.
+                        Ok((_, naming)) => gates.uid_validity(account, &naming.house(&local), &remote, upstream).await,
+                        Err(failure) => Err(failure),
+                    };
+                    Done::Answer(id, Answer::Validity(told))
+                });
+            }
             // Owed to nobody: a client that leaves need not wait for it.
             Request::Timer(after) => drop(self.tasks.spawn(async move {
                 tokio::time::sleep(after).await;

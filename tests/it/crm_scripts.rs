@@ -59,7 +59,7 @@ struct House {
     _lab: Lab,
     dovecot: Dovecot,
     _exim: Exim,
-    _bridge: Bridge,
+    bridge: Bridge,
     crms: Vec<(Ports, CrmSettings)>,
 }
 
@@ -77,7 +77,7 @@ impl House {
         let logins: Vec<_> = crms.iter().map(|crm| bridge.add_login(BOB, crm)).collect();
         bridge.serve();
         let crms = ports.into_iter().zip(logins).collect();
-        Some(Self { _lab: lab, dovecot, _exim: exim, _bridge: bridge, crms })
+        Some(Self { _lab: lab, dovecot, _exim: exim, bridge, crms })
     }
 
     /// The listener of the nth CRM, past its greeting, signed in as this command does.
@@ -314,6 +314,20 @@ fn a_french_crm_finds_french_names() {
     };
     assert_eq!(status(&mut wire, "Envoy&AOk-s"), status(&mut other, "Sent"));
     assert!(!other.imap("STATUS \"Envoy&AOk-s\" (MESSAGES)").is_ok());
+}
+
+#[test]
+fn two_crms_that_call_two_mailboxes_alike_keep_their_numbers() {
+    let Some(house) = House::with(&["generic-fr", "generic"], &[]) else { return };
+    // To the one it is the Sent of everybody; to the other a mailbox that somebody made.
+    house.bridge.cli(&["folder", "map", BOB, "Sent", "INBOX.Trash"], b"");
+    let told = |at: usize, name: &str| {
+        let text = house.sign_in(at, quoted).imap_ok(&format!("STATUS \"{name}\" (UIDVALIDITY)")).text();
+        text.split_once('(').map(|(_, number)| number.to_owned())
+    };
+    let first = [told(0, "Sent"), told(1, "Sent")];
+    assert_eq!([told(0, "Sent"), told(1, "Sent")], first, "neither moves the other's");
+    assert_eq!(told(0, "Envoy&AOk-s"), first[1], "one mailbox, one number");
 }
 
 #[test]
