@@ -32,12 +32,18 @@ pub struct Said {
 
 /// The lines of any number of connections, in order.
 #[derive(Clone, Default)]
-pub(super) struct Tape(Arc<Mutex<Vec<Said>>>);
+pub(super) struct Tape {
+    lines: Arc<Mutex<Vec<Said>>>,
+    /// Held from before octets are written until they are on the tape: who hears them at the other end, and looks then,
+    /// finds them.
+    speaking: Arc<Mutex<()>>,
+}
 
 impl Tape {
     /// What was said since the last look.
     pub(super) fn take(&self) -> Vec<Said> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let _silence = self.speaking.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Listens to a connection. `reads` is who speaks where this end reads.
@@ -46,7 +52,7 @@ impl Tape {
     }
 
     fn push(&self, by: Voice, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() < LINES_MAX {
             lines.push(Said { by, line });
         }
@@ -180,6 +186,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Tapped<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Tapped<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let speaking = this.ears.tape.speaking.clone();
+        let _speaking = speaking.lock().unwrap_or_else(PoisonError::into_inner);
         let written = ready!(Pin::new(&mut this.stream).poll_write(cx, octets))?;
         let writes = if this.reads == Voice::Client { Voice::Server } else { Voice::Client };
         this.ears.hear(writes, octets.get(..written).unwrap_or_default());
@@ -206,6 +214,38 @@ mod tests {
             ears.hear(*by, octets.replace('\n', "\r\n").as_bytes());
         }
         tape.take().into_iter().map(|said| said.line).collect()
+    }
+
+    /// A peer that looks at the tape as soon as it has heard something.
+    struct Quick {
+        tape: Tape,
+        looked: Option<std::thread::JoinHandle<Vec<Said>>>,
+    }
+
+    impl AsyncWrite for Quick {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+            let tape = self.tape.clone();
+            self.looked = Some(std::thread::spawn(move || tape.take()));
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            Poll::Ready(Ok(octets.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_has_heard_is_on_the_tape() {
+        let tape = Tape::default();
+        let mut tapped = tape.tap(Quick { tape: tape.clone(), looked: None }, Voice::Client);
+        tokio::io::AsyncWriteExt::write_all(&mut tapped, b"a OK done\r\n").await.expect("written");
+        let found = tapped.stream.looked.expect("it looked").join().expect("it saw");
+        assert_eq!(found, [Said { by: Voice::Server, line: "a OK done".to_owned() }]);
     }
 
     #[test]

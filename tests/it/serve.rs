@@ -268,6 +268,8 @@ fn a_first_start_makes_a_private_state_and_says_what_to_do() {
         let mode = fs::metadata(file).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}: {mode:o}", file.display());
     }
+    // A client may be greeted before the last of it is said.
+    until(PATIENCE, || bridge.log().contains("certs/ca.pem").then_some(()));
     let said = bridge.log();
     let ports = [bridge.imap, bridge.smtp, bridge.imaps, bridge.smtps];
     for words in ports.map(|port| format!("127.0.0.1:{port}")).iter().map(String::as_str).chain([
