@@ -69,9 +69,10 @@
 
 #![forbid(unsafe_code)]
 #![warn(rust_2018_idioms, unreachable_pub, clippy::await_holding_lock)]
-// Whatever a peer or a file says, no task may end by it: what can panic needs a reason to be there.
+// Whatever a peer or a file says, no task may end by it: what can panic needs a reason to be there. A test that fails
+// and a fuzzed property that does not hold are panics.
 #![cfg_attr(
-    not(test),
+    not(any(test, feature = "fuzzing")),
     warn(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
@@ -89,7 +90,7 @@
     )
 )]
 // The pure layers convert by `From` and `TryFrom` alone; above them `as` also makes trait objects.
-#![cfg_attr(not(any(test, feature = "bridge")), warn(clippy::as_conversions))]
+#![cfg_attr(not(any(test, feature = "bridge", feature = "fuzzing")), warn(clippy::as_conversions))]
 
 pub mod engine;
 pub mod failure;
@@ -103,14 +104,6 @@ pub mod rules;
 pub mod wire;
 
 #[cfg(feature = "fuzzing")]
-#[allow(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a property that fails is a panic"
-)]
 pub mod fuzzing;
 
 #[cfg(feature = "bridge")]
