@@ -40,10 +40,23 @@ impl std::fmt::Display for Mistake {
             write!(f, ":{line}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            write!(f, ": {}", in_one_line(&self.key))?;
         }
-        write!(f, ": {}: {}", self.what, self.found)
+        write!(f, ": {}: {}", in_one_line(&self.what), in_one_line(&self.found))
     }
+}
+
+/// Control letters escaped: what stands in a file does not move the cursor of who reads what is wrong with it.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
 }
 
 /// A rule between keys that is broken, before it is known where in the file.
