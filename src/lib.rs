@@ -108,7 +108,7 @@ pub mod fuzzing;
 
 #[cfg(feature = "bridge")]
 pub mod app;
-#[cfg(feature = "bridge")]
+#[cfg(any(feature = "bridge", feature = "fuzzing"))]
 pub mod config;
 #[cfg(feature = "bridge")]
 pub mod control;

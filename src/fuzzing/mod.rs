@@ -1,24 +1,30 @@
 //! What the fuzz targets call, one function a target: any octets in, and a property asserted, not only "no crash".
 
+mod config;
 mod dot;
 mod engine;
 mod imap_framer;
 mod imap_rewrite;
 mod oauth_response;
+mod opening;
 mod relay_imap;
 mod relay_smtp;
 mod sasl;
+mod smtp_line;
 mod smtp_reply;
 mod utf7;
 
+pub use config::config;
 pub use dot::dot;
 pub use engine::engine;
 pub use imap_framer::imap_framer;
 pub use imap_rewrite::imap_rewrite;
 pub use oauth_response::oauth_response;
+pub use opening::opening;
 pub use relay_imap::relay_imap;
 pub use relay_smtp::relay_smtp;
 pub use sasl::sasl;
+pub use smtp_line::smtp_line;
 pub use smtp_reply::smtp_reply;
 pub use utf7::utf7;
 
@@ -57,6 +63,11 @@ mod tests {
     #[test]
     fn oauth_response() {
         seeds("oauth_response", super::oauth_response);
+    }
+
+    #[test]
+    fn opening() {
+        seeds("opening", super::opening);
     }
 
     #[test]

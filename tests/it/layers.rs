@@ -50,7 +50,7 @@ const IMPURE: &[&str] = &[
 
 /// Modules that not every layer above may use.
 const ONLY_FOR: &[(&str, &[&str])] =
-    &[("config", &["main", "cli", "app", "config", "demo"]), ("telemetry", &["main", "cli", "app"])];
+    &[("config", &["main", "cli", "app", "config", "demo", "fuzzing"]), ("telemetry", &["main", "cli", "app"])];
 
 #[test]
 fn every_layer_uses_those_below_it_only() {
@@ -343,7 +343,7 @@ fn a_planted_edge_is_found() {
         (
             "listener",
             "use crate::config::Config;",
-            "listener may not use config::Config, which is for main, cli, app, config, demo",
+            "listener may not use config::Config, which is for main, cli, app, config, demo, fuzzing",
         ),
         (
             "session",
