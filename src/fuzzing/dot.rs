@@ -20,6 +20,7 @@ pub fn dot(octets: &[u8]) {
     for pair in seen.windows(2) {
         assert!((pair[0] == b'\r') == (pair[1] == b'\n'), "a bare line end passed");
     }
+    assert!(!passed.contains(&0), "a NUL passed");
     if let Some(behind) = behind {
         // What passed, the mark and what stood behind it are the input.
         assert_eq!([&passed[..], b".\r\n", &behind[..]].concat(), message, "octets were altered");
