@@ -46,6 +46,11 @@ mod tests {
     }
 
     #[test]
+    fn config() {
+        seeds("config", super::config);
+    }
+
+    #[test]
     fn engine() {
         seeds("engine", super::engine);
     }
