@@ -108,7 +108,7 @@ fn a_provider_that_says_nothing_is_waited_for_as_configured() {
 }
 
 #[test]
-fn a_provider_lost_in_a_literal_leaves_no_complete_answer() {
+fn r42_a_provider_lost_in_a_literal_leaves_no_complete_answer() {
     let Some(mut house) = House::start("") else { return };
     let authority = house.bridge.authority();
     for secured in [false, true] {
@@ -164,7 +164,7 @@ fn a_client_that_is_gone_while_it_idles_frees_its_lane() {
 }
 
 #[test]
-fn a_client_cut_in_a_message_stores_and_sends_nothing() {
+fn r43_a_client_cut_in_a_message_stores_and_sends_nothing() {
     let Some(lab) = Lab::needing(&[Program::Dovecot, Program::Exim]) else { return };
     let dovecot = Dovecot::ovh(&lab);
     dovecot.add_user(ALICE, "hunter2");
