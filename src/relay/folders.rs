@@ -97,7 +97,7 @@ impl FolderReading {
         // A name that could end a line is hidden, not passed (rule R10); so is the empty name, the root.
         let Ok(name) = RemoteName::parse(&name) else { return Ok(Progress::Taken) };
         self.delimiter = self.delimiter.or(listed.delimiter);
-        if listed.nonexistent || self.index.contains_key(&name) {
+        if listed.nonexistent || self.index.contains_key(&name) || self.is_inbox_again(&name) {
             return Ok(Progress::Taken);
         }
         self.octets += name.as_bytes().len();
@@ -107,6 +107,12 @@ impl FolderReading {
         self.index.insert(name.clone(), self.folders.len());
         self.folders.push(Folder { name, attributes: listed.attributes, role: listed.role, subscribed: false });
         Ok(Progress::Taken)
+    }
+
+    /// INBOX in another case is the same mailbox (RFC 3501 5.1): told twice, a client would see two of one name.
+    fn is_inbox_again(&self, name: &RemoteName) -> bool {
+        let is_inbox = |name: &RemoteName| name.as_bytes().eq_ignore_ascii_case(b"INBOX");
+        is_inbox(name) && self.folders.iter().any(|folder| is_inbox(&folder.name))
     }
 
     fn lsub(&mut self, octets: &[u8], rest: usize) -> Result<Progress, Misbehaviour> {
@@ -217,6 +223,13 @@ mod tests {
             &[b"* LIST () \"/\" {4}\r\na\r\nb", b"* LIST () \"/\" \"\"", b"PSRLl OK", b"PSRLs OK"],
         );
         assert!(table.expect("read").folders.is_empty());
+    }
+
+    #[test]
+    fn inbox_is_one_mailbox_in_any_case() {
+        let listed: [&[u8]; 5] =
+            [b"* LIST () \"/\" inbox", b"* LIST () \"/\" INBOX", b"* LIST () \"/\" Inbox/a", b"PSRLl OK", b"PSRLs OK"];
+        assert_eq!(names(&read(b"", &listed).expect("read")), ["inbox+", "Inbox/a+"]);
     }
 
     #[test]
