@@ -24,6 +24,7 @@ mod grants;
 mod handed;
 mod harness;
 mod hostile_files;
+mod hostile_imap;
 mod hostile_logins;
 mod hostile_smtp;
 mod hostile_tls;

@@ -426,6 +426,12 @@ impl Watch {
     }
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+}
+
 fn memory_of(pid: u32) -> Memory {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of its processes");
     let kib = |name: &str| {
