@@ -258,7 +258,7 @@ fn params(name: &str, now: i64, days: i64) -> CertificateParams {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use tokio_rustls::rustls::{ClientConfig, ClientConnection, ServerConnection};
 
@@ -290,6 +290,14 @@ mod tests {
             .with_no_client_auth();
         let mut client = ClientConnection::new(config.into(), ServerName::try_from(name.to_owned()).expect("a name"))?;
         let mut server = ServerConnection::new(server)?;
+        shake_hands(&mut client, &mut server)
+    }
+
+    /// Carries octets between the two until both know each other, or one refuses.
+    pub(crate) fn shake_hands(
+        client: &mut ClientConnection,
+        server: &mut ServerConnection,
+    ) -> Result<(), rustls::Error> {
         while client.is_handshaking() || server.is_handshaking() {
             let mut wire = Vec::new();
             while client.wants_write() {

@@ -6,31 +6,13 @@
 //! provider announces.
 
 use crate::harness::{
-    AddAccount, Bridge, CrmSettings, Curl, Dovecot, Exim, Filter, Hosted, Lab, Layout, Mbsync, PATIENCE, Program, Wire,
-    both, letters, same, script, until,
+    AddAccount, Bridge, CrmSettings, Curl, Host, Hosted, Lab, Layout, Mbsync, PATIENCE, Program, Wire, both, same,
+    script, until,
 };
 use std::{thread, time::Duration};
 
 const ALICE: &str = "alice@crm.test";
 const PASSWORD: &str = "secret";
-
-/// A provider as the world sees it: its front door, its mail, its submission.
-struct Host {
-    dovecot: Dovecot,
-    filter: Filter,
-    exim: Exim,
-}
-
-impl Host {
-    fn with(lab: &Lab, layout: Layout) -> Self {
-        let dovecot = Dovecot::start(lab, layout, &lab.certificates.good, "");
-        dovecot.add_user(ALICE, PASSWORD);
-        dovecot.load(ALICE, &letters());
-        let exim = Exim::submission(lab, &dovecot);
-        let filter = Filter::before(lab, &dovecot);
-        Self { dovecot, filter, exim }
-    }
-}
 
 /// A bridge before a provider, and beside it the server that it should look like.
 struct House {
@@ -45,9 +27,9 @@ struct House {
 impl House {
     fn with(layout: Layout, client: Program) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim, client])?;
-        let (provider, model) = (Host::with(&lab, layout), Host::with(&lab, layout.shown()));
+        let [provider, model] = [layout, layout.shown()].map(|layout| Host::with(&lab, layout, ALICE, PASSWORD));
         let mut bridge = Bridge::prepare(&lab);
-        let account = AddAccount::behind(&lab, &provider.filter, &provider.dovecot, &provider.exim, ALICE);
+        let account = AddAccount::behind(&lab, &provider, ALICE);
         let crm = bridge.add_account(&account);
         bridge.serve();
         Some(Self { lab, provider, model, bridge, crm })

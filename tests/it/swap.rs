@@ -1,39 +1,19 @@
 //! The swap of a provider under a running CRM, and the way back: what the CRM notices of it, and what it must not.
 
 use crate::harness::{
-    AddAccount, Bridge, CrmSettings, Dovecot, Exim, Filter, Lab, Layout, PATIENCE, Program, Provider, Wire, letters,
-    run, same, until, words,
+    AddAccount, Bridge, CrmSettings, Host, Lab, Layout, PATIENCE, Program, Provider, Wire, same, script, until, words,
 };
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     io::Write as _,
-    path::Path,
-    process::{Command, Output},
+    process::Output,
     thread,
     time::{Duration, Instant},
 };
 
 const SALES: &str = "sales@crm.test";
 const PASSWORD: &str = "secret";
-
-/// A provider as the world sees it.
-struct Host {
-    dovecot: Dovecot,
-    filter: Filter,
-    exim: Exim,
-}
-
-impl Host {
-    fn with(lab: &Lab, layout: Layout) -> Self {
-        let dovecot = Dovecot::start(lab, layout, &lab.certificates.good, "");
-        dovecot.add_user(SALES, PASSWORD);
-        dovecot.load(SALES, &letters());
-        let exim = Exim::submission(lab, &dovecot);
-        let filter = Filter::before(lab, &dovecot);
-        Self { dovecot, filter, exim }
-    }
-}
 
 /// A CRM's bridge before OVH, and Gmail beside it.
 struct House {
@@ -47,9 +27,9 @@ struct House {
 impl House {
     fn with(client: Program) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim, client])?;
-        let (ovh, gmail) = (Host::with(&lab, Layout::Ovh), Host::with(&lab, Layout::Gmail));
+        let [ovh, gmail] = [Layout::Ovh, Layout::Gmail].map(|layout| Host::with(&lab, layout, SALES, PASSWORD));
         let mut bridge = Bridge::prepare(&lab);
-        let crm = bridge.add_account(&AddAccount::behind(&lab, &ovh.filter, &ovh.dovecot, &ovh.exim, SALES));
+        let crm = bridge.add_account(&AddAccount::behind(&lab, &ovh, SALES));
         bridge.serve();
         Some(Self { lab, ovh, gmail, bridge, crm })
     }
@@ -121,13 +101,6 @@ impl Seen {
 fn json(output: &Output) -> Value {
     assert!(output.status.success(), "{}", words(output));
     serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-/// Runs a script of `tests/lab` and gives the JSON that it prints.
-fn script(interpreter: &str, name: &str, arguments: &[&str]) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name);
-    let output = run(120, Command::new(interpreter).arg(path).args(arguments), b"");
-    json(&output)
 }
 
 /// What differs for a reason: Gmail has mailboxes that OVH has not, and neither SORT nor THREAD.

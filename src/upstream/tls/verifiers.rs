@@ -197,6 +197,7 @@ impl ServerCertVerifier for AcceptNone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local_tls::tests::shake_hands;
     use rcgen::{CertificateParams, KeyPair, PublicKeyData};
     use tokio_rustls::rustls::{
         ClientConnection, ServerConfig, ServerConnection,
@@ -222,24 +223,7 @@ mod tests {
         let mut server = ServerConnection::new(server.into())?;
         let client = super::super::verifying(Arc::new(Pinned(pins)));
         let mut client = ClientConnection::new(client.into(), ServerName::try_from("imap.test").expect("a name"))?;
-        while client.is_handshaking() || server.is_handshaking() {
-            let mut wire = Vec::new();
-            while client.wants_write() {
-                client.write_tls(&mut wire).expect("in memory");
-            }
-            server.read_tls(&mut wire.as_slice()).expect("in memory");
-            server.process_new_packets()?;
-            let mut wire = Vec::new();
-            while server.wants_write() {
-                server.write_tls(&mut wire).expect("in memory");
-            }
-            let mut wire = wire.as_slice();
-            while !wire.is_empty() {
-                client.read_tls(&mut wire).expect("in memory");
-                client.process_new_packets()?;
-            }
-        }
-        Ok(())
+        shake_hands(&mut client, &mut server)
     }
 
     #[test]

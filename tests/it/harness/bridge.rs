@@ -3,7 +3,7 @@
 use super::{
     dovecot::Dovecot,
     exim::Exim,
-    filter::Filter,
+    host::Host,
     lab::{Lab, free_port},
     leash::{Leashed, PATIENCE, run, until, words},
     provider::Provider,
@@ -76,9 +76,9 @@ impl AddAccount {
         }
     }
 
-    /// A user of Dovecot as the filter before it shows him.
-    pub(crate) fn behind(lab: &Lab, filter: &Filter, dovecot: &Dovecot, exim: &Exim, address: &str) -> Self {
-        Self { imap: format!("localhost:{}", filter.imaps), ..Self::of(lab, dovecot, exim, address) }
+    /// A user of a host, by its front door.
+    pub(crate) fn behind(lab: &Lab, host: &Host, address: &str) -> Self {
+        Self { imap: format!("localhost:{}", host.filter.imaps), ..Self::of(lab, &host.dovecot, &host.exim, address) }
     }
 
     /// At doubles that show certificates of the lab's authority; stored without asking them.

@@ -2,11 +2,10 @@
 //! that this announcement lacks, though Dovecot could do it. So Dovecot's mail is seen as Gmail or Microsoft show it.
 //!
 //! ```ignore
-//! let dovecot = Dovecot::start(&lab, Layout::Gmail, &lab.certificates.good, "");
-//! let gmail = Filter::before(&lab, &dovecot);
-//! let account = AddAccount::behind(&lab, &gmail, &dovecot, &exim, "alice@gmail.test");
+//! let gmail = Host::with(&lab, Layout::Gmail, "alice@gmail.test", "secret");
+//! let account = AddAccount::behind(&lab, &gmail, "alice@gmail.test");
 //! // … and at the end: nothing that the bridge sent was beyond the capability line.
-//! gmail.expect_obeyed();
+//! gmail.filter.expect_obeyed();
 //! ```
 //! What is judged stands in [`super::strict`], the words of providers in [`super::habits`]. It keeps no mail and answers
 //! no command that Dovecot can answer alike. Not imitated: labels, X-GM items, automatic expunge, malformed structures.

@@ -25,6 +25,7 @@ mod filter_client;
 mod filter_server;
 mod habits;
 mod hostile;
+mod host;
 mod lab;
 mod layout;
 mod leash;
@@ -49,6 +50,7 @@ pub(crate) use habits::{
     MICROSOFT_SMTP_BUSY, MICROSOFT_SMTP_OFF,
 };
 pub(crate) use hostile::Case;
+pub(crate) use host::Host;
 pub(crate) use lab::{Lab, Program, find, free_port};
 pub(crate) use layout::{Layout, OVH_MAILBOXES};
 pub(crate) use leash::{Leashed, PATIENCE, run, until, words};
