@@ -200,6 +200,18 @@ mod tests {
         // One came and one went, untold.
         assert!(!told.stand(&numbers(4, 13)));
         assert!(!told.stand(&Numbers { uid_validity: Some(2), ..numbers(4, 12) }));
-        assert!(!Numbers::default().stand(&Numbers::default()));
+    }
+
+    #[test]
+    fn what_is_not_known_never_stands() {
+        let known = numbers(3, 10);
+        let without = [
+            Numbers { exists: None, ..known },
+            Numbers { uid_validity: None, ..known },
+            Numbers { uid_next: None, ..known },
+        ];
+        for numbers in without {
+            assert!(!numbers.stand(&numbers), "{numbers:?}");
+        }
     }
 }
