@@ -1,27 +1,8 @@
 //! The command line as people and scripts meet it: words, JSON, exit codes, and what is on disk after a first start.
 
+use crate::harness::passerelle as run;
 use serde_json::Value;
-use std::{
-    io::Write,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
-
-/// Runs the binary in a state directory of its own, with this on standard input.
-fn run(state: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_passerelle"))
-        .args(arguments)
-        .env_clear()
-        .env("PASSERELLE_STATE", state)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("run");
-    // A command that does not read its input closes it.
-    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-    child.wait_with_output().expect("ended")
-}
+use std::{path::Path, process::Output};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")

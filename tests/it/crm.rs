@@ -1,43 +1,18 @@
 //! CRM profiles as people meet them: the table against a golden file, files that replace or add, and what to copy.
 
-use crate::harness::{AddAccount, Bridge, CrmSettings, Lab, Wire, free_port, run, words};
+use crate::harness::{AddAccount, Bridge, CrmSettings, Lab, Wire, free_port, passerelle, refused, said, words};
 use serde_json::Value;
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-    time::Instant,
-};
+use std::{fs, path::Path, time::Instant};
 
 /// Where the whole table stands as it is shown. After a change of the table: look at the difference, and copy.
 const GOLDEN: &str = "tests/golden/crm.txt";
 
 const OWN: &str = include_str!("../../config/crm/odoo.toml");
 
-fn passerelle(state: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_passerelle"));
-    command.env_clear().env("PASSERELLE_STATE", state).args(arguments);
-    run(20, &mut command, b"")
-}
-
-fn stdout(state: &Path, arguments: &[&str]) -> String {
-    let output = passerelle(state, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", words(&output));
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// The error and its exit code.
-fn stderr(state: &Path, arguments: &[&str]) -> (String, Option<i32>) {
-    let output = passerelle(state, arguments);
-    (String::from_utf8(output.stderr).expect("text"), output.status.code())
-}
-
 /// A state with the account alice@lab.test, which was not asked for.
 fn with_account(state: &Path) {
     let add = ["account", "add", "alice@lab.test", "--imap", "localhost:1", "--smtp", "localhost:2", "--unchecked"];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_passerelle"));
-    command.env_clear().env("PASSERELLE_STATE", state).args(add).arg("--password-stdin");
-    let output = run(20, &mut command, b"secret\n");
+    let output = passerelle(state, &[&add[..], &["--password-stdin"]].concat(), "secret\n");
     assert!(output.status.success(), "{}", words(&output));
 }
 
@@ -45,19 +20,19 @@ fn with_account(state: &Path) {
 fn the_table_and_its_settings_are_as_they_were_agreed() {
     let root = tempfile::tempdir().expect("a directory");
     with_account(root.path());
-    let list = stdout(root.path(), &["crm", "list"]);
+    let list = said(root.path(), &["crm", "list"]);
     let mut whole = list.clone();
     for line in list.lines().skip(1) {
         let name = line.split_whitespace().next().expect("a name");
         whole.push('\n');
-        whole.push_str(&stdout(root.path(), &["crm", "show", name]));
+        whole.push_str(&said(root.path(), &["crm", "show", name]));
         whole.push('\n');
         let configuration = root.path().join("passerelle.toml");
         // What has ports of its own gets them.
         let own = whole.lines().rev().take(12).any(|line| line.trim_start().starts_with("IMAP 127.0.0.2:143"));
         let text = if own { format!("[[crm]]\nprofile = \"{name}\"\n") } else { String::new() };
         fs::write(&configuration, text).expect("written");
-        whole.push_str(&stdout(root.path(), &["crm", "settings", "alice@lab.test", "--crm", name]));
+        whole.push_str(&said(root.path(), &["crm", "settings", "alice@lab.test", "--crm", name]));
     }
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
     let agreed = fs::read_to_string(&golden).unwrap_or_default();
@@ -73,7 +48,7 @@ fn settings_are_there_as_json_with_the_login_of_the_crm() {
     let root = tempfile::tempdir().expect("a directory");
     with_account(root.path());
     let json = |arguments: &[&str]| -> Value {
-        serde_json::from_str(&stdout(root.path(), &[arguments, &["--json"]].concat())).expect("JSON")
+        serde_json::from_str(&said(root.path(), &[arguments, &["--json"]].concat())).expect("JSON")
     };
     assert_eq!(json(&["crm", "list"]).as_array().map(Vec::len), Some(11));
     assert_eq!(json(&["crm", "show", "odoo"])["sender"]["policy"], "rewrite");
@@ -100,10 +75,10 @@ fn the_card_of_a_new_login_names_the_settings() {
     let root = tempfile::tempdir().expect("a directory");
     with_account(root.path());
     fs::write(root.path().join("passerelle.toml"), "[[crm]]\nprofile = \"suitecrm\"\n").expect("written");
-    let card = stdout(root.path(), &["login", "add", "alice@lab.test", "--label", "s", "--crm", "suitecrm"]);
+    let card = said(root.path(), &["login", "add", "alice@lab.test", "--label", "s", "--crm", "suitecrm"]);
     assert!(card.contains("  IMAP server   127.0.0.2   port 143   no encryption\n"), "{card}");
     assert!(card.contains("passerelle crm settings alice@lab.test --crm suitecrm\n"), "{card}");
-    let card = stdout(root.path(), &["login", "add", "alice@lab.test", "--label", "g"]);
+    let card = said(root.path(), &["login", "add", "alice@lab.test", "--label", "g"]);
     assert!(card.contains("port 1143") && !card.contains("crm settings"), "{card}");
 }
 
@@ -118,16 +93,16 @@ fn a_file_of_this_machine_replaces_or_adds() {
     fs::write(state.join("crm/odoo.toml"), own("of the state")).expect("written");
     fs::write(state.join("crm/firm.toml"), own("of the firm")).expect("written");
     fs::write(state.join("crm/notes.txt"), "no profile").expect("written");
-    assert!(stdout(&state, &["crm", "show", "odoo"]).starts_with("odoo: of the state (from a file of this machine)\n"));
-    assert_eq!(stdout(&state, &["crm", "list"]).lines().count(), 13);
+    assert!(said(&state, &["crm", "show", "odoo"]).starts_with("odoo: of the state (from a file of this machine)\n"));
+    assert_eq!(said(&state, &["crm", "list"]).lines().count(), 13);
 
     let configuration = beside.join("passerelle.toml");
     fs::write(&configuration, "[listen]\ncrm = \"firm\"\n").expect("written");
     fs::write(beside.join("crm/odoo.toml"), own("beside")).expect("written");
     let arguments = ["crm", "show", "odoo", "--config", configuration.to_str().expect("text")];
-    assert!(stdout(&state, &arguments).starts_with("odoo: beside "));
+    assert!(said(&state, &arguments).starts_with("odoo: beside "));
     let arguments = ["config", "check", "--config", configuration.to_str().expect("text")];
-    stdout(&state, &arguments);
+    said(&state, &arguments);
 }
 
 #[test]
@@ -138,7 +113,7 @@ fn a_wrong_file_is_told_with_its_line_and_key() {
     fs::write(&file, OWN.replace("policy = \"rewrite\"", "policy = \"maybe\"")).expect("written");
     let line = 1 + OWN.lines().position(|line| line == "policy = \"rewrite\"").expect("it is there");
     for arguments in [&["crm", "list"][..], &["config", "check"]] {
-        let (error, code) = stderr(root.path(), arguments);
+        let (error, code) = refused(root.path(), arguments);
         assert_eq!(code, Some(3), "{error}");
         assert!(error.starts_with(&format!("error: {}:{line}: sender.policy: ", file.display())), "{error}");
     }
@@ -154,7 +129,7 @@ fn an_unknown_name_is_not_found() {
         &["login", "add", "alice@lab.test", "--label", "x", "--crm", "sugar"],
     ];
     for arguments in commands {
-        let (error, code) = stderr(root.path(), arguments);
+        let (error, code) = refused(root.path(), arguments);
         assert_eq!(code, Some(5), "{error}");
         assert_eq!(
             error,

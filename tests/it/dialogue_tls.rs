@@ -14,7 +14,7 @@ use crate::{
         protocol::{Chosen, Protocol, changes, crm, profiles, table},
         words::octets,
     },
-    harness::{Certificates, Lab, PATIENCE},
+    harness::{Certificates, Lab, PATIENCE, trusting},
 };
 use passerelle::{
     model::{
@@ -45,13 +45,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tokio_rustls::{
-    TlsAcceptor, TlsConnector, client,
-    rustls::{
-        ClientConfig, RootCertStore,
-        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-    },
-};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, rustls::pki_types::ServerName};
 use voice::Voice;
 
 /// Between two things that nothing but their order connects.
@@ -456,16 +450,8 @@ fn server_config(certificates: &Certificates) -> Arc<tokio_rustls::rustls::Serve
 }
 
 async fn connect(port: u16, ca: &Path) -> client::TlsStream<TcpStream> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).expect("an authority")).expect("an authority to trust");
-    let ring = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(ring)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("the bridge listens");
     socket.set_nodelay(true).expect("an option of TCP");
     let name = ServerName::try_from("localhost").expect("a name");
-    TlsConnector::from(Arc::new(config)).connect(name, socket).await.expect("a handshake")
+    TlsConnector::from(trusting(ca)).connect(name, socket).await.expect("a handshake")
 }

@@ -1,44 +1,22 @@
 //! The provider table as people meet it: all of it against a golden file, and the files that replace or add to it.
 
-use crate::harness::{run, words};
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use crate::harness::{refused, said};
+use std::{fs, path::Path};
 
 /// Where the whole table stands as it is shown. After a change of the table: look at the difference, and copy.
 const GOLDEN: &str = "tests/golden/providers.txt";
 
 const OWN: &str = include_str!("../../config/providers/gandi.toml");
 
-fn passerelle(state: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_passerelle"));
-    command.env_clear().env("PASSERELLE_STATE", state).args(arguments);
-    run(20, &mut command, b"")
-}
-
-fn stdout(state: &Path, arguments: &[&str]) -> String {
-    let output = passerelle(state, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", words(&output));
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// The error and its exit code.
-fn stderr(state: &Path, arguments: &[&str]) -> (String, Option<i32>) {
-    let output = passerelle(state, arguments);
-    (String::from_utf8(output.stderr).expect("text"), output.status.code())
-}
-
 #[test]
 fn the_table_is_as_it_was_agreed() {
     let root = tempfile::tempdir().expect("a directory");
-    let list = stdout(root.path(), &["provider", "list"]);
+    let list = said(root.path(), &["provider", "list"]);
     let mut whole = list.clone();
     for line in list.lines().skip(1) {
         let name = line.split_whitespace().next().expect("a name");
         whole.push('\n');
-        whole.push_str(&stdout(root.path(), &["provider", "show", name]));
+        whole.push_str(&said(root.path(), &["provider", "show", name]));
     }
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
     let agreed = fs::read_to_string(&golden).unwrap_or_default();
@@ -53,7 +31,7 @@ fn the_table_is_as_it_was_agreed() {
 fn every_fact_is_there_as_json_too() {
     let root = tempfile::tempdir().expect("a directory");
     let json = |arguments: &[&str]| -> serde_json::Value {
-        serde_json::from_str(&stdout(root.path(), &[arguments, &["--json"]].concat())).expect("JSON")
+        serde_json::from_str(&said(root.path(), &[arguments, &["--json"]].concat())).expect("JSON")
     };
     assert_eq!(json(&["provider", "list"]).as_array().map(Vec::len), Some(12));
     let google = json(&["provider", "show", "google"]);
@@ -77,15 +55,15 @@ fn a_file_of_this_machine_replaces_or_adds() {
     fs::write(state.join("providers/gandi.toml"), own("state.test")).expect("written");
     fs::write(state.join("providers/firm.toml"), own("firm.test")).expect("written");
     fs::write(state.join("providers/notes.txt"), "no provider").expect("written");
-    assert!(stdout(&state, &["provider", "show", "gandi"]).contains("state.test:993"));
-    assert!(stdout(&state, &["provider", "show", "firm"]).contains("(from a file of this machine)"));
-    assert_eq!(stdout(&state, &["provider", "list"]).lines().count(), 14);
+    assert!(said(&state, &["provider", "show", "gandi"]).contains("state.test:993"));
+    assert!(said(&state, &["provider", "show", "firm"]).contains("(from a file of this machine)"));
+    assert_eq!(said(&state, &["provider", "list"]).lines().count(), 14);
 
     let configuration = beside.join("passerelle.toml");
     fs::write(&configuration, "").expect("written");
     fs::write(beside.join("providers/gandi.toml"), own("beside.test")).expect("written");
     let arguments = ["provider", "show", "gandi", "--config", configuration.to_str().expect("text")];
-    assert!(stdout(&state, &arguments).contains("beside.test:993"));
+    assert!(said(&state, &arguments).contains("beside.test:993"));
 }
 
 #[test]
@@ -98,7 +76,7 @@ fn a_wrong_file_is_told_with_its_line_and_key() {
     for command in ["list", "show"] {
         let name = (command == "show").then_some("google");
         let arguments: Vec<&str> = ["provider", command].into_iter().chain(name).collect();
-        let (error, code) = stderr(root.path(), &arguments);
+        let (error, code) = refused(root.path(), &arguments);
         assert_eq!(code, Some(3), "{error}");
         let start = format!("error: {}:{line}: sent.filed: expected ", file.display());
         assert!(error.starts_with(&start) && error.contains(": \"sometimes\"\nhint: "), "{error}");
@@ -108,7 +86,7 @@ fn a_wrong_file_is_told_with_its_line_and_key() {
 #[test]
 fn an_unknown_name_is_not_found() {
     let root = tempfile::tempdir().expect("a directory");
-    let (error, code) = stderr(root.path(), &["provider", "show", "gmail"]);
+    let (error, code) = refused(root.path(), &["provider", "show", "gmail"]);
     assert_eq!(code, Some(5));
     assert_eq!(error, "error: there is no provider of this name: gmail\nhint: `passerelle provider list` shows all\n");
 }

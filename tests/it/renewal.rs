@@ -1,32 +1,20 @@
 //! The certificate that a running bridge shows: renewed by itself, or read again when its files change, without a
 //! session that ends.
 
-use crate::harness::{Bridge, Lab, PATIENCE, Wire, until};
+use crate::harness::{Bridge, Lab, PATIENCE, Wire, trusting, until};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use std::{
     fs,
     net::TcpStream,
     path::Path,
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use tokio_rustls::rustls::{ClientConnection, pki_types::ServerName};
 
 /// The certificate that a TLS port shows to whoever trusts this authority; None if it is not believed.
 fn shown(port: u16, authority: &Path, name: &str) -> Option<Vec<u8>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority).expect("PEM")).expect("an authority");
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).expect("a host name");
-    let mut session = ClientConnection::new(Arc::new(config), name).expect("a TLS client");
+    let mut session = ClientConnection::new(trusting(authority), name).expect("a TLS client");
     let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the port answers");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     while session.is_handshaking() {

@@ -7,6 +7,12 @@ use rcgen::{
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio_rustls::rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
 /// Names that the good certificate is for: the loopback, and those of providers, so that a bridge pointed at a lab
@@ -33,9 +39,34 @@ impl Signed {
     /// The SHA-256 of the public key, in hex, worked out from the key's own file.
     pub(crate) fn pin(&self) -> String {
         let key = KeyPair::from_pem(&fs::read_to_string(&self.key).expect("a key")).expect("PEM");
-        let digest = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
+        let digest = ::ring::digest::digest(&::ring::digest::SHA256, &key.subject_public_key_info());
         digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
     }
+
+    /// A TLS server that shows it.
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        let chain = CertificateDer::from_pem_file(&self.certificate).expect("a PEM certificate");
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("a PEM key");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has the default versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .expect("the key fits the certificate");
+        Arc::new(config)
+    }
+}
+
+/// A TLS client that trusts this authority alone.
+pub(crate) fn trusting(authority: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).expect("a PEM certificate")).expect("an authority to trust");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 pub(crate) struct Certificates {

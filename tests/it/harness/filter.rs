@@ -21,7 +21,7 @@ use super::{
 };
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -38,15 +38,7 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        crypto::ring,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    },
-    server::TlsStream,
-};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// At once; far above what a test opens.
 const VISITS: usize = 64;
@@ -130,7 +122,7 @@ impl Filter {
         let shared = Arc::new(Shared {
             habits,
             dovecot: port,
-            tls: acceptor(lab),
+            tls: TlsAcceptor::from(lab.certificates.good.server()),
             places: Semaphore::new(VISITS),
             refused: Mutex::default(),
             heard: Mutex::default(),
@@ -213,19 +205,6 @@ impl Drop for Filter {
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
     }
-}
-
-fn acceptor(lab: &Lab) -> TlsAcceptor {
-    let good = &lab.certificates.good;
-    let chain = CertificateDer::from_pem_slice(&fs::read(&good.certificate).expect("a certificate"));
-    let key = PrivateKeyDer::from_pem_slice(&fs::read(&good.key).expect("a key"));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![chain.expect("a PEM certificate")], key.expect("a PEM key"))
-        .expect("the key fits the certificate");
-    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {

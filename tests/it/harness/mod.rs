@@ -16,6 +16,7 @@
 
 mod bridge;
 mod certificates;
+mod cli;
 mod clients;
 mod cyrus;
 mod dovecot;
@@ -39,7 +40,8 @@ mod strict;
 mod wire;
 
 pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory, Watch};
-pub(crate) use certificates::{Certificates, Signed};
+pub(crate) use certificates::{Certificates, Signed, trusting};
+pub(crate) use cli::{passerelle, refused, said};
 pub(crate) use clients::{Curl, Hosted, Mbsync, both, script};
 pub(crate) use cyrus::Cyrus;
 pub(crate) use dovecot::{Dovecot, Letter};

@@ -13,7 +13,6 @@
 
 use super::{certificates::Signed, lab::free_port, leash::PATIENCE, wire::Stream};
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
@@ -22,11 +21,7 @@ use std::{
     },
     thread::{self, JoinHandle},
 };
-use tokio_rustls::rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 pub(crate) struct Provider {
     pub(crate) port: u16,
@@ -176,15 +171,7 @@ impl Visit {
 
     /// Shakes hands; what the client said before in the same breath is dropped.
     pub(crate) fn secure(&mut self, certificate: &Signed) -> Option<()> {
-        let chain = CertificateDer::from_pem_slice(&fs::read(&certificate.certificate).expect("a certificate"));
-        let key = PrivateKeyDer::from_pem_slice(&fs::read(&certificate.key).expect("a key"));
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring has the default versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![chain.expect("a PEM certificate")], key.expect("a PEM key"))
-            .expect("the key fits the certificate");
-        let mut session = ServerConnection::new(Arc::new(config)).expect("a TLS server");
+        let mut session = ServerConnection::new(certificate.server()).expect("a TLS server");
         let mut socket = self.socket.try_clone().ok()?;
         while session.is_handshaking() {
             session.complete_io(&mut socket).ok()?;

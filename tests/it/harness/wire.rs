@@ -3,20 +3,14 @@
 //! It knows just enough of IMAP and SMTP to tell where an answer ends. It blocks, and no read waits longer than
 //! [`PATIENCE`].
 
-use super::leash::PATIENCE;
+use super::{certificates::trusting, leash::PATIENCE};
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
-    sync::Arc,
     time::Duration,
 };
-use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use tokio_rustls::rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 
 pub(super) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
@@ -73,17 +67,8 @@ impl Wire {
     /// Goes on in TLS: after the answer to STARTTLS.
     pub(crate) fn secured(mut self, ca: &Path, name: &str) -> Self {
         assert!(self.stream.buffer().is_empty(), "octets before the handshake: {:?}", self.stream.buffer());
-        let ca =
-            CertificateDer::from_pem_slice(&fs::read(ca).expect("the authority's file")).expect("a PEM certificate");
-        let mut roots = RootCertStore::empty();
-        roots.add(ca).expect("an authority to trust");
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring has the default versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).expect("a host name");
-        let session = ClientConnection::new(Arc::new(config), name).expect("a TLS client");
+        let session = ClientConnection::new(trusting(ca), name).expect("a TLS client");
         let socket = self.socket.try_clone().expect("a second handle of the socket");
         self.stream = BufReader::new(Box::new(StreamOwned::new(session, socket)));
         self
