@@ -218,12 +218,15 @@ impl Refused {
     /// What mends it, for people.
     fn hint(&self) -> Option<String> {
         let hint = self.advises()?;
-        Some(match &self.account {
-            Some(address) if self.failure == Failure::SignInRefused => {
+        let Some(address) = &self.account else { return Some(hint) };
+        Some(match self.failure {
+            Failure::SignInRefused => {
                 format!("if the password has changed: `passerelle account set {address} --password`; else {hint}")
             }
-            Some(address) => format!("{hint}; `passerelle account set {address}` changes it"),
-            None => hint,
+            // No setting mends these, or the hint names the one that does.
+            Failure::ConsentNeeded
+            | Failure::ProviderUnreachable(Unreachable::CertificateTime | Unreachable::Unavailable) => hint,
+            _ => format!("{hint}; `passerelle account set {address}` changes it"),
         })
     }
 
@@ -232,10 +235,10 @@ impl Refused {
         let reason = match &self.failure {
             Failure::ProviderUnreachable(reason) => reason,
             Failure::ConsentNeeded => {
-                return Some(
-                    "get a new refresh token and give it: `passerelle account set ADDRESS --refresh-token-stdin`"
-                        .to_owned(),
-                );
+                let address = self.account.as_ref().map_or("ADDRESS", Address::as_str);
+                return Some(format!(
+                    "get a new refresh token and give it: `passerelle account set {address} --refresh-token-stdin`"
+                ));
             }
             Failure::SignInRefused => {
                 let advice =

@@ -1,6 +1,10 @@
 //! Accounts added through the command line at real servers: what is told, what is refused, what is stored.
 
-use crate::harness::{AddAccount, Bridge, Dovecot, Exim, Lab, Program, words};
+use crate::harness::{
+    AddAccount, Bridge, Dovecot, Exim, GMAIL_APP_PASSWORD, GMAIL_SMTP_LIMIT, GMAIL_SMTP_TOO_MANY_LOGINS,
+    GMAIL_TOO_MANY, Host, Lab, Layout, MICROSOFT_SMTP_BASIC_OFF, MICROSOFT_SMTP_BUSY, MICROSOFT_SMTP_OFF, Program,
+    Wire, words,
+};
 use serde_json::Value;
 
 const ALICE: &str = "alice@ovh.test";
@@ -121,4 +125,57 @@ fn nobody_listening_is_said_with_a_hint() {
     let error = house.refused(&AddAccount { imap: "127.0.0.1:1".to_owned(), ..house.alice() });
     assert!(text(&error["error"]).starts_with("imap 127.0.0.1:1 (tls): "), "{error}");
     assert!(text(&error["hint"]).contains("firewall"), "{error}");
+}
+
+#[test]
+fn a_refusal_is_told_in_the_providers_words_and_only_a_final_one_doubts_the_password() {
+    let Some(lab) = Lab::needing(&[Program::Dovecot, Program::Exim]) else { return };
+    let gmail = Host::with(&lab, Layout::Gmail, ALICE, "secret");
+    let bridge = Bridge::prepare(&lab);
+    bridge.add_account(&AddAccount::behind(&lab, &gmail, ALICE));
+    let check = |refusal: &str, is_final: bool| {
+        let output = bridge.cli(&["account", "check", ALICE, "--json"], b"");
+        assert_eq!(output.status.code(), Some(4), "{refusal}: {}", words(&output));
+        let error: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+        let (said, hint) = (text(&error["error"]), text(&error["hint"]));
+        // Of IMAP, the words behind the condition and the code.
+        let theirs = refusal.strip_prefix("NO [ALERT] ").unwrap_or(refusal);
+        assert!(said.ends_with(&format!(": {theirs}")), "{said}");
+        assert_eq!(said.contains("refused the bridge's sign-in"), is_final, "{said}");
+        assert_eq!(hint.contains("check the password"), is_final, "{hint}");
+        assert_eq!(hint == "try again later", !is_final, "{hint}");
+    };
+    for (refusal, is_final) in [(GMAIL_APP_PASSWORD, true), (GMAIL_TOO_MANY, false)] {
+        gmail.filter.refuse_sign_in(Some(refusal));
+        check(refusal, is_final);
+    }
+    gmail.filter.refuse_sign_in(None);
+    let submission = [
+        (MICROSOFT_SMTP_OFF, true),
+        (MICROSOFT_SMTP_BASIC_OFF, true),
+        (MICROSOFT_SMTP_BUSY, false),
+        (GMAIL_SMTP_TOO_MANY_LOGINS, false),
+    ];
+    for (refusal, is_final) in submission {
+        gmail.exim.refuse("AUTH", None);
+        gmail.exim.refuse("AUTH", Some(refusal));
+        check(refusal, is_final);
+    }
+}
+
+#[test]
+fn a_limit_on_sending_reaches_the_crm_in_the_providers_words() {
+    let Some(mut house) = House::start() else { return };
+    let alice = house.bridge.add_account(&house.alice());
+    house.bridge.serve();
+    house.exim.refuse("DATA", Some(GMAIL_SMTP_LIMIT));
+    let mut wire = Wire::plain(house.bridge.smtp);
+    wire.expect("220 ");
+    wire.smtp("EHLO crm.test", 250);
+    wire.smtp(&alice.smtp_auth(), 235);
+    wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+    wire.smtp(&format!("RCPT TO:<{ALICE}>"), 250);
+    wire.smtp("DATA", 354);
+    let said = wire.smtp("Subject: x\r\n\r\nx\r\n.", 550);
+    assert!(said.contains(GMAIL_SMTP_LIMIT.trim_start_matches("550 ")), "{said}");
 }

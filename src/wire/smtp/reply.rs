@@ -52,10 +52,18 @@ impl Reply {
         }
     }
 
-    /// The text in one line, control octets escaped, for people: never for a client.
+    /// The text in one line, control octets escaped, for people: never for a client. An enhanced code stands on every line
+    /// of a reply (RFC 2034 4) and so would stand in the middle of a sentence: it is said once.
     #[must_use]
     pub fn words(&self) -> String {
-        let lines: Vec<String> = self.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        let mut before = None;
+        let mut lines = Vec::new();
+        for line in &self.lines {
+            let code = enhanced_code(line, self.class());
+            let again = code.filter(|_| code == before).and_then(|code| line.strip_prefix(code.as_bytes()));
+            lines.push(String::from_utf8_lossy(again.unwrap_or(line).trim_ascii_start()));
+            before = code.or(before);
+        }
         let text = format!("{} {}", self.code, lines.join(" "));
         let escaped = text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] });
         escaped.take(WORDS_MAX).collect()
@@ -185,6 +193,18 @@ mod tests {
         assert_eq!(passed("450 5.1.1 x\r\n"), "450 4.0.0 5.1.1 x\r\n");
         assert_eq!(passed("250 2.0 x\r\n"), "250 2.0.0 2.0 x\r\n");
         assert_eq!(passed("354 Go on\r\n"), "354 Go on\r\n");
+    }
+
+    #[test]
+    fn words_say_an_enhanced_code_once() {
+        let words = |octets: &[u8]| read(octets, &[]).0.iter().map(Reply::words).collect::<String>();
+        assert_eq!(
+            words(b"535-5.7.139 Off for the\r\n535-5.7.139 tenant.\r\n535 5.7.139 See x\r\n"),
+            "535 5.7.139 Off for the tenant. See x"
+        );
+        assert_eq!(words(b"550-5.1.1 No\r\n550-one.\r\n550 5.1.1 Really\r\n"), "550 5.1.1 No one. Really");
+        assert_eq!(words(b"550-5.1.1 No one.\r\n550 5.7.1 Not you\r\n"), "550 5.1.1 No one. 5.7.1 Not you");
+        assert_eq!(words(b"250 \r\n"), "250 ");
     }
 
     #[test]
