@@ -125,14 +125,6 @@ impl CrmSettings {
     }
 }
 
-/// What /proc says of the running bridge, in KiB.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
-    pub(crate) resident: u64,
-    /// Without files that are mapped: code that is touched for the first time is no growth.
-    pub(crate) anonymous: u64,
-}
-
 impl Bridge {
     /// A state folder and a configuration with free ports; nothing runs yet. Accounts that are added before
     /// [`Bridge::serve`] are known from its first login on.
@@ -343,9 +335,6 @@ impl Bridge {
         Watch::start(self.pid())
     }
 
-    pub(crate) fn memory(&self) -> Memory {
-        memory_of(self.pid())
-    }
     /// SIGTERM, and no waiting.
     pub(crate) fn ask_to_stop(&self) {
         let pid = self.pid().to_string();
@@ -403,12 +392,12 @@ pub(crate) struct Watch {
 
 impl Watch {
     fn start(pid: u32) -> Self {
-        let before = memory_of(pid).anonymous;
+        let before = anonymous(pid);
         let (most, over) = (Arc::new(AtomicU64::new(before)), Arc::new(AtomicBool::new(false)));
         let (seen, ends) = (most.clone(), over.clone());
         let looker = thread::spawn(move || {
             while !ends.load(Ordering::SeqCst) {
-                seen.fetch_max(memory_of(pid).anonymous, Ordering::SeqCst);
+                seen.fetch_max(anonymous(pid), Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(10));
             }
         });
@@ -432,11 +421,10 @@ impl Drop for Watch {
     }
 }
 
-fn memory_of(pid: u32) -> Memory {
+/// What /proc says of a program's memory, in KiB, without files that are mapped: code that is touched for the first time is
+/// no growth.
+fn anonymous(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of its processes");
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-        line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
-    };
-    Memory { resident: kib("VmRSS:"), anonymous: kib("RssAnon:") }
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells of their memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
 }

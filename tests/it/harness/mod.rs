@@ -12,8 +12,6 @@
 //! that started it, also when the test run itself is killed. Every wait is bounded. A test whose programs are missing
 //! says `skipped: REASON` and passes, except where `CI=true`: there it fails.
 
-#![allow(dead_code, unused_imports, reason = "the harness grows ahead of the tests that use it")]
-
 mod bridge;
 mod certificates;
 mod cli;
@@ -39,7 +37,7 @@ pub(crate) mod secrets;
 mod strict;
 mod wire;
 
-pub(crate) use bridge::{AddAccount, Bridge, CrmSettings, Memory, Watch};
+pub(crate) use bridge::{AddAccount, Bridge, CrmSettings};
 pub(crate) use certificates::{Certificates, Signed, trusting};
 pub(crate) use cli::{passerelle, refused, said};
 pub(crate) use clients::{Curl, Hosted, Mbsync, both, script};
@@ -48,7 +46,7 @@ pub(crate) use dovecot::{Dovecot, Letter};
 pub(crate) use exim::Exim;
 pub(crate) use filter::Filter;
 pub(crate) use habits::{
-    GMAIL_APP_PASSWORD, GMAIL_SMTP_LIMIT, GMAIL_SMTP_TOO_MANY_LOGINS, GMAIL_TOO_MANY, Habits, MICROSOFT_SMTP_BASIC_OFF,
+    GMAIL_APP_PASSWORD, GMAIL_SMTP_LIMIT, GMAIL_SMTP_TOO_MANY_LOGINS, GMAIL_TOO_MANY, MICROSOFT_SMTP_BASIC_OFF,
     MICROSOFT_SMTP_BUSY, MICROSOFT_SMTP_OFF,
 };
 pub(crate) use hostile::Case;
@@ -56,9 +54,9 @@ pub(crate) use host::Host;
 pub(crate) use lab::{Lab, Program, find, free_port};
 pub(crate) use layout::{Layout, OVH_MAILBOXES};
 pub(crate) use leash::{Leashed, PATIENCE, run, until, words};
-pub(crate) use letters::{letter, letters};
+pub(crate) use letters::letters;
 pub(crate) use oidc::Oidc;
 pub(crate) use postfix::Postfix;
 pub(crate) use provider::{IMAP_CAPABILITIES, Provider, Visit};
 pub(crate) use same::{differences, same};
-pub(crate) use wire::{Answer, Wire};
+pub(crate) use wire::Wire;
