@@ -3,7 +3,8 @@
 use super::{
     Asked, Session,
     answers::{failure_line, say},
-    dispatch::{Command, Ready, Refusal},
+    dispatch::{Command, Ready},
+    refusal::Refusal,
 };
 use crate::{
     failure::{Failure, Misbehaviour},

@@ -1,6 +1,6 @@
 //! What is done with a whole command of a client that has signed in.
 
-use super::{Asked, ClientReading, Numbers, PENDING_MAX, Pending, Session, answers};
+use super::{Asked, ClientReading, Numbers, PENDING_MAX, Pending, Session, answers, refusal::Refusal};
 use crate::{
     failure::{Failure, Misbehaviour},
     model::LocalName,
@@ -17,13 +17,6 @@ use crate::{
 pub(super) enum Ready {
     Command(Command),
     Refusal(Refusal),
-}
-
-/// What the bridge says of its own to a command that it refuses: in its turn, and never inside an answer.
-pub(super) struct Refusal {
-    pub(super) line: Vec<u8>,
-    /// The literal that the command announced.
-    pub(super) literal: Option<Literal>,
 }
 
 /// A whole command; of an APPEND, its front.
@@ -133,17 +126,6 @@ impl Session {
             // The table may be known well enough; else a lane is asked for when it is to be read.
             Verb::Idle | Verb::List | Verb::Lsub | Verb::Myrights | Verb::Noop | Verb::Xlist => self.selected.is_some(),
             _ => true,
-        }
-    }
-
-    /// Answers the command that waits with a failure that is not its own.
-    pub(super) fn refuse_ready(&mut self, failure: &Failure, out: &mut Outbox) -> Result<(), Failure> {
-        match self.ready.take() {
-            Some(Ready::Command(command)) => self.refuse(&command, failure, out),
-            ready => {
-                self.ready = ready;
-                Ok(())
-            }
         }
     }
 
@@ -273,51 +255,6 @@ impl Session {
     fn route_of_unknown(&self, command: &Command, local: &LocalName) -> Option<Route> {
         let asks = command.head.verb == Verb::Unsubscribe && command.fresh && self.provider_subscribes();
         self.signed.as_ref().filter(|_| asks)?.namespace.route_of_new(local)
-    }
-
-    /// Says that a name is no mailbox.
-    pub(super) fn refuse_name(&mut self, command: &Command, out: &mut Outbox) -> Result<(), Failure> {
-        let (code, words): (_, &[u8]) = match command.head.verb {
-            Verb::Append | Verb::Copy | Verb::Move => ("TRYCREATE", b"There is no folder of this name"),
-            Verb::Create => ("CANNOT", b"No folder can have this name here"),
-            _ => ("NONEXISTENT", b"There is no folder of this name"),
-        };
-        // RFC 3501 6.3.1: a SELECT that fails leaves no mailbox selected. The provider still has the old one selected,
-        // but no command of the client can reach it.
-        if matches!(command.head.verb, Verb::Select | Verb::Examine) {
-            self.selected = None;
-        }
-        self.refuse_with(command, code, words, out)
-    }
-
-    pub(super) fn refuse_with(
-        &mut self,
-        command: &Command,
-        code: &'static str,
-        words: &[u8],
-        out: &mut Outbox,
-    ) -> Result<(), Failure> {
-        let mut line = Vec::new();
-        answers::say(command.tag(), "NO", Some(code), words, &mut line);
-        self.dispatch(Ready::Refusal(Refusal { line, literal: command.message }), out)
-    }
-
-    fn refuse(&mut self, command: &Command, failure: &Failure, out: &mut Outbox) -> Result<(), Failure> {
-        let refusal = Refusal { line: answers::failure_line(command.tag(), failure), literal: command.message };
-        self.dispatch(Ready::Refusal(refusal), out)
-    }
-
-    /// Refuses now. A client that waits to send a literal hears so at once and sends nothing; what comes without waiting
-    /// is read and thrown away first, since it cannot be told from commands.
-    pub(super) fn refused(&mut self, refusal: Refusal, out: &mut Outbox) -> Result<(), Failure> {
-        match refusal.literal {
-            Some(literal) if !literal.synchronising => self.discard(literal, refusal.line),
-            literal => {
-                out.client().extend_from_slice(&refusal.line);
-                self.literal_refused = literal.is_some();
-                Ok(())
-            }
-        }
     }
 
     /// Looks at the folder table anew, then runs the command again.

@@ -2,7 +2,7 @@
 //! what carries a mailbox name is held, under a cap.
 
 use super::{
-    Asked, ClientReading, Numbers, Pending, Selected, Session, WITHHELD_MAX, answers::say, dispatch::Refusal,
+    Asked, ClientReading, Numbers, Pending, Selected, Session, WITHHELD_MAX, answers::say, refusal::Refusal,
     writer::Waiting,
 };
 use crate::{

@@ -12,6 +12,7 @@
 //! | `answers` | what the bridge says of its own: LIST, status lines |
 //! | `idle` | IDLE, which is ours |
 //! | `lane` | the provider's responses towards the client |
+//! | `refusal` | a NO or BAD of the bridge to a command, in its turn |
 //! | `reopen` | a dropped lane opened anew without the client noticing |
 //! | `told` | what of status lines and STATUS answers the client is told |
 //! | `tree` | commands on the tree of mailboxes, and what is kept of it in the provider's place |
@@ -22,6 +23,7 @@ mod client;
 mod dispatch;
 mod idle;
 mod lane;
+mod refusal;
 mod reopen;
 #[cfg(test)]
 mod tests;

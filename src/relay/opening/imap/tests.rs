@@ -1,3 +1,5 @@
+//! IMAP openings against providers that answer each write with the next answer of a list.
+
 use super::*;
 
 /// Runs an opening against a provider that answers each write with the next of `answers`; what was written, `T` for a

@@ -1,3 +1,5 @@
+//! SMTP openings against providers that answer each write with the next answer of a list.
+
 use super::*;
 
 const HELLO: &str = "250-mx\r\n250-SIZE 1000\r\n250 AUTH PLAIN LOGIN\r\n";
