@@ -1,0 +1,127 @@
+//! `passerelle account add`: finds the provider, signs in, stores, and says what to copy into the CRM.
+
+use super::{grant, password, progress, warn};
+use crate::cli::{
+    Error, Place,
+    arguments::{AccountAdd, Settings as SettingsArguments},
+    words::{self, Card},
+};
+use passerelle::{
+    control::{
+        self, Service,
+        account::{self, Added, Draft},
+        crm,
+        folder::FolderRow,
+        settings::User,
+    },
+    model::{Address, Certificates, UserFormat},
+    provider::Provider,
+    store::{Credential, Settings, unix_now},
+};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+pub(super) async fn run(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
+    let (config, table) = (place.config()?, place.providers()?);
+    let at = &arguments.settings.at;
+    let hosts = [&at.imap(), &at.smtp()];
+    let provider = control::provider::of_account(&table, at.provider.as_deref(), &arguments.address.0, hosts)?;
+    let unchecked = arguments.settings.unchecked;
+    let draft = draft(place, arguments, provider)?;
+    let crm = draft.crm.clone();
+    let store = place.store().await?;
+    let added = if unchecked {
+        account::add_unchecked(&store, draft, unix_now()).await?
+    } else {
+        account::add(&store, draft, &progress(place.json), unix_now()).await?
+    };
+    let card = Card {
+        address: added.account.address.as_str(),
+        crm: &crm.name,
+        login: added.login.name.as_str(),
+        password: added.login.password.expose(),
+        connect: words::ways(&config, &crm.name),
+    };
+    let json = AddedJson {
+        address: &added.account.address,
+        provider: &provider.name,
+        card: &card,
+        folders: added.folders.as_deref(),
+        warnings: account::warnings(&added.account),
+    };
+    place.answer(&json, &words_of_added(&added, &card, &json.warnings))
+}
+
+/// What the arguments and the provider's place in the table make of the account, with the passwords asked for.
+fn draft(place: &Place, arguments: AccountAdd, provider: &Provider) -> Result<Draft, Error> {
+    let (address, wished) = (arguments.address.0, arguments.settings);
+    let (imap, smtp) = (wished.at.imap(), wished.at.smtp());
+    let grant = grant::read(&arguments.grant, Some(provider))?;
+    // Whoever names another host knows better than the table.
+    if imap.host.is_none() && grant.is_none() {
+        control::provider::takes_passwords(provider)?;
+    }
+    let (user_format, sign_in_name) = wished.at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
+    let imap = control::provider::endpoint(provider, Service::Imap, &imap)?;
+    let smtp = control::provider::endpoint(provider, Service::Smtp, &smtp)?;
+    let crm = crm::named(&place.profiles()?, &arguments.crm)?.clone();
+    let credential = match grant {
+        Some(grant) => Credential::Grant(grant),
+        None => Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?),
+    };
+    Ok(Draft {
+        owner: arguments.owner,
+        imap,
+        smtp,
+        certificates: wished.at.certificates.clone().unwrap_or(Certificates::Verify),
+        sign_in_name,
+        credential,
+        smtp_password: password::of_submission(&wished)?,
+        aliases: wished.aliases.iter().map(|alias| alias.0.clone()).collect(),
+        settings: settings(wished, provider, user_format, &address),
+        advice: provider.sign_in.advice.clone(),
+        crm,
+        address,
+    })
+}
+
+fn settings(wished: SettingsArguments, provider: &Provider, user_format: UserFormat, address: &Address) -> Settings {
+    Settings {
+        provider: provider.name.clone(),
+        user_format,
+        smtp_auth: wished.smtp_auth().unwrap_or_default(),
+        receives: wished.receives().unwrap_or(true),
+        sends: wished.sends().unwrap_or(true),
+        unread: wished.unread().unwrap_or_default(),
+        display_name: wished.display_name.unwrap_or_default(),
+        sender: wished.sender.map(|sender| sender.0).filter(|sender| sender != address),
+    }
+}
+
+#[derive(Serialize)]
+struct AddedJson<'a> {
+    address: &'a Address,
+    provider: &'a str,
+    #[serde(flatten)]
+    card: &'a Card<'a>,
+    /// Null if no sign-in was tried.
+    folders: Option<&'a [FolderRow]>,
+    warnings: Vec<&'static str>,
+}
+
+fn words_of_added(added: &Added, card: &Card<'_>, warnings: &[&str]) -> String {
+    let mut text = String::new();
+    if let Some(folders) = &added.folders {
+        let roles = folders.iter().filter(|folder| folder.role.is_some());
+        let roles: Vec<_> = roles
+            .map(|folder| format!("{} = {}", folder.local.as_deref().unwrap_or_default(), folder.remote))
+            .collect();
+        let roles = if roles.is_empty() { "no special folder found".to_owned() } else { roles.join(", ") };
+        let _ = writeln!(text, "imap  roles          {roles}");
+    }
+    let state = if added.folders.is_some() { "is added" } else { "is added without a sign-in" };
+    let _ = writeln!(text, "\n{} {state}.", added.account.address);
+    warn(&mut text, warnings);
+    let _ = write!(text, "Copy this into the CRM; the password is shown this once:\n\n{card}");
+    text
+}
