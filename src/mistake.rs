@@ -67,7 +67,25 @@ pub struct Broken {
     pub what: &'static str,
     /// What stands there.
     pub found: String,
+    /// What mends it.
     pub hint: &'static str,
+}
+
+impl Broken {
+    /// What is broken of the rules for the names of an entry, where each entry is a file: the file's name, by which commands
+    /// know it, and the label.
+    #[must_use]
+    pub fn of_name(name: &str, label: &str, hint: &'static str) -> Option<Self> {
+        let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+        let broken = |key, what, found: &str| Some(Self { key, what, found: found.to_owned(), hint });
+        if name.is_empty() || !name.bytes().all(plain) {
+            return broken("", "expected a file name of lower-case letters, digits and `-`", name);
+        }
+        if label.trim().is_empty() {
+            return broken("label", "expected a name for people", label);
+        }
+        None
+    }
 }
 
 /// A file's text, to find lines and keys in.

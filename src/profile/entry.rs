@@ -145,12 +145,8 @@ impl Profile {
 
     fn broken_rule(&self) -> Option<Broken> {
         let broken = |key, what, found: &str| Some(Broken { key, what, found: found.to_owned(), hint: EXPLAINED });
-        let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
-        if self.name.is_empty() || !self.name.bytes().all(plain) {
-            return broken("", "expected a file name of lower-case letters, digits and `-`", &self.name);
-        }
-        if self.label.trim().is_empty() {
-            return broken("label", "expected a name for people", &self.label);
+        if let Some(broken) = Broken::of_name(&self.name, &self.label, EXPLAINED) {
+            return Some(broken);
         }
         if self.login.wait == Some(0) {
             return broken("login.wait", "expected seconds, from 1 to 255", "0");

@@ -177,12 +177,8 @@ impl Provider {
 
     fn broken_rule(&self) -> Option<Broken> {
         let broken = |key, what, found: &str| Some(Broken { key, what, found: found.to_owned(), hint: EXPLAINED });
-        let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
-        if self.name.is_empty() || !self.name.bytes().all(plain) {
-            return broken("", "expected a file name of lower-case letters, digits and `-`", &self.name);
-        }
-        if self.label.trim().is_empty() {
-            return broken("label", "expected a name for people", &self.label);
+        if let Some(broken) = Broken::of_name(&self.name, &self.label, EXPLAINED) {
+            return Some(broken);
         }
         let is_domain = |name: &&String| Host::parse(name.strip_prefix("*.").unwrap_or(name)).is_ok();
         if let Some(wrong) = self.domains.names.iter().find(|name| !is_domain(name) || **name != name.to_lowercase()) {

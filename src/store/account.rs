@@ -258,11 +258,21 @@ impl Store {
     pub async fn account_password(&self, account: &Account) -> Result<Secret<String>, Error> {
         const SEALED: &str = "SELECT sealed_password FROM accounts
             WHERE id = $1 AND generation = $2 AND removed_at IS NULL";
+        self.sealed_text(SEALED, account, password_place(account.id.0), "accounts.sealed_password").await
+    }
+
+    /// Opens what `select` finds of an account that is still as it was read.
+    pub(super) async fn sealed_text(
+        &self,
+        select: &'static str,
+        account: &Account,
+        place: Place,
+        column: &'static str,
+    ) -> Result<Secret<String>, Error> {
         let sealed: Option<Option<Vec<u8>>> = on!(self, pool => {
-            sqlx::query_scalar(SEALED).bind(account.id.0).bind(account.generation.0).fetch_optional(pool).await?
+            sqlx::query_scalar(select).bind(account.id.0).bind(account.generation.0).fetch_optional(pool).await?
         });
-        let sealed = sealed.flatten().ok_or(Error::Changed)?;
-        self.open_text(password_place(account.id.0), &sealed, "accounts.sealed_password")
+        self.open_text(place, &sealed.flatten().ok_or(Error::Changed)?, column)
     }
 
     pub(super) fn open_text(&self, place: Place, sealed: &[u8], column: &'static str) -> Result<Secret<String>, Error> {

@@ -214,11 +214,7 @@ impl Store {
     pub async fn smtp_password(&self, account: &Account) -> Result<Secret<String>, Error> {
         const SEALED: &str = "SELECT sealed_smtp_password FROM accounts
             WHERE id = $1 AND generation = $2 AND removed_at IS NULL";
-        let sealed: Option<Option<Vec<u8>>> = on!(self, pool => {
-            sqlx::query_scalar(SEALED).bind(account.id.0).bind(account.generation.0).fetch_optional(pool).await?
-        });
-        let sealed = sealed.flatten().ok_or(Error::Changed)?;
-        self.open_text(smtp_password_place(account.id.0), &sealed, "accounts.sealed_smtp_password")
+        self.sealed_text(SEALED, account, smtp_password_place(account.id.0), "accounts.sealed_smtp_password").await
     }
 
     /// What an account may send as beside its address and its sender address, in order.
