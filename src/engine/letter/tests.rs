@@ -1,3 +1,5 @@
+//! What is read of letters: their structure, envelopes and parts, and what searches find in them.
+
 use super::*;
 use crate::wire::imap::token::Cursor;
 use std::fmt::Write;

@@ -1,3 +1,5 @@
+//! Dialogues with the machine of the engine over a memory source that answers at once.
+
 use crate::{
     engine::{
         machine::Manner,

@@ -1,3 +1,5 @@
+//! What is asked of a token endpoint, and what is made of its answers: real ones, and any JSON.
+
 use super::*;
 use proptest::prelude::*;
 
