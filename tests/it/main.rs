@@ -23,6 +23,7 @@ mod folders;
 mod grants;
 mod handed;
 mod harness;
+mod hostile_failures;
 mod hostile_files;
 mod hostile_imap;
 mod hostile_logins;
