@@ -81,6 +81,11 @@ mod tests {
     }
 
     #[test]
+    fn smtp_line() {
+        seeds("smtp_line", super::smtp_line);
+    }
+
+    #[test]
     fn relay_imap() {
         seeds("relay_imap", super::relay_imap);
     }
