@@ -146,13 +146,14 @@ mod tests {
                 let house = demo::play(&mut |_| {}).await.expect("the demo plays");
                 let card = &house.card;
                 let mut bystander = imap(card).await;
+                let counted = count();
                 // More often than an account has places for lanes: each must have come back.
-                const TIMES: u64 = 12;
-                for time in 1..=TIMES {
+                for time in 1..=12 {
                     let mut client = imap(card).await;
                     client.say(&format!("c SEARCH SUBJECT {}", IN_A_SESSION)).await;
                     assert_eq!(client.rest().await, "", "no half of an answer");
-                    assert_eq!(count(), time);
+                    // Other tests of this process may panic as well.
+                    assert!(count() >= counted + time);
                     bystander.command("d NOOP", "d OK").await;
                 }
                 let mut smtp = Client::connect(card.smtp).await;
@@ -166,8 +167,11 @@ mod tests {
                 let text = log.text();
                 let told: Vec<_> = text.lines().filter(|line| line.contains("a fault of the bridge")).collect();
                 assert_eq!(told.len(), 13, "{text}");
-                for (line, count) in told.iter().zip(1..) {
-                    assert!(line.contains("plant.rs:") && line.ends_with(&format!("count={count}")), "{line}");
+                let mut last = counted;
+                for line in told {
+                    let count = line.rsplit_once("count=").and_then(|(_, count)| count.parse().ok()).expect("a count");
+                    assert!(count > last && line.contains("plant.rs:"), "{line}");
+                    last = count;
                     assert!(line.contains("session{id=") && line.contains("ERROR"), "{line}");
                 }
                 assert!(!text.contains("planted"), "what was said is no matter of the log: {text}");
