@@ -148,6 +148,12 @@ impl ImapOpening {
             (State::AwaitingGreeting, Condition::No | Condition::Bad) => {
                 Err(self.refused(status, Failure::ProviderUnreachable(Unreachable::Unavailable)))
             }
+            // No tag will come for what is not understood (RFC 3501, 7.1.3). Passerelle itself answers so: who gives the
+            // bridge's own address for the provider's must not wait.
+            (
+                State::AwaitingCapabilities | State::AwaitingVerdict(_) | State::AwaitingVerdictOnToken { .. },
+                Condition::Bad,
+            ) => Err(self.refused(status, Failure::ProviderMisbehaved(Misbehaviour::Syntax))),
             (_, Condition::Preauth) => Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
             (state, _) => {
                 self.take_capabilities(status);

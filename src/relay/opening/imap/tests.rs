@@ -53,6 +53,15 @@ fn a_modern_provider_takes_three_round_trips() {
 }
 
 #[test]
+fn a_command_that_is_not_understood_is_not_waited_for() {
+    // As the bridge itself answers a sign-in of its kind.
+    let offer = "* OK [CAPABILITY IMAP4rev1 SASL-IR] Passerelle ready\r\n";
+    let (_, result, words) = run(Security::None, "secret", &[offer, "* BAD The command is not understood\r\n"]);
+    assert_eq!(result, Err(Failure::ProviderMisbehaved(Misbehaviour::Syntax)));
+    assert_eq!(words.as_deref(), Some("The command is not understood"));
+}
+
+#[test]
 fn an_old_provider_is_asked_for_everything() {
     let (said, result, _) = run(
         Security::None,
