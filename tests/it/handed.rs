@@ -61,6 +61,7 @@ fn sockets_of_systemd_are_used_where_they_are_configured() {
     bridge.serve_by(&parent(&handed.map(|port| format!("tcp=127.0.0.1:{port}"))));
     let log = bridge.log();
     assert_eq!(log.matches("handed over by systemd").count(), 3, "{log}");
+    assert!(!log.contains('\u{1b}'), "colours are for terminals: {log}");
     bridge.sign_in_smtp(&alice).smtp("MAIL FROM:<alice@lab.test>", 250);
     bridge.sign_in(&alice);
     let mut wire = Wire::tls(bridge.imaps, &bridge.authority(), "localhost");

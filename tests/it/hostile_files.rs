@@ -195,7 +195,7 @@ fn r33_no_secret_stands_in_a_log_a_command_line_or_the_database() {
         wire.half_close();
         wire.rest();
     }
-    let logged = until(PATIENCE, || (bridge.log().matches("no lane").count() >= 2).then_some(()));
+    let logged = until(PATIENCE, || (bridge.log().matches("no connection to the provider").count() >= 2).then_some(()));
     assert!(logged.is_some() && bridge.log().contains("[hidden]"), "{}", bridge.log());
     assert!(echo.heard().contains("AUTHENTICATE"), "the password went to the provider");
     // What every bridge of these tests is asked at its end, said here with its figure.

@@ -205,7 +205,9 @@ impl Gates {
         let opened = open_stored(&self.store, &self.broker, wanted, OPENING, &mut |_| {}).await;
         opened.map_err(|Refusal { failure, words, .. }| {
             let words = words.unwrap_or_default();
-            tracing::warn!(account = account.id.0, ?purpose, %failure, words, "no lane");
+            // By its address: people know accounts by nothing else.
+            let address = account.address.as_str();
+            tracing::warn!(account = address, ?purpose, %failure, words, "no connection to the provider");
             failure
         })
     }
