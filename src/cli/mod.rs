@@ -34,7 +34,10 @@ use tokio::task::LocalSet;
 
 /// Parses, runs, and says how it ended.
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refused) => return misunderstood(&refused),
+    };
     let json = arguments.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
@@ -48,6 +51,23 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(error.exit() as u8)
         }
     }
+}
+
+/// Help and version, or what is wrong with the command line: as JSON, too, if that was asked for.
+fn misunderstood(refused: &clap::Error) -> ExitCode {
+    if !refused.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+        // Whoever closed the pipe does not want it.
+        let _ = refused.print();
+        return ExitCode::from(if refused.use_stderr() { Exit::Usage } else { Exit::Ok } as u8);
+    }
+    let words = refused.to_string();
+    let first: Vec<_> = words.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    let error = first.join(" ");
+    let error = error.strip_prefix("error: ").unwrap_or(&error);
+    let hint = "each command says with --help what it takes";
+    let json = serde_json::json!({ "error": error, "hint": hint, "exit": Exit::Usage as u8 });
+    let _ = writeln!(std::io::stderr().lock(), "{json}");
+    ExitCode::from(Exit::Usage as u8)
 }
 
 async fn run(arguments: Arguments) -> Result<(), Error> {

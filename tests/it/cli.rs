@@ -179,6 +179,33 @@ fn what_cannot_be_understood_ends_with_2() {
         assert_eq!(run(&state, arguments, "").status.code(), Some(2), "{arguments:?}");
     }
     assert!(!state.exists(), "nothing is made before the command is understood");
+    let no_certificate = root.path().join("ca.pem");
+    std::fs::write(&no_certificate, "no certificate").expect("written");
+    let ca = format!("ca={}", no_certificate.display());
+    let refused = run(&state, &["account", "add", "a@b.test", "--certificates", &ca], "");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("the file holds no certificate in PEM form"), "{}", stderr(&refused));
+}
+
+#[test]
+fn what_cannot_be_understood_is_said_as_json_too() {
+    let root = tempfile::tempdir().expect("a directory");
+    let wrong: [(&[&str], &str); 3] = [
+        (&["--json", "sing"], "unrecognized subcommand 'sing'"),
+        (
+            &["account", "show", "x", "--json"],
+            "invalid value 'x' for '<ADDRESS>': not an address of the form local@domain",
+        ),
+        (&["login", "set", "x", "--json"], "the following required arguments were not provided: --crm <NAME>"),
+    ];
+    for (arguments, words) in wrong {
+        let refused = run(root.path(), arguments, "");
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        let error: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
+        assert_eq!((error["error"].as_str(), error["exit"].as_i64()), (Some(words), Some(2)), "{error}");
+    }
+    let help = run(root.path(), &["login", "set", "--help", "--json"], "");
+    assert!(help.status.success() && stdout(&help).contains("Examples:"));
 }
 
 #[test]

@@ -190,6 +190,9 @@ fn whereabouts(place: Option<&HostPort>, security: Option<SecurityArgument>) -> 
     }
 }
 
+/// How a certificate begins in a file.
+const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 fn certificates(text: &str) -> Result<Certificates, String> {
     match text {
         "verify" => return Ok(Certificates::Verify),
@@ -203,6 +206,10 @@ fn certificates(text: &str) -> Result<Certificates, String> {
     let file = file.ok_or("expected verify, ca=FILE, pin=SHA256 or accept-any")?;
     // `serve` runs in another directory than this command.
     let path = std::path::absolute(file).map_err(|error| error.to_string())?;
-    std::fs::File::open(&path).map_err(|error| format!("cannot read the file: {error}"))?;
+    let text = std::fs::read(&path).map_err(|error| format!("cannot read the file: {error}"))?;
+    // Else it would be believed to be there, and the provider's certificate be told to be unknown.
+    if !text.windows(PEM.len()).any(|window| window == PEM) {
+        return Err("the file holds no certificate in PEM form (`-----BEGIN CERTIFICATE-----`)".to_owned());
+    }
     Ok(Certificates::Ca(path))
 }
