@@ -14,6 +14,7 @@ use passerelle::{
         account::{self, Shown},
     },
     model::{Address, SmtpAuth, UnreadScope},
+    profile::GENERIC,
     store::unix_now,
     upstream::Step,
 };
@@ -135,7 +136,8 @@ fn words_of_shown(account: &Shown) -> String {
     words::field(&mut text, "added", words::day(account.created_at));
     words::field(&mut text, "checked", account.checked_at.map_or_else(|| "never".to_owned(), words::day));
     for login in account.logins.iter().filter(|login| login.revoked_at.is_none()) {
-        words::field(&mut text, "login", &login.name);
+        let crm = if login.crm == GENERIC { String::new() } else { format!("   for {}", login.crm) };
+        words::field(&mut text, "login", format_args!("{}{crm}", login.name));
     }
     warn(&mut text, &account.warnings);
     text

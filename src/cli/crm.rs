@@ -38,6 +38,9 @@ fn list(place: &Place) -> Result<(), Error> {
     place.answer(&profiles, &words::columns(["NAME", "LABEL", "PORTS", "SENDER"], &rows))
 }
 
+/// What the sources of the built-in table mean by their marks.
+const MARKS: &str = "sources: [M] measured on the wire, [C] read in the program's code, [I] inferred\n";
+
 /// All that is known, each with its source.
 fn words_of(profile: &Profile) -> String {
     let mut text = format!("{}: {}", profile.name, profile.label);
@@ -66,6 +69,9 @@ fn words_of(profile: &Profile) -> String {
     fact("listeners", if own.is_empty() { "the usual ones" } else { "own" }, &listen.source);
     for line in own {
         words::field(&mut text, "", line);
+    }
+    if profile.built_in {
+        text.push_str(MARKS);
     }
     text
 }
@@ -109,12 +115,15 @@ async fn settings(place: &Place, address: &Address, name: &str) -> Result<(), Er
     if !profile.listen.is_usual() && !config.listeners().any(|listener| listener.crm == name) {
         let why = &profile.listen.source;
         warnings.push(format!(
-            "{name} has no listeners of its own ({why}); put into passerelle.toml: [[crm]] profile = \"{name}\""
+            "{name} has no listeners of its own ({why}); put two lines into {}, `[[crm]]` and `profile = \"{name}\"`, and \
+             start `passerelle serve` again",
+            place.config_file().display()
         ));
     }
     if !is_theirs {
         warnings.push(format!(
-            "no login of this account is for {name}; make one: passerelle login add {address} --label {name} --crm {name}"
+            "no login of this account is for {name}; make one: passerelle login add {address} --label {name} --crm {name}; or, \
+             if {login} is its: passerelle login set {login} --crm {name}"
         ));
     }
     let mut text = format!("{} in {}\n", account.address, profile.label);

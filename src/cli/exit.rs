@@ -150,7 +150,7 @@ fn of_serving(error: &app::Error) -> Option<&'static str> {
         ),
         io::ErrorKind::PermissionDenied => Some(
             "ports below 1024 need leave of the system: `sysctl net.ipv4.ip_unprivileged_port_start=25`; the README says \
-             two more ways, under \"CRMs that know the standard ports only\"",
+             other ways, under \"CRMs that know the standard ports only\"",
         ),
         _ => None,
     }

@@ -116,6 +116,11 @@ impl Place {
         Ok(providers(&self.state, self.config.as_deref())?)
     }
 
+    /// Where the configuration is, or would be.
+    fn config_file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| self.state.join("passerelle.toml"))
+    }
+
     async fn store(&self) -> Result<Store, Error> {
         Ok(Store::open(&self.state, self.key_file.as_deref(), unix_now()).await?)
     }

@@ -38,6 +38,10 @@ fn place_of(service: &Service) -> String {
     format!("{}:{} ({})", service.host, service.port, service.security)
 }
 
+/// What the sources of the built-in table mean by their marks.
+const MARKS: &str = "sources: [D] the provider's documentation, [L] a public log, issue or table, [M] general knowledge; \
+                     how sure: h, m, l\n";
+
 /// All that is known, each with its source.
 fn words_of(provider: &Provider) -> String {
     let mut text = format!("{}: {}", provider.name, provider.label);
@@ -78,6 +82,9 @@ fn words_of(provider: &Provider) -> String {
     }
     for quirk in &provider.quirks {
         fact("quirk", &quirk.about, &quirk.source);
+    }
+    if provider.built_in {
+        text.push_str(MARKS);
     }
     text
 }

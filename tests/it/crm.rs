@@ -56,6 +56,9 @@ fn settings_are_there_as_json_with_the_login_of_the_crm() {
     let before = json(&arguments);
     assert_eq!(before["login"], "alice@lab.test");
     assert_eq!(before["warnings"].as_array().map(Vec::len), Some(2), "no listener, no login: {before}");
+    let file = root.path().join("passerelle.toml");
+    let lines = format!("put two lines into {}, `[[crm]]` and `profile = \"vtiger\"`", file.display());
+    assert!(before["warnings"][0].as_str().is_some_and(|words| words.contains(&lines)), "{before}");
     assert_eq!(before["pages"][0]["fields"][0], serde_json::json!(["Mail Server or IP", "127.0.0.1"]));
 
     let made = json(&["login", "add", "alice@lab.test", "--label", "crm", "--crm", "vtiger"]);

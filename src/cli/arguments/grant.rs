@@ -3,24 +3,27 @@
 use clap::Args;
 use passerelle::oauth::TokenEndpoint;
 
+/// The heading of these. Said of each: said of all, clap would give it to what comes behind them, too.
+const TOKENS: &str = "Sign in with access tokens";
+
 #[derive(Args)]
-#[command(next_help_heading = "Sign in with access tokens")]
 pub(in crate::cli) struct GrantArguments {
     /// Read a refresh token from the first line of standard input, in the place of a password
-    #[arg(long, requires = "client_id", conflicts_with = "password_stdin")]
+    #[arg(long, requires = "client_id", conflicts_with = "password_stdin", help_heading = TOKENS)]
     pub(in crate::cli) refresh_token_stdin: bool,
     /// The client (application) that the refresh token was given to
-    #[arg(long, value_name = "ID", requires = "refresh_token_stdin")]
+    #[arg(long, value_name = "ID", requires = "refresh_token_stdin", help_heading = TOKENS)]
     pub(in crate::cli) client_id: Option<String>,
     /// Read the client's secret from the second line of standard input
-    #[arg(long, requires = "refresh_token_stdin")]
+    #[arg(long, requires = "refresh_token_stdin", help_heading = TOKENS)]
     pub(in crate::cli) client_secret_stdin: bool,
     /// Where access tokens are asked for [default: what the provider's entry says]
-    #[arg(long, value_name = "URL", requires = "refresh_token_stdin", value_parser = token_endpoint)]
+    #[arg(long, value_name = "URL", requires = "refresh_token_stdin", value_parser = token_endpoint,
+        help_heading = TOKENS)]
     pub(in crate::cli) token_endpoint: Option<TokenEndpoint>,
     /// The directory tenant, for a provider that has tenants [default: what the provider's entry says]
     #[arg(long, value_name = "NAME", requires = "refresh_token_stdin", conflicts_with = "token_endpoint",
-        value_parser = tenant)]
+        value_parser = tenant, help_heading = TOKENS)]
     pub(in crate::cli) tenant: Option<String>,
 }
 

@@ -61,7 +61,7 @@ pub(in crate::cli) enum LoginCommand {
     #[command(after_help = SET_EXAMPLES)]
     Set {
         /// The login
-        #[arg(value_parser = Login::parse)]
+        #[arg(value_name = "LOGIN", value_parser = Login::parse)]
         name: Login,
         /// The CRM that uses it: a profile of `passerelle crm list`
         #[arg(long, value_name = "NAME")]
@@ -71,7 +71,7 @@ pub(in crate::cli) enum LoginCommand {
     #[command(after_help = REVOKE_EXAMPLES)]
     Revoke {
         /// The login
-        #[arg(value_parser = Login::parse)]
+        #[arg(value_name = "LOGIN", value_parser = Login::parse)]
         name: Login,
     },
 }

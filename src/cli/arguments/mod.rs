@@ -129,6 +129,18 @@ mod tests {
     }
 
     #[test]
+    fn options_of_tokens_alone_stand_under_their_heading() {
+        let mut command = Arguments::command();
+        command.build();
+        let account = command.find_subcommand("account").expect("there is one");
+        for name in ["add", "set", "swap"] {
+            let options = account.find_subcommand(name).expect("there is one").get_arguments();
+            let under = options.filter(|option| option.get_help_heading().is_some_and(|text| text.contains("tokens")));
+            assert_eq!(under.map(|option| option.get_id().as_str()).collect::<Vec<_>>().len(), 5, "{name}");
+        }
+    }
+
+    #[test]
     fn every_command_has_an_example() {
         fn walk(command: &clap::Command, path: &str) -> usize {
             if command.has_subcommands() {
