@@ -56,6 +56,7 @@ pub async fn serve(
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds = Bounds {
         lanes_per_account: config.limits.lanes_per_account,
+        sessions_per_account: config.limits.sessions_per_account,
         login_wait: config.timeouts.login_wait.0,
         // The other half of those that have not signed in can.
         refusals: usize::try_from(config.limits.before_login / 2)

@@ -54,6 +54,8 @@ pub enum Cap {
     Lanes,
     #[error("refused logins on one connection")]
     Logins,
+    #[error("sessions signed in to this account")]
+    Sessions,
 }
 
 /// How a peer broke its protocol: what, never the octets.
@@ -223,6 +225,9 @@ impl Failure {
     fn words(&self) -> &'static str {
         match self {
             Self::Busy(Cap::Logins) => "Too many refused logins on this connection",
+            Self::Busy(Cap::Sessions) => {
+                "Too many connections are signed in to this account, close some or try again in a moment"
+            }
             Self::Busy(_) => "The mail bridge is busy, try again in a moment",
             Self::ClientMisbehaved(Misbehaviour::BareLineEnd) => "Lines must end with CR LF, nothing was done",
             Self::ClientMisbehaved(Misbehaviour::Http) => "This port speaks mail, not HTTP",

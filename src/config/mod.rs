@@ -51,6 +51,8 @@ pub struct Limits {
     pub connections: u32,
     /// Those of them that have not signed in. More than `connections` is the same as that.
     pub before_login: u32,
+    /// Sessions signed in at once to one account, of IMAP and SMTP together.
+    pub sessions_per_account: u32,
     /// Connections to the provider at once for one account, of IMAP and to send each.
     pub lanes_per_account: u32,
     /// The largest message that a client may hand over.
@@ -248,10 +250,11 @@ impl Config {
     }
 
     fn impossible_limit(&self) -> Option<Broken> {
-        let Limits { connections, before_login, lanes_per_account, .. } = self.limits;
+        let Limits { connections, before_login, sessions_per_account, lanes_per_account, .. } = self.limits;
         let all = [
             ("limits.connections", connections),
             ("limits.before-login", before_login),
+            ("limits.sessions-per-account", sessions_per_account),
             ("limits.lanes-per-account", lanes_per_account),
         ];
         all.into_iter().find(|(_, limit)| *limit == 0).map(|(key, limit)| Broken {
@@ -314,7 +317,13 @@ impl Default for Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1000, before_login: 500, lanes_per_account: 8, message_size: Size(150 << 20) }
+        Self {
+            connections: 1000,
+            before_login: 500,
+            sessions_per_account: 200,
+            lanes_per_account: 8,
+            message_size: Size(150 << 20),
+        }
     }
 }
 

@@ -203,8 +203,8 @@ impl Session {
                 Ok(Flow::More)
             }
             Turn::Done(Done::Judged(id, judged)) => {
-                let verdict = judged.map(|(admission, standing)| {
-                    self.requests.entitle(&admission, standing);
+                let verdict = judged.map(|(admission, standing, seat)| {
+                    self.requests.entitle(&admission, standing, seat);
                     admission
                 });
                 self.tell(Event::Answer(id, Answer::Verdict(verdict)))

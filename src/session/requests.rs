@@ -6,7 +6,7 @@ use crate::{
     relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
-    upstream::{Gates, LaneNumber, Leased, NotLetIn, Wait},
+    upstream::{Gates, LaneNumber, Leased, NotLetIn, Seat, Wait},
 };
 use std::{
     sync::Arc,
@@ -23,7 +23,7 @@ use tokio::{
 pub(super) enum Done {
     Answer(RequestId, Answer),
     Leased(RequestId, Result<Leased, Failure>),
-    Judged(RequestId, Result<(Admission, Standing), Failure>),
+    Judged(RequestId, Result<(Admission, Standing, Seat), Failure>),
     /// A refused login, whose answer is not due yet.
     Waits(RequestId, Wait),
     /// The same, now due.
@@ -60,6 +60,7 @@ struct Entitled {
     /// How long it waits for a lane at most, where its CRM waits less than others.
     login_wait: Option<Duration>,
     watch: AbortHandle,
+    _seat: Seat,
 }
 
 impl Requests {
@@ -79,7 +80,7 @@ impl Requests {
     }
 
     /// A verdict was good: from now on, with a lane or without, the end of its standing is waited for.
-    pub(super) fn entitle(&mut self, admission: &Admission, standing: Standing) {
+    pub(super) fn entitle(&mut self, admission: &Admission, standing: Standing, seat: Seat) {
         let (account, naming) = (admission.account, admission.naming.clone());
         let login_wait = [self.login_wait, admission.login_wait].into_iter().flatten().min();
         let outdated = self.gates.outdated(account, standing);
@@ -87,9 +88,7 @@ impl Requests {
             outdated.await;
             Done::Outdated
         });
-        if let Some(earlier) = self.entitled.replace(Entitled { account, standing, naming, login_wait, watch }) {
-            earlier.watch.abort();
-        }
+        self.entitled = Some(Entitled { account, standing, naming, login_wait, watch, _seat: seat });
     }
 
     /// As what the session was let in to this account, and what its login calls the mailboxes.
@@ -112,9 +111,16 @@ impl Requests {
             Request::Stale(account) => gates.stale(account),
             Request::Verdict(credentials) => {
                 let refused = self.refused;
+                // What an earlier one let in to is over: its seat may be the one that is free.
+                if let Some(earlier) = self.entitled.take() {
+                    earlier.watch.abort();
+                }
                 self.answer(async move {
                     match gates.verdict(&credentials, refused).await {
-                        Ok(admitted) => Done::Judged(id, Ok(admitted)),
+                        Ok((admission, standing)) => {
+                            let seated = gates.seat(admission.account);
+                            Done::Judged(id, seated.map(|seat| (admission, standing, seat)))
+                        }
                         Err(NotLetIn::Now(failure)) => Done::Judged(id, Err(failure)),
                         Err(NotLetIn::After(wait)) => Done::Waits(id, wait),
                     }

@@ -7,6 +7,7 @@
 
 mod guard;
 mod lease;
+mod seat;
 
 use super::{places::Places, pool::Pool};
 use crate::{
@@ -22,12 +23,13 @@ use crate::{
 use dashmap::DashMap;
 use guard::Guard;
 pub use guard::{NotLetIn, Wait};
+pub use seat::Seat;
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize},
     },
     time::{Duration, Instant},
 };
@@ -47,6 +49,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub struct Bounds {
     /// Connections to the provider at once for one account, of each use; its own cap may be lower.
     pub lanes_per_account: u32,
+    /// Sessions signed in at once to one account, of all protocols.
+    pub sessions_per_account: u32,
     /// How long a login waits for the provider.
     pub login_wait: Duration,
     /// Refused logins that wait for their answer at once.
@@ -79,6 +83,8 @@ pub(super) struct Gate {
     pub(super) pool: Arc<Pool>,
     /// Lanes of IMAP that sessions have.
     pub(super) in_use: AtomicUsize,
+    /// Sessions that are signed in.
+    seated: AtomicU32,
     /// Lanes of IMAP so far.
     opened: AtomicU64,
     opening: Mutex<Option<(Generation, watch::Receiver<OpeningEnded>)>>,
@@ -296,6 +302,7 @@ impl Gates {
                 health: Mutex::default(),
                 pool: Arc::default(),
                 in_use: AtomicUsize::new(0),
+                seated: AtomicU32::new(0),
                 opened: AtomicU64::new(0),
                 opening: Mutex::default(),
             })
@@ -386,7 +393,8 @@ mod tests {
     async fn a_table_of_an_older_generation_is_not_kept() {
         let root = tempfile::tempdir().expect("a directory");
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
-        let bounds = Bounds { lanes_per_account: 1, login_wait: Duration::from_secs(1), refusals: 1 };
+        let bounds =
+            Bounds { lanes_per_account: 1, sessions_per_account: 1, login_wait: Duration::from_secs(1), refusals: 1 };
         let broker = Broker::new(store.clone(), exchange().expect("a client"));
         let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
         let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);

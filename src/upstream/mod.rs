@@ -12,7 +12,7 @@ mod pool;
 mod stored;
 mod tls;
 
-pub use gate::{Bounds, Gates, NotLetIn, Wait};
+pub use gate::{Bounds, Gates, NotLetIn, Seat, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Opened, OpenedFacts, Refusal, Step, open};
 pub use stored::{Wanted, exchange, open_stored};

@@ -42,6 +42,7 @@ fn table() -> Vec<(Failure, &'static [Cell])> {
         (Failure::Busy(Cap::Connections), &[ImapBye, Closing]),
         (Failure::Busy(Cap::Lanes), &[Imap, Auth]),
         (Failure::Busy(Cap::Logins), &[ImapBye, Closing]),
+        (Failure::Busy(Cap::Sessions), &[Imap, Auth]),
         (client(Misbehaviour::BareLineEnd), &[ImapBye, Closing]),
         (client(Misbehaviour::Http), &[ImapBye, Closing]),
         (client(Misbehaviour::LineTooLong), &[ImapBye, Closing]),
@@ -446,6 +447,8 @@ fn our_caps(house: &House) {
     let mut smtp = house.smtp();
     smtp.line(&house.crm.smtp_auth());
     house.hears(&Failure::Busy(Cap::Lanes), Cell::Auth, &smtp.next());
+    // Four seats are taken.
+    house.sign_ins_hear(&Failure::Busy(Cap::Sessions));
     drop((imap, second, submission, smtp));
 
     // Nothing is said for as long as one may.
@@ -501,7 +504,7 @@ fn our_fault(heard: &mut BTreeSet<(String, Cell)>) {
 
 #[test]
 fn every_cell_of_the_table_is_heard_by_a_client() {
-    let limits = "[limits]\nlanes-per-account = 1\nconnections = 40\nbefore-login = 30\n\
+    let limits = "[limits]\nlanes-per-account = 1\nsessions-per-account = 4\nconnections = 40\nbefore-login = 30\n\
                   [timeouts]\nlogin-wait = \"1s\"\nbefore-login = \"2s\"\n";
     let Some(mut house) = House::start("[timeouts]\nlogin-wait = \"1s\"\n") else { return };
     the_provider_fails(&mut house);

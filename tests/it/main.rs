@@ -26,6 +26,7 @@ mod harness;
 mod hostile_failures;
 mod hostile_files;
 mod hostile_imap;
+mod hostile_limits;
 mod hostile_logins;
 mod hostile_smtp;
 mod hostile_tls;

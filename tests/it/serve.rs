@@ -326,7 +326,7 @@ fn two_sessions_share_an_account_without_waiting_for_each_other() {
 }
 
 #[test]
-fn a_client_above_the_caps_is_told_and_gets_in_later() {
+fn r19_a_client_above_the_caps_is_told_and_gets_in_later() {
     let Some(house) = House::start("[limits]\nconnections = 4\nbefore-login = 2\n") else { return };
     let alice = house.add(ALICE);
     let told_so = || {
@@ -391,7 +391,7 @@ fn a_command_that_waits_for_a_place_and_then_for_the_provider_waits_once() {
 }
 
 #[test]
-fn silent_clients_keep_nobody_from_signing_in() {
+fn r19_silent_clients_keep_nobody_from_signing_in() {
     let Some(house) = House::start("") else { return };
     let alice = house.add(ALICE);
     house.bridge.sign_in(&alice);
@@ -416,7 +416,7 @@ fn silent_clients_keep_nobody_from_signing_in() {
 }
 
 #[test]
-fn sockets_return() {
+fn r19_sockets_return() {
     let Some(house) = House::start("") else { return };
     let alice = house.add(ALICE);
     house.bridge.sign_in(&alice).imap_ok("LOGOUT");

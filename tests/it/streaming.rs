@@ -185,7 +185,7 @@ fn answers_of_one_long_line_pass_octet_for_octet_in_4_mb() {
 }
 
 #[test]
-fn a_client_that_stops_reading_stops_its_provider_and_nobody_else() {
+fn r17_a_client_that_stops_reading_stops_its_provider_and_nobody_else() {
     let Some(large) = Large::start() else { return };
     let mut bystander = large.select();
     let mut stalled = large.select();

@@ -23,8 +23,8 @@ mod filter;
 mod filter_client;
 mod filter_server;
 mod habits;
-mod hostile;
 mod host;
+mod hostile;
 mod lab;
 mod layout;
 mod leash;
@@ -49,8 +49,8 @@ pub(crate) use habits::{
     GMAIL_APP_PASSWORD, GMAIL_SMTP_LIMIT, GMAIL_SMTP_TOO_MANY_LOGINS, GMAIL_TOO_MANY, MICROSOFT_SMTP_BASIC_OFF,
     MICROSOFT_SMTP_BUSY, MICROSOFT_SMTP_OFF,
 };
-pub(crate) use hostile::Case;
 pub(crate) use host::Host;
+pub(crate) use hostile::Case;
 pub(crate) use lab::{Lab, Program, find, free_port};
 pub(crate) use layout::{Layout, OVH_MAILBOXES};
 pub(crate) use leash::{Leashed, PATIENCE, run, until, words};
