@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-/// The refusals of late, by name. Of one size, whatever is guessed: a name is one of [`PLACES`] by its hash, and names of
+/// The refusals of late, by name. Of one size, whatever is guessed: a name is one of `PLACES` by its hash, and names of
 /// one place share its count. As the hash is keyed, nobody knows which do.
 pub struct Guesses {
     places: Box<[Count]>,
