@@ -2,6 +2,9 @@
 //!
 //! It knows all and is known by none but the command line.
 
+pub mod limits;
+pub mod usage;
+
 use crate::{
     config::Config,
     listener::{
@@ -17,6 +20,7 @@ use crate::{
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 use tokio::{
@@ -38,20 +42,25 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
+/// What a bridge is made of.
+pub struct Parts {
+    pub config: Config,
+    /// The state directory.
+    pub state: PathBuf,
+    pub store: Store,
+    pub providers: provider::Table,
+    pub profiles: profile::Table,
+    pub tls: Arc<ServerConfig>,
+    pub handed: Handed,
+}
+
 /// Serves until SIGTERM or SIGINT, then lets sessions end. `ready` is called once with the addresses that clients can
 /// use, ports included. Sockets that were handed over are used where they listen at a configured address.
 ///
 /// # Errors
 /// If a port cannot be opened, a socket was handed over for nothing, or the store cannot be watched.
-pub async fn serve(
-    mut config: Config,
-    store: Store,
-    providers: provider::Table,
-    profiles: profile::Table,
-    tls: Arc<ServerConfig>,
-    handed: Handed,
-    ready: Box<dyn FnOnce(&Config) + Send>,
-) -> Result<(), Error> {
+pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Result<(), Error> {
+    let Parts { mut config, state, store, providers, profiles, tls, handed } = parts;
     let bound = bind_all(&mut config, &profiles, &tls, handed)?;
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds = Bounds {
@@ -67,6 +76,7 @@ pub async fn serve(
     let gates = Gates::new(store, broker.clone(), bounds, own, providers, profiles);
     let (stop, drain) = watch::channel(false);
     let reception = reception(&config, gates.clone(), drain);
+    let _telling = telling(&state, gates.clone(), reception.clone());
     let mut ports = JoinSet::new();
     for (listener, port) in bound {
         ports.spawn(listener::accept(listener, port, reception.clone()));
@@ -95,6 +105,16 @@ pub async fn serve(
     // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token.
     broker.settle().await;
     Ok(())
+}
+
+/// Tells who asks what is in use, until it is dropped. A bridge that cannot serves all the same.
+fn telling(state: &Path, gates: Arc<Gates>, reception: Reception) -> JoinSet<()> {
+    let mut telling = JoinSet::new();
+    match usage::Socket::bind(state) {
+        Ok(socket) => drop(telling.spawn(socket.answer(gates, reception))),
+        Err(error) => tracing::warn!(%error, "`passerelle limits` cannot be told what is in use"),
+    }
+    telling
 }
 
 type Bound = Vec<(TcpListener, Port)>;
@@ -147,9 +167,8 @@ fn aliases(address: SocketAddr) -> Vec<SocketAddr> {
 }
 
 fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -> Reception {
-    let semaphore = |places: u32| {
-        Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)))
-    };
+    let places = |places: u32| usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let [all, lobby] = [config.limits.connections, config.limits.before_login].map(places);
     let timeouts = &config.timeouts;
     let patience = Patience {
         login: timeouts.before_login.0,
@@ -159,8 +178,9 @@ fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -
         end_of_data: timeouts.end_of_data.0,
     };
     Reception {
-        places: semaphore(config.limits.connections),
-        lobby: semaphore(config.limits.before_login),
+        places: Arc::new(Semaphore::new(all)),
+        lobby: Arc::new(Semaphore::new(lobby)),
+        places_in_all: [all, lobby],
         handshake: timeouts.handshake.0,
         hostname: config.hostname.as_str().into(),
         message_max: config.limits.message_size.0,

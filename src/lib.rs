@@ -6,7 +6,7 @@
 //! ```text
 //! main · cli               words for people: flags, help, exit codes
 //! demo                     a provider, the bridge and a CRM in one process
-//! app                      composition root: configuration and store into listeners, gates, sessions; drain
+//! app                      composition root: configuration and store into listeners, gates, sessions; drain; all limits
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
 //! telemetry                log lines, each one event

@@ -6,6 +6,7 @@ pub mod handed;
 
 use crate::{
     failure::{Cap, Failure, SmtpMoment},
+    model::number,
     profile::Profile,
     relay::{Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     session::{self, Ended, Surroundings},
@@ -57,6 +58,8 @@ pub struct Reception {
     pub places: Arc<Semaphore>,
     /// Clients at once that have not signed in: the rest of the places is for those that have.
     pub lobby: Arc<Semaphore>,
+    /// How many places there are, and how many of the lobby.
+    pub places_in_all: [usize; 2],
     /// The greeting and TLS handshake.
     pub handshake: Duration,
     pub hostname: Box<str>,
@@ -65,9 +68,19 @@ pub struct Reception {
 }
 
 /// Connections that wait to be accepted. CRMs come in bursts, a page each; peers of the field hang at 5.
-const BACKLOG: u32 = 1024;
+pub(crate) const BACKLOG: u32 = 1024;
 /// Pause when no descriptor is to be had: closing sessions give some back.
-const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
+pub(crate) const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
+
+impl Reception {
+    /// How many clients there are, and how many of them have not signed in.
+    #[must_use]
+    pub fn in_use(&self) -> (u64, u64) {
+        let [places, lobby] = self.places_in_all;
+        let taken = |all: usize, free: &Semaphore| number(all.saturating_sub(free.available_permits()));
+        (taken(places, &self.places), taken(lobby, &self.lobby))
+    }
+}
 
 /// Opens a listening socket.
 ///

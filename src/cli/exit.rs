@@ -62,6 +62,8 @@ pub(super) enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Tls(#[from] local_tls::Error),
+    #[error("a bridge runs, and does not tell what is in use")]
+    Unanswered(#[source] io::Error),
     #[error("not confirmed, nothing was changed")]
     Unconfirmed,
     #[error("cannot write the answer")]
@@ -99,7 +101,9 @@ impl Error {
             | Self::RefreshToken
             | Self::Unconfirmed => Exit::Usage,
             Self::Tls(local_tls::Error::File(_)) => Exit::State,
-            Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Tls(_) | Self::Write(_) => Exit::Failed,
+            Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Tls(_) | Self::Unanswered(_) | Self::Write(_) => {
+                Exit::Failed
+            }
         }
     }
 
@@ -120,6 +124,7 @@ impl Error {
             Self::Serve(error) => of_serving(error).map(str::to_owned),
             Self::Store(error) => error.hint(),
             Self::Tls(error) => error.hint(),
+            Self::Unanswered(_) => Some("run it as the user that runs `passerelle serve`".to_owned()),
             Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
             Self::Answer(_) | Self::Demo(_) | Self::Write(_) => None,
         }

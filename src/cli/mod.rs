@@ -9,6 +9,7 @@ mod crm;
 mod demo;
 mod exit;
 mod folder;
+mod limits;
 mod login;
 mod provider;
 mod serve;
@@ -85,6 +86,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Provider(command) => provider::run(&command, &place),
         Command::Crm(command) => crm::run(command, &place).await,
         Command::Config(command) => config::run(&command, &place),
+        Command::Limits => limits::run(&place).await,
     }
 }
 

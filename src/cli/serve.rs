@@ -52,7 +52,8 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
     panics::to_the_log();
     let tls = shown.config()?;
     let renewal = tokio::spawn(shown.keep(unix_now));
-    let served = app::serve(config, store, providers, profiles, tls, handed, Box::new(ready)).await;
+    let parts = app::Parts { config, state: place.state.clone(), store, providers, profiles, tls, handed };
+    let served = app::serve(parts, Box::new(ready)).await;
     renewal.abort();
     Ok(served?)
 }

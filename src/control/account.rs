@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
 /// For each service from name to signed in. A person waits, and some providers greet slowly on purpose (10 s and more).
-pub(super) const DEADLINE: Duration = Duration::from_secs(45);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(45);
 
 /// Said wherever an account is shown that believes any certificate.
 const ACCEPT_ANY: &str = "any certificate is accepted: whoever stands between this machine and the provider can read \

@@ -280,7 +280,9 @@ async fn serve(folder: &TempDir, store: Store) -> Done<(JoinSet<Result<(), app::
     };
     let providers = Table::built_in().map_err(|mistake| mistake.to_string())?;
     let mut bridge = JoinSet::new();
-    bridge.spawn_local(app::serve(config, store, providers, crms()?, tls, Handed::default(), Box::new(tell)));
+    let (state, profiles, handed) = (folder.path().join("state"), crms()?, Handed::default());
+    let parts = app::Parts { config, state, store, providers, profiles, tls, handed };
+    bridge.spawn_local(app::serve(parts, Box::new(tell)));
     tokio::select! {
         listen = listens => Ok((bridge, listen?)),
         ended = bridge.join_next() => Err(format!("the bridge ended: {ended:?}").into()),

@@ -84,9 +84,9 @@ struct Pause {
 }
 
 /// The first pause after trouble, and the floor of all (rule R30); each later one is twice as long.
-const PAUSE_FIRST: Duration = Duration::from_secs(30);
+pub(crate) const PAUSE_FIRST: Duration = Duration::from_secs(30);
 /// No pause is longer: a provider that is back is found within this time.
-const PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Where the client is refused: its operator must act, and is not fast.
 const PAUSE_CLIENT: Duration = Duration::from_secs(5 * 60);
 /// Before the one other try where the first surely did nothing.

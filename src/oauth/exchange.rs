@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_rustls::rustls::ClientConfig;
 
 /// For the whole of an exchange; Google and Microsoft take less than a second.
-const DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Asks token endpoints.
 #[derive(Clone)]

@@ -24,24 +24,26 @@ struct Count {
 }
 
 /// 64 KiB in all. With a thousand names in it one in four shares its place.
-const PLACES: u32 = 4096;
+pub(crate) const PLACES: u32 = 4096;
 /// A refusal is forgotten after this, one by one.
-const FORGOTTEN: Duration = Duration::from_secs(15);
+pub(crate) const FORGOTTEN: Duration = Duration::from_secs(15);
 
+/// The first on a connection.
+pub(crate) const FIRST: Duration = Duration::from_millis(500);
 /// By the refusals on the connection. c-client tries a wrong password three times in a row while a person waits for the
 /// page: together 2.25 s.
 const ON_CONNECTION: [Duration; 4] =
-    [Duration::from_millis(500), Duration::from_millis(750), Duration::from_secs(1), Duration::from_secs(2)];
+    [FIRST, Duration::from_millis(750), Duration::from_secs(1), Duration::from_secs(2)];
 /// The next ones on the connection.
 const LATER: Duration = Duration::from_secs(4);
 /// So many of a name cost no more than the first: a CRM's page of settings tries several ways in, each several times.
-const FREE: u32 = 10;
+pub(crate) const FREE: u32 = 10;
 /// By how much each further one of a name costs more.
-const STEP: Duration = Duration::from_millis(250);
+pub(crate) const STEP: Duration = Duration::from_millis(250);
 /// The longest wait. A relay bears five refusals: all of them fit into the time before login.
 pub const WAIT_MAX: Duration = Duration::from_secs(8);
 /// More are not counted: from here on the wait is [`WAIT_MAX`], and ten minutes forget them all.
-const REFUSALS_MAX: u32 = 40;
+pub(crate) const REFUSALS_MAX: u32 = 40;
 
 impl Default for Guesses {
     fn default() -> Self {

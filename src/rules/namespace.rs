@@ -361,7 +361,7 @@ fn is_in(prefix: &[u8], remote: &RemoteName) -> bool {
 }
 
 /// Levels of the hierarchy in one name. People nest a handful; Exchange allows 300.
-const LEVELS_MAX: usize = 300;
+pub(crate) const LEVELS_MAX: usize = 300;
 
 /// Whether one of these names lies below `local`.
 pub(super) fn has_below(names: &BTreeSet<&LocalName>, local: &LocalName, delimiter: u8) -> bool {

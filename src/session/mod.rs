@@ -7,7 +7,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the driver is where time comes from")]
 
-mod pipe;
+pub(crate) mod pipe;
 #[cfg(test)]
 pub(crate) mod plant;
 mod requests;
@@ -58,13 +58,13 @@ pub struct Surroundings {
 }
 
 /// The client gets the last words within this time, or not at all.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that goes on sending after the last words is read while octets come at least this often.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// A client that has ended its side is owed answers, but may as well be gone, with its provider still at work: it is
 /// waited for no longer than this without progress.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
+pub(crate) const HALF_CLOSED: Duration = Duration::from_secs(10);
 
 /// How a session went, for the log.
 #[derive(Debug)]

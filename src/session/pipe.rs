@@ -8,7 +8,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// One read. TLS records have up to 16 KiB; more does not come at once.
-const READ: usize = 16 * 1024;
+pub(crate) const READ: usize = 16 * 1024;
 
 /// A connection, its read buffer and its write queue.
 pub(super) struct Pipe {

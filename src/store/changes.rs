@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// A change is seen within a second (design section 6) with room to spare; the pragma costs microseconds.
-const INTERVAL: Duration = Duration::from_millis(300);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(300);
 
 impl Store {
     /// Starts to watch. The number grows with every change seen; the watch ends when all receivers are dropped.

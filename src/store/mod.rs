@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "`unix_now` reads the clock")]
 
 mod account;
-mod changes;
+pub(crate) mod changes;
 mod error;
 pub(crate) mod files;
 mod folder;

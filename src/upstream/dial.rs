@@ -13,9 +13,9 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 
 /// How long one address is tried before the next: longer than two lost SYNs take.
-const PER_ADDRESS: Duration = Duration::from_secs(8);
+pub(crate) const PER_ADDRESS: Duration = Duration::from_secs(8);
 /// Addresses of one name that are tried. Large providers have a dozen; the first four answer or none does.
-const ADDRESSES_MAX: usize = 4;
+pub(crate) const ADDRESSES_MAX: usize = 4;
 
 /// Connects to the first address of the endpoint that answers. `own` are the bridge's listeners: a provider that is the
 /// bridge itself would be dialled for ever.

@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "the age of a folder table is told by the clock")]
 
 mod guard;
-mod lease;
+pub(crate) mod lease;
 mod seat;
 
 use super::{places::Places, pool::Pool};
@@ -23,7 +23,7 @@ use crate::{
 use dashmap::DashMap;
 use guard::Guard;
 pub use guard::{NotLetIn, Wait};
-pub use seat::Seat;
+pub use seat::{GateUse, Seat};
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
@@ -36,13 +36,13 @@ use std::{
 use tokio::sync::watch;
 
 /// A folder table this young answers LIST (design section 4).
-const FRESH: Duration = Duration::from_secs(5);
+pub(crate) const FRESH: Duration = Duration::from_secs(5);
 /// A folder table this old is read again when a lane is opened: names that only another program made are found by a
 /// LIST, or by a name that is not found, sooner.
-const AGED: Duration = Duration::from_secs(600);
+pub(crate) const AGED: Duration = Duration::from_secs(600);
 
 /// The pause after a failed read of the store: short of the second within which changes are seen (design section 6).
-const AGAIN: Duration = Duration::from_millis(500);
+pub(crate) const AGAIN: Duration = Duration::from_millis(500);
 
 /// What bounds the lanes of every account.
 #[derive(Clone, Copy, Debug)]

@@ -3,16 +3,16 @@
 //! It knows no client. A [`Lane`] leaves here signed in; dropping it closes the connection, and
 //! [`Lane::park`] keeps it for the next session.
 
-mod dial;
-mod gate;
+pub(crate) mod dial;
+pub(crate) mod gate;
 mod lane;
-mod open;
+pub(crate) mod open;
 mod places;
-mod pool;
+pub(crate) mod pool;
 mod stored;
 mod tls;
 
-pub use gate::{Bounds, Gates, NotLetIn, Seat, Wait};
+pub use gate::{Bounds, GateUse, Gates, NotLetIn, Seat, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Opened, OpenedFacts, Refusal, Step, open};
 pub use stored::{Wanted, exchange, open_stored};

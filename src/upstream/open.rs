@@ -76,7 +76,7 @@ impl From<Failure> for Refusal {
 /// the client signs in.
 const EHLO_NAME: &str = "localhost";
 /// One read of an opening.
-const CHUNK: usize = 8 * 1024;
+pub(crate) const CHUNK: usize = 8 * 1024;
 
 /// Dials, secures and signs in; of IMAP the folder table is read too. `deadline` is for the whole.
 ///

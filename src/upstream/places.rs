@@ -1,11 +1,12 @@
 //! How many lanes an account may have: the lower of the configuration's cap and the provider's.
 
 use crate::{
+    model::number,
     provider::{Limits, Table},
     relay::LaneUse,
     store::Account,
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 /// The places of one account, of each use apart: a session of IMAP holds its lane for as long as it lives, and mail must
@@ -33,15 +34,25 @@ impl Places {
     /// The free places of this use. Another cap, as another provider has, begins anew: what was let in under the old one
     /// ends with its generation.
     pub(super) fn free(&self, purpose: LaneUse, cap: usize) -> Arc<Semaphore> {
-        let counted = match purpose {
-            LaneUse::Imap => &self.imap,
-            LaneUse::Submission => &self.submission,
-        };
-        let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted(purpose);
         if counted.cap != cap {
             *counted = Counted { cap, free: Arc::new(Semaphore::new(cap)) };
         }
         counted.free.clone()
+    }
+
+    /// How many of this use are taken.
+    pub(super) fn taken(&self, purpose: LaneUse) -> u64 {
+        let counted = self.counted(purpose);
+        number(counted.cap.saturating_sub(counted.free.available_permits()))
+    }
+
+    fn counted(&self, purpose: LaneUse) -> MutexGuard<'_, Counted> {
+        let counted = match purpose {
+            LaneUse::Imap => &self.imap,
+            LaneUse::Submission => &self.submission,
+        };
+        counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

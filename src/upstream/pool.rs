@@ -27,13 +27,13 @@ use tokio::{
 };
 
 /// A parked lane is closed after this time. Providers bear 10 minutes and more of silence, routers on the way 5.
-const PARKED: Duration = Duration::from_secs(4 * 60);
+pub(crate) const PARKED: Duration = Duration::from_secs(4 * 60);
 /// Lanes parked at once for one account: a page of a CRM opens one or two sessions at a time.
-const PARKED_MAX: usize = 4;
+pub(crate) const PARKED_MAX: usize = 4;
 /// The most often that parked lanes are looked at for those that the provider closed.
-const LOOKED_AT: Duration = Duration::from_secs(30);
+pub(crate) const LOOKED_AT: Duration = Duration::from_secs(30);
 /// For leaving a mailbox: what takes longer is not worth it.
-const LEAVING: Duration = Duration::from_secs(10);
+pub(crate) const LEAVING: Duration = Duration::from_secs(10);
 
 /// The parked lanes of one account; all are of its generation.
 #[derive(Default)]
@@ -113,6 +113,11 @@ impl Pool {
 
     pub(super) fn is_empty(&self) -> bool {
         self.lanes().parked.is_empty()
+    }
+
+    /// How many lanes are parked.
+    pub(super) fn parked(&self) -> usize {
+        self.lanes().parked.len()
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {

@@ -34,6 +34,7 @@ mod lab;
 mod lanes;
 mod layers;
 mod layouts;
+mod limits;
 mod lost;
 mod provider;
 mod readme;

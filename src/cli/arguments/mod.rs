@@ -55,6 +55,17 @@ and takes those of the sockets from systemd (passerelle.socket). Other
 commands work beside it, and it sees each change within a second.
 ";
 
+const LIMITS_EXAMPLES: &str = "Examples:
+  passerelle limits
+  passerelle limits --json
+  sudo -u passerelle passerelle limits --state /var/lib/passerelle
+
+Each limit and time-out is told with its value, where it is set and what it is
+for: the configuration ([limits], [timeouts]), a provider's file, a CRM
+profile's, or built in. IN USE is what a `serve` of the same state has in use;
+of what counts by account, the most that one has.
+";
+
 /// The whole command line.
 #[derive(Parser)]
 #[command(name = "passerelle", version, about = ABOUT, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{}", exit::table()))]
@@ -104,6 +115,9 @@ pub(in crate::cli) enum Command {
     /// Check and show the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Show every limit and time-out, and what is in use now
+    #[command(after_help = LIMITS_EXAMPLES)]
+    Limits,
 }
 
 /// An address as an argument.

@@ -282,4 +282,4 @@ impl Session {
 }
 
 /// Commands before login: the most that a client of the field sends is five, and each refused login is one.
-const COMMANDS_BEFORE_LOGIN_MAX: u8 = 30;
+pub(crate) const COMMANDS_BEFORE_LOGIN_MAX: u8 = 30;

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 /// An IDLE is renewed in this time: Gmail drops connections that are silent for long, and routers on the way forget them
 /// after 10 minutes (providers.md section 3).
-const RENEWED: Duration = Duration::from_secs(9 * 60);
+pub(crate) const RENEWED: Duration = Duration::from_secs(9 * 60);
 /// An idling session that lost its lane waits between this and ten seconds with a new one, each another time: a provider
 /// that dropped a hundred of them sees ten a second.
-const SPREAD_LEAST: Duration = Duration::from_secs(1);
+pub(crate) const SPREAD_LEAST: Duration = Duration::from_secs(1);
 /// Milliseconds.
 const SPREAD_MORE: u128 = 9000;
 /// A provider without IDLE is asked this often.
-const POLLED: Duration = Duration::from_secs(60);
+pub(crate) const POLLED: Duration = Duration::from_secs(60);
 
 /// The client's IDLE under way, and how far the provider is with its own.
 pub(super) struct Idling {

@@ -54,7 +54,7 @@ enum Sent {
 }
 
 /// A response that is held: a STATUS or LIST line with the longest name, escaped, as a literal.
-const HELD_MAX: usize = 2 * IMAP_LINE_FIRST;
+pub(crate) const HELD_MAX: usize = 2 * IMAP_LINE_FIRST;
 
 impl LaneReading {
     /// Whether the provider stands between two responses.

@@ -19,16 +19,16 @@
 //! | `writer` | commands towards the provider, cut where it must say `+` first |
 
 mod answers;
-mod client;
+pub(crate) mod client;
 mod dispatch;
-mod idle;
-mod lane;
+pub(crate) mod idle;
+pub(crate) mod lane;
 mod refusal;
-mod reopen;
+pub(crate) mod reopen;
 #[cfg(test)]
 mod tests;
 mod told;
-mod tree;
+pub(crate) mod tree;
 mod writer;
 
 use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
@@ -164,13 +164,13 @@ struct Pending {
 
 /// Refused logins on one connection before it closes: c-client tries a wrong password three times (R22: at most 10). All
 /// of them wait, and that ends before the time to sign in does.
-const REFUSED_LOGINS_MAX: u8 = 5;
+pub(crate) const REFUSED_LOGINS_MAX: u8 = 5;
 /// Bad commands before login before the connection closes (design section 7).
-const MISBEHAVED_BEFORE_LOGIN_MAX: u8 = 3;
+pub(crate) const MISBEHAVED_BEFORE_LOGIN_MAX: u8 = 3;
 /// Commands at the provider at once. A client that pipelines more waits; real ones pipeline a handful.
-const PENDING_MAX: usize = 256;
+pub(crate) const PENDING_MAX: usize = 256;
 /// Untagged lines withheld before they go out all the same.
-const WITHHELD_MAX: usize = 16 * 1024;
+pub(crate) const WITHHELD_MAX: usize = 16 * 1024;
 
 impl ImapRelay {
     #[must_use]

@@ -39,7 +39,7 @@ pub(super) struct Numbers {
 }
 
 /// Below this many messages the client is told all flags anew: they may have changed meanwhile.
-const FLAGS_TOLD: u32 = 1000;
+pub(crate) const FLAGS_TOLD: u32 = 1000;
 
 impl Numbers {
     pub(super) fn exists(&mut self, count: u32) {

@@ -24,7 +24,7 @@ use crate::{
 use std::sync::Arc;
 
 /// Steps of one LIST: some tenth of a second. A pattern of ten octets over 10,000 names of 100 takes a third of it.
-const LIST_COST_MAX: u64 = 32 * 1024 * 1024;
+pub(crate) const LIST_COST_MAX: u64 = 32 * 1024 * 1024;
 
 impl Command {
     /// Whether this is the question for the delimiter (RFC 3501 6.3.8), which the extended forms do not have.

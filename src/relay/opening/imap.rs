@@ -62,7 +62,7 @@ enum State {
 }
 
 /// One response of an opening, in octets: the longest LIST line with its name as a literal.
-const RESPONSE_MAX: usize = 2 * IMAP_LINE_FIRST;
+pub(crate) const RESPONSE_MAX: usize = 2 * IMAP_LINE_FIRST;
 
 /// The tag of our commands but those that read folders. One is at the provider at a time.
 const TAG: &str = "PSRL";

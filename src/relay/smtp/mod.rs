@@ -33,13 +33,13 @@ use crate::{
 use std::collections::VecDeque;
 
 /// Commands that wait for the provider at once. More gain nothing, and each may bring a long reply.
-const PENDING_MAX: usize = 32;
+pub(crate) const PENDING_MAX: usize = 32;
 /// Bad commands before login that close the connection: no mail client sends one (design, section 8).
-const BAD_COMMANDS_BEFORE_LOGIN: u32 = 3;
+pub(crate) const BAD_COMMANDS_BEFORE_LOGIN: u32 = 3;
 /// Bad commands after login: a message whose DATA was refused may follow line by line from a broken client.
-const BAD_COMMANDS_AFTER_LOGIN: u32 = 20;
+pub(crate) const BAD_COMMANDS_AFTER_LOGIN: u32 = 20;
 /// Refused logins on one connection: above the three tries of PHP's libraries, below rule R22's ten.
-const REFUSED_LOGINS_MAX: u32 = 5;
+pub(crate) const REFUSED_LOGINS_MAX: u32 = 5;
 
 /// One submission session.
 pub struct SmtpRelay {

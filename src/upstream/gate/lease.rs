@@ -31,9 +31,9 @@ use tokio::{
 };
 
 /// An account whose sign-in worked this lately is taken to be healthy (design section 4).
-const HEALTHY: Duration = Duration::from_secs(600);
+pub(crate) const HEALTHY: Duration = Duration::from_secs(600);
 /// An opening in all, waited for or not.
-const OPENING: Duration = Duration::from_secs(60);
+pub(crate) const OPENING: Duration = Duration::from_secs(60);
 /// Not a refused login: whether it is one is for the next verdict to say.
 const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 

@@ -6,7 +6,8 @@
 use super::{Gate, Gates};
 use crate::{
     failure::{Cap, Failure},
-    model::AccountId,
+    model::{AccountId, number},
+    relay::LaneUse,
 };
 use std::sync::{Arc, atomic::Ordering};
 
@@ -34,6 +35,40 @@ impl Gates {
             return Err(Failure::Busy(Cap::Sessions));
         }
         Ok(Seat { gate })
+    }
+}
+
+/// What an account has in use.
+#[derive(Clone, Copy, Debug)]
+pub struct GateUse {
+    pub id: AccountId,
+    /// Sessions that are signed in.
+    pub sessions: u64,
+    /// Lanes in use or being opened.
+    pub imap_lanes: u64,
+    pub smtp_lanes: u64,
+    /// Lanes that wait for a session.
+    pub parked: u64,
+}
+
+impl GateUse {
+    fn is_any(&self) -> bool {
+        self.sessions + self.imap_lanes + self.smtp_lanes + self.parked > 0
+    }
+}
+
+impl Gates {
+    /// What each account has in use that has any.
+    pub fn in_use(&self) -> impl Iterator<Item = GateUse> {
+        let gates: Vec<_> = self.gates.iter().map(|entry| (*entry.key(), entry.value().clone())).collect();
+        let of = |(id, gate): (AccountId, Arc<Gate>)| GateUse {
+            id,
+            sessions: gate.seated.load(Ordering::Relaxed).into(),
+            imap_lanes: gate.places.taken(LaneUse::Imap),
+            smtp_lanes: gate.places.taken(LaneUse::Submission),
+            parked: number(gate.pool.parked()),
+        };
+        gates.into_iter().map(of).filter(GateUse::is_any)
     }
 }
 

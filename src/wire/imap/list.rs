@@ -11,7 +11,7 @@ use super::{
 use crate::failure::Misbehaviour;
 
 /// Patterns of one LIST. Real clients send one or two.
-const PATTERNS_MAX: usize = 64;
+pub(crate) const PATTERNS_MAX: usize = 64;
 
 /// A LIST, LSUB or XLIST.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 pub mod command;
 pub mod framer;
-mod list;
+pub(crate) mod list;
 pub mod pattern;
 pub mod response;
 pub mod token;
 pub mod utf7;
 
 /// Words that a CAPABILITY list may have; Gmail and Dovecot send some forty.
-const CAPABILITIES_MAX: usize = 256;
+pub(crate) const CAPABILITIES_MAX: usize = 256;
 
 /// Words of a CAPABILITY list, upper case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

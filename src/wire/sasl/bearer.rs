@@ -33,9 +33,9 @@ pub struct Challenge {
 /// Microsoft's tokens have 2 to 3 KB; nobody's need more than fits an SMTP line in base64 (RFC 4954 section 4: 12,288).
 pub const TOKEN_MAX: usize = 8 * 1024;
 /// A user name is an address, or what an on-premises host takes for one.
-const USER_MAX: usize = 512;
+pub(crate) const USER_MAX: usize = 512;
 /// A challenge in base64: known ones have less than 200 octets.
-const CHALLENGE_MAX: usize = 4 * 1024;
+pub(crate) const CHALLENGE_MAX: usize = 4 * 1024;
 /// A field of a challenge: the longest scope of Google or Microsoft has less than 100.
 const FIELD_MAX: usize = 200;
 /// Between the parts of a response.

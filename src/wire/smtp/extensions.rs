@@ -20,7 +20,7 @@ pub struct Extensions {
 }
 
 /// Mechanisms that are remembered: twice what any host offers, so that telling them apart stays cheap.
-const MECHANISMS_MAX: usize = 32;
+pub(crate) const MECHANISMS_MAX: usize = 32;
 
 impl Extensions {
     /// Reads a 250 reply to EHLO.

@@ -5,7 +5,7 @@
 //! refused line becomes a command, one odd EHLO keyword hides all others).
 
 mod command;
-mod extensions;
+pub(crate) mod extensions;
 mod reply;
 
 pub use command::{BodyKind, Command, Path, PathFault};

@@ -346,6 +346,11 @@ impl Bridge {
         self.leash.take().expect("the bridge runs").terminate(PATIENCE)
     }
 
+    /// SIGKILL: nothing is closed or taken away.
+    pub(crate) fn kill(&mut self) {
+        drop(self.leash.take().expect("the bridge runs"));
+    }
+
     /// The state folder.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.join("state")

@@ -1,0 +1,298 @@
+//! The one table of all limits and time-outs: name, value, where it is set, what it is for.
+//!
+//! A value stands beside the code that holds it, and here only its name: nothing is written twice.
+//! `tests/it/limits.rs` finds a constant of the layers that is neither here nor known to be no limit.
+
+use super::usage::{DEADLINE as ASKED_WITHIN, TOLD_MAX, Usage};
+use crate::{
+    config::{Config, Period, Size},
+    control, listener, model, oauth, profile, provider,
+    relay::{self, imap, opening, smtp},
+    rules::{guesses, namespace},
+    session,
+    store::changes,
+    upstream::{dial, gate, open, pool},
+    wire,
+};
+use serde::{Serialize, Serializer};
+use std::{fmt, time::Duration};
+
+/// One limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    pub name: &'static str,
+    pub value: String,
+    pub set: SetBy,
+    /// What it is for.
+    pub about: &'static str,
+    /// By a bridge that runs; of what counts by account, the most that one has. None: nothing counts it, or none runs.
+    pub in_use: Option<u64>,
+}
+
+/// Where a limit is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetBy {
+    BuiltIn,
+    /// The key of the configuration, which is its name.
+    Key,
+    /// The file of this provider.
+    Provider(String),
+    /// The file of this CRM profile.
+    Crm(String),
+}
+
+impl fmt::Display for SetBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built in"),
+            Self::Key => f.write_str("configuration"),
+            Self::Provider(name) => write!(f, "provider {name}"),
+            Self::Crm(name) => write!(f, "CRM {name}"),
+        }
+    }
+}
+
+impl Serialize for SetBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// All limits of this machine, with what is in use of those that are counted.
+#[must_use]
+pub fn table(
+    config: &Config,
+    providers: &provider::Table,
+    profiles: &profile::Table,
+    usage: Option<&Usage>,
+) -> Vec<Limit> {
+    let mut table = keys(config);
+    for provider in providers.iter() {
+        let caps = [
+            ("imap-connections", provider.limits.imap_connections),
+            ("smtp-connections", provider.limits.smtp_connections),
+        ];
+        for (name, cap) in caps.into_iter().filter_map(|(name, cap)| cap.map(|cap| (name, cap))) {
+            let set = SetBy::Provider(provider.name.clone());
+            table
+                .push(Limit { set, ..limit(name, cap.to_string(), "what it lets in of one account, if that is less") });
+        }
+    }
+    for profile in profiles.iter() {
+        if let Some(wait) = profile.login_wait() {
+            let set = SetBy::Crm(profile.name.clone());
+            table.push(Limit {
+                set,
+                ..limit("login-wait", time(wait), "how long it waits for its login, if that is less")
+            });
+        }
+    }
+    table.extend(before_login());
+    table.extend(clients());
+    table.extend(lanes());
+    table.extend(openings());
+    if let Some(usage) = usage {
+        for limit in &mut table {
+            limit.in_use = usage.of(limit.name);
+        }
+    }
+    table
+}
+
+fn limit(name: &'static str, value: String, about: &'static str) -> Limit {
+    Limit { name, value, set: SetBy::BuiltIn, about, in_use: None }
+}
+
+fn count(name: &'static str, value: impl Into<u64>, about: &'static str) -> Limit {
+    limit(name, value.into().to_string(), about)
+}
+
+fn octets(name: &'static str, value: usize, about: &'static str) -> Limit {
+    limit(name, Size(model::number(value)).to_string(), about)
+}
+
+fn wait(name: &'static str, value: Duration, about: &'static str) -> Limit {
+    limit(name, time(value), about)
+}
+
+/// As the configuration writes it, or in milliseconds.
+fn time(time: Duration) -> String {
+    if time.subsec_nanos() > 0 { format!("{}ms", time.as_millis()) } else { Period(time).to_string() }
+}
+
+/// `[limits]` and `[timeouts]`.
+fn keys(config: &Config) -> Vec<Limit> {
+    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    let mut keys = vec![
+        count("limits.connections", limits.connections, "clients at once"),
+        count("limits.before-login", limits.before_login, "those of them that have not signed in"),
+        count("limits.sessions-per-account", limits.sessions_per_account, "sessions signed in to one account"),
+        count("limits.lanes-per-account", limits.lanes_per_account, "connections to the provider for one, of each use"),
+        limit("limits.message-size", limits.message_size.to_string(), "the largest message of a CRM"),
+    ];
+    let times = [
+        ("timeouts.handshake", timeouts.handshake, "TLS handshake, and a provider's greeting, each"),
+        ("timeouts.before-login", timeouts.before_login, "from a client's connect to its login, in all"),
+        ("timeouts.login-wait", timeouts.login_wait, "a login waits for its provider"),
+        ("timeouts.progress", timeouts.progress, "to the next line, and for each 16 KiB of what is larger"),
+        ("timeouts.long-command", timeouts.long_command, "SEARCH, SORT, THREAD, COPY, MOVE, EXPUNGE, APPEND"),
+        ("timeouts.end-of-data", timeouts.end_of_data, "the provider's answer to the end of a message"),
+        ("timeouts.idle", timeouts.idle, "a client that says nothing"),
+        ("timeouts.drain", timeouts.drain, "sessions at the stop of the bridge"),
+    ];
+    keys.extend(times.map(|(name, period, about)| limit(name, period.to_string(), about)));
+    for key in &mut keys {
+        key.set = SetBy::Key;
+    }
+    keys
+}
+
+fn before_login() -> Vec<Limit> {
+    vec![
+        octets("line-before-login", wire::IMAP_LINE_BEFORE_LOGIN, "a command of IMAP, literals included"),
+        count("nesting-before-login", model::number(wire::IMAP_NESTING_BEFORE_LOGIN), "parentheses in each other"),
+        count("commands-before-login", imap::client::COMMANDS_BEFORE_LOGIN_MAX, "whole commands of IMAP"),
+        count("bad-commands-before-login", imap::MISBEHAVED_BEFORE_LOGIN_MAX, "of IMAP, then it closes"),
+        count("smtp-bad-commands-before-login", smtp::BAD_COMMANDS_BEFORE_LOGIN, "of SMTP, then it closes"),
+        octets("smtp-line", wire::COMMAND_LINE_MAX, "a command of SMTP"),
+        octets("smtp-auth-line", wire::SASL_LINE_MAX, "a line that holds a proof of SMTP"),
+        count("refused-logins", imap::REFUSED_LOGINS_MAX, "of IMAP on one connection, then it closes"),
+        count("smtp-refused-logins", smtp::REFUSED_LOGINS_MAX, "of SMTP on one connection, then it closes"),
+        wait("refusal-first", guesses::FIRST, "the answer to a first refused login waits"),
+        wait("refusal-longest", guesses::WAIT_MAX, "the answer to a refused login waits at most"),
+        count("refusals-free", guesses::FREE, "refusals of one name that cost no more than the first"),
+        wait("refusal-step", guesses::STEP, "by so much each further one of a name costs more"),
+        count("refusals-counted", guesses::REFUSALS_MAX, "refusals of one name, more are not counted"),
+        wait("refusal-forgotten", guesses::FORGOTTEN, "after this each, one by one"),
+        count("refusal-counts", guesses::PLACES, "counts of names, by their hash: memory of one size"),
+    ]
+}
+
+fn clients() -> Vec<Limit> {
+    vec![
+        count("backlog", listener::BACKLOG, "clients that wait to be accepted"),
+        wait("no-descriptor", listener::NO_DESCRIPTOR, "pause when the system gives no descriptor"),
+        octets("read", session::pipe::READ, "one read of a connection, and its buffer"),
+        octets("high-water", relay::HIGH_WATER, "unread answers, above which the other side is not read"),
+        octets("line", wire::IMAP_COMMAND_MAX, "a command of IMAP after login, held literals included"),
+        limit("literal-held", Size(wire::IMAP_LITERAL_HELD).to_string(), "a literal that must be looked at: a name"),
+        count("nesting", model::number(wire::IMAP_NESTING), "parentheses in each other after login"),
+        count("tag", model::number(wire::IMAP_TAG_MAX), "octets of a tag"),
+        count("pending", model::number(imap::PENDING_MAX), "commands of IMAP at the provider at once"),
+        count("smtp-pending", model::number(smtp::PENDING_MAX), "commands of SMTP at the provider at once"),
+        count("smtp-bad-commands", smtp::BAD_COMMANDS_AFTER_LOGIN, "of SMTP after login, then it closes"),
+        octets("withheld", imap::WITHHELD_MAX, "lines kept from a client that waits for +"),
+        count("list-patterns", model::number(wire::imap::list::PATTERNS_MAX), "patterns of one LIST"),
+        limit("list-steps", imap::tree::LIST_COST_MAX.to_string(), "steps of matching names with one LIST"),
+        wait("idle-renewed", imap::idle::RENEWED, "an IDLE at the provider is renewed"),
+        wait("idle-polled", imap::idle::POLLED, "a provider without IDLE is asked"),
+        wait("idle-spread", imap::idle::SPREAD_LEAST, "least pause before a lost IDLE is opened anew"),
+        count("reopened-flags", imap::reopen::FLAGS_TOLD, "messages whose flags are told after a lost lane"),
+        wait("farewell", session::FAREWELL, "the last words to a client"),
+        wait("linger", session::LINGER, "between octets that a client sends after them"),
+        wait("half-closed", session::HALF_CLOSED, "progress towards a client that says no more"),
+        wait("changes-seen", changes::INTERVAL, "the store is looked at for changes"),
+        wait("usage-answer", ASKED_WITHIN, "`passerelle limits` waits for a bridge, and a bridge for it"),
+        count("usage-accounts", model::number(TOLD_MAX), "accounts that a bridge tells of"),
+    ]
+}
+
+fn lanes() -> Vec<Limit> {
+    vec![
+        octets("provider-line-held", wire::IMAP_LINE_FIRST, "of a provider's line, the rest streams"),
+        octets("provider-response-held", imap::lane::HELD_MAX, "a response that must be whole to be rewritten"),
+        count("capabilities", model::number(wire::imap::CAPABILITIES_MAX), "words of CAPABILITY that are kept"),
+        count("smtp-mechanisms", model::number(wire::smtp::extensions::MECHANISMS_MAX), "of EHLO that are kept"),
+        count("smtp-reply-lines", model::number(wire::REPLY_LINES_MAX), "lines of one reply of a provider"),
+        octets("smtp-reply-line", wire::REPLY_LINE_MAX, "one line of it"),
+        octets("smtp-reply-text", wire::REPLY_TEXT_MAX, "all text of it"),
+        count("parked-lanes", model::number(pool::PARKED_MAX), "lanes parked for one account"),
+        wait("parked", pool::PARKED, "a lane that is parked"),
+        wait("parked-looked-at", pool::LOOKED_AT, "parked lanes are looked at for closed ones"),
+        wait("leaving", pool::LEAVING, "a mailbox is left before its lane is parked"),
+        wait("folders-fresh", gate::FRESH, "a folder table answers LIST"),
+        wait("folders-aged", gate::AGED, "a folder table is read again with the next lane"),
+        wait("healthy", gate::lease::HEALTHY, "after a sign-in a login waits for no other"),
+        wait("store-again", gate::AGAIN, "pause after a failed read of the store"),
+        count("folders", model::number(wire::FOLDERS_MAX), "mailboxes of one account"),
+        octets("folder-names", wire::FOLDER_NAMES_MAX, "all their names"),
+        octets("folder-name", model::MAILBOX_NAME_MAX, "one name"),
+        count("folder-levels", model::number(namespace::LEVELS_MAX), "levels in one name"),
+    ]
+}
+
+fn openings() -> Vec<Limit> {
+    vec![
+        wait("dial", dial::PER_ADDRESS, "a TCP connection, to each address of a provider"),
+        count("dial-addresses", model::number(dial::ADDRESSES_MAX), "addresses of one host that are tried"),
+        wait("opening", gate::lease::OPENING, "from its name to signed in, in all"),
+        wait("account-check", control::account::DEADLINE, "the same when a person waits, for each service"),
+        octets("opening-read", open::CHUNK, "one read of an opening"),
+        octets("opening-response", opening::imap::RESPONSE_MAX, "one response in it"),
+        octets("sign-in-name", wire::sasl::bearer::USER_MAX, "a name at a provider, beside a token"),
+        octets("token", wire::sasl::bearer::TOKEN_MAX, "an access token"),
+        octets("token-challenge", wire::sasl::bearer::CHALLENGE_MAX, "what a provider says of a refused one"),
+        wait("token-exchange", oauth::exchange::DEADLINE, "a token endpoint answers, in all"),
+        octets("token-answer", oauth::flow::BODY_MAX, "its answer"),
+        wait("token-life-least", oauth::flow::LIFETIME_MIN, "a token is taken to live, whatever is said"),
+        wait("token-life-most", oauth::flow::LIFETIME_MAX, "the same"),
+        wait("token-pause", oauth::broker::PAUSE_FIRST, "after a first refresh that failed; it doubles"),
+        wait("token-pause-longest", oauth::broker::PAUSE_MAX, "up to this"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn whole(usage: Option<&Usage>) -> Vec<Limit> {
+        let providers = provider::Table::built_in().expect("a table");
+        let profiles = profile::Table::built_in().expect("a table");
+        table(&Config::default(), &providers, &profiles, usage)
+    }
+
+    #[test]
+    fn every_key_is_in_the_table_with_its_value() {
+        let shown: toml::Table = toml::Table::try_from(Config::default()).expect("shown");
+        let mut keys = BTreeSet::new();
+        for section in ["limits", "timeouts"] {
+            for (key, value) in shown[section].as_table().expect("a section") {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                keys.insert((format!("{section}.{key}"), value));
+            }
+        }
+        let told = whole(None).into_iter().filter(|limit| limit.set == SetBy::Key);
+        assert_eq!(told.map(|limit| (limit.name.to_owned(), limit.value)).collect::<BTreeSet<_>>(), keys);
+    }
+
+    #[test]
+    fn names_are_told_once_in_each_place() {
+        let table = whole(None);
+        let names: BTreeSet<_> = table.iter().map(|limit| (limit.name, limit.set.to_string())).collect();
+        assert_eq!(names.len(), table.len());
+        for limit in &table {
+            assert!(!limit.about.is_empty() && limit.about.len() < 60 && limit.in_use.is_none(), "{limit:?}");
+        }
+        let of = |name: &str, set: &str| table.iter().find(|limit| limit.name == name && limit.set.to_string() == set);
+        assert_eq!(of("login-wait", "CRM suitecrm").map(|limit| limit.value.as_str()), Some("4s"));
+        assert_eq!(of("smtp-connections", "provider microsoft365").map(|limit| limit.value.as_str()), Some("3"));
+        assert_eq!(of("refusal-first", "built in").map(|limit| limit.value.as_str()), Some("500ms"));
+    }
+
+    #[test]
+    fn what_is_counted_is_told_beside_its_limit() {
+        let mut usage = Usage { connections: 7, before_login: 2, ..Usage::default() };
+        usage.accounts.extend([(1, 3, 0), (2, 1, 4)].map(|(id, sessions, parked)| super::super::usage::OfAccount {
+            id,
+            sessions,
+            parked,
+            ..Default::default()
+        }));
+        let table = whole(Some(&usage));
+        let of = |name: &str| table.iter().find(|limit| limit.name == name).and_then(|limit| limit.in_use);
+        assert_eq!([of("limits.connections"), of("limits.before-login")], [Some(7), Some(2)]);
+        assert_eq!([of("limits.sessions-per-account"), of("parked-lanes")], [Some(3), Some(4)]);
+        assert_eq!(of("line"), None);
+    }
+}
