@@ -67,6 +67,7 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
         lanes_per_account: config.limits.lanes_per_account,
         sessions_per_account: config.limits.sessions_per_account,
         login_wait: config.timeouts.login_wait.0,
+        handshake: config.timeouts.handshake.0,
         // The other half of those that have not signed in can.
         refusals: usize::try_from(config.limits.before_login / 2)
             .unwrap_or(usize::MAX)
@@ -173,7 +174,7 @@ fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -
     let patience = Patience {
         login: timeouts.before_login.0,
         client: timeouts.idle.0,
-        provider: timeouts.progress.0,
+        progress: timeouts.progress.0,
         long_command: timeouts.long_command.0,
         end_of_data: timeouts.end_of_data.0,
     };

@@ -108,7 +108,11 @@ fn count(name: &'static str, value: impl Into<u64>, about: &'static str) -> Limi
 }
 
 fn octets(name: &'static str, value: usize, about: &'static str) -> Limit {
-    limit(name, Size(model::number(value)).to_string(), about)
+    octets_of(name, model::number(value), about)
+}
+
+fn octets_of(name: &'static str, value: u64, about: &'static str) -> Limit {
+    limit(name, Size(value).to_string(), about)
 }
 
 fn wait(name: &'static str, value: Duration, about: &'static str) -> Limit {
@@ -175,7 +179,7 @@ fn clients() -> Vec<Limit> {
         octets("read", session::pipe::READ, "one read of a connection, and its buffer"),
         octets("high-water", relay::HIGH_WATER, "unread answers, above which the other side is not read"),
         octets("line", wire::IMAP_COMMAND_MAX, "a command of IMAP after login, held literals included"),
-        limit("literal-held", Size(wire::IMAP_LITERAL_HELD).to_string(), "a literal that must be looked at: a name"),
+        octets_of("literal-held", wire::IMAP_LITERAL_HELD, "a literal that must be looked at: a name"),
         count("nesting", model::number(wire::IMAP_NESTING), "parentheses in each other after login"),
         count("tag", model::number(wire::IMAP_TAG_MAX), "octets of a tag"),
         count("pending", model::number(imap::PENDING_MAX), "commands of IMAP at the provider at once"),
@@ -190,7 +194,8 @@ fn clients() -> Vec<Limit> {
         count("reopened-flags", imap::reopen::FLAGS_TOLD, "messages whose flags are told after a lost lane"),
         wait("farewell", session::FAREWELL, "the last words to a client"),
         wait("linger", session::LINGER, "between octets that a client sends after them"),
-        wait("half-closed", session::HALF_CLOSED, "progress towards a client that says no more"),
+        octets_of("progress", session::progress::PROGRESS, "of what is longer than a line, in each timeouts.progress"),
+        wait("half-closed", session::progress::HALF_CLOSED, "progress towards a client that says no more"),
         wait("changes-seen", changes::INTERVAL, "the store is looked at for changes"),
         wait("usage-answer", ASKED_WITHIN, "`passerelle limits` waits for a bridge, and a bridge for it"),
         count("usage-accounts", model::number(TOLD_MAX), "accounts that a bridge tells of"),
@@ -227,6 +232,7 @@ fn openings() -> Vec<Limit> {
         count("dial-addresses", model::number(dial::ADDRESSES_MAX), "addresses of one host that are tried"),
         wait("opening", gate::lease::OPENING, "from its name to signed in, in all"),
         wait("account-check", control::account::DEADLINE, "the same when a person waits, for each service"),
+        wait("account-check-handshake", open::HANDSHAKE, "its greeting and its TLS handshake, each"),
         octets("opening-read", open::CHUNK, "one read of an opening"),
         octets("opening-response", opening::imap::RESPONSE_MAX, "one response in it"),
         octets("sign-in-name", wire::sasl::bearer::USER_MAX, "a name at a provider, beside a token"),

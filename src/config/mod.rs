@@ -63,13 +63,14 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Timeouts {
-    /// Greeting and TLS handshake.
+    /// A TLS handshake, and the greeting of a provider, each.
     pub handshake: Period,
     /// From a client's connect to its login, in all.
     pub before_login: Period,
     /// A login waits for the provider.
     pub login_wait: Period,
-    /// To the provider's next line, for a line up to 8 KiB, and for each 16 KiB of what is larger.
+    /// To the next line of a provider that owes one, or of a client that has begun one, and for each 16 KiB of what is
+    /// larger.
     pub progress: Period,
     /// SEARCH, SORT, THREAD, COPY, MOVE, EXPUNGE, APPEND, after the last octet sent.
     pub long_command: Period,

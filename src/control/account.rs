@@ -14,12 +14,15 @@ use crate::{
     relay::opening::SignIn,
     rules::namespace::Choices,
     store::{Account, Credential, Error as StoreError, NewAccount, Settings, Store},
+    upstream::{Deadlines, HANDSHAKE},
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
-/// For each service from name to signed in. A person waits, and some providers greet slowly on purpose (10 s and more).
+/// For each service from name to signed in. A person waits, and some providers greet slowly on purpose (some seconds).
 pub(crate) const DEADLINE: Duration = Duration::from_secs(45);
+/// The same with what stalls at the door.
+pub(super) const DEADLINES: Deadlines = Deadlines { whole: DEADLINE, handshake: HANDSHAKE };
 
 /// Said wherever an account is shown that believes any certificate.
 const ACCEPT_ANY: &str = "any certificate is accepted: whoever stands between this machine and the provider can read \

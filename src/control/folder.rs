@@ -226,7 +226,7 @@ async fn read(store: &Store, account: &Account) -> Result<FolderTable, Error> {
     let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?);
     let wanted = Wanted { account, purpose: LaneUse::Imap, reads_folders: true, own: &[] };
     let silent = &mut |_| {};
-    let opened = upstream::open_stored(store, &broker, wanted, account::DEADLINE, silent).await;
+    let opened = upstream::open_stored(store, &broker, wanted, account::DEADLINES, silent).await;
     let opened = opened.map_err(|refusal| Error::Refused(vec![Refused::by(Service::Imap, &account.imap, refusal)]))?;
     Ok(table(opened))
 }

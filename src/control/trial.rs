@@ -1,6 +1,6 @@
 //! Trials: signing in to a provider's services before something is stored, or to see whether it still works.
 
-use super::{Error, Refused, Service, account::DEADLINE};
+use super::{Error, Refused, Service, account::DEADLINES};
 use crate::{
     model::{Certificates, Endpoint},
     oauth::broker::Broker,
@@ -78,11 +78,11 @@ async fn open(store: &Store, broker: &Broker, trial: Trial<'_>, report: Report<'
     match trial.with {
         With::Given(sign_in) => {
             let target = Target { endpoint: trial.endpoint.clone(), certificates: trial.certificates.clone() };
-            upstream::open(&target, lane_use, sign_in, DEADLINE, steps).await
+            upstream::open(&target, lane_use, sign_in, DEADLINES, steps).await
         }
         With::Stored(account) => {
             let wanted = Wanted { account, purpose: lane_use, reads_folders: true, own: &[] };
-            upstream::open_stored(store, broker, wanted, DEADLINE, steps).await
+            upstream::open_stored(store, broker, wanted, DEADLINES, steps).await
         }
     }
 }

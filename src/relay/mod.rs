@@ -64,11 +64,23 @@ pub trait Relay: Send {
     /// Whom the session waits for now: the driver's limits of time differ.
     fn awaits(&self) -> Awaited;
 
+    /// How far this side has come with what it says.
+    fn said(&self, side: Side) -> Said;
+
     /// How many messages of this session may have been sent although the client was told to try again (RFC 1047): for
     /// the log.
     fn uncertain(&self) -> u32 {
         0
     }
+}
+
+/// How far a side has come: the driver tells slow from stalled by it (rule R18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Whole lines so far. Those of a literal or message are its octets, and no lines.
+    pub lines: u64,
+    /// Whether it is within something: a line, a literal, a message.
+    pub within: bool,
 }
 
 /// What a session waits for, each with a limit of its own (design section 8).

@@ -10,6 +10,7 @@
 pub(crate) mod pipe;
 #[cfg(test)]
 pub(crate) mod plant;
+pub(crate) mod progress;
 mod requests;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     upstream::{Gates, Hold, Lane, Leased, Stream},
 };
 use pipe::Pipe;
+use progress::{Meter, Moved, Waiting};
 use requests::{Done, Requests};
 use std::{
     future::poll_fn,
@@ -31,15 +33,15 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
-/// Limits of time, from the last progress unless said otherwise.
+/// Limits of time, from the last progress unless said otherwise: [`progress`] says what counts as some.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// From the connection to the login, in all.
     pub login: Duration,
-    /// The client's next octets.
+    /// The client's next command.
     pub client: Duration,
-    /// The provider's next octets.
-    pub provider: Duration,
+    /// The next line of whoever is within an answer or command, and each 16 KiB of what is larger.
+    pub progress: Duration,
     /// The provider's answer to a command that may take long.
     pub long_command: Duration,
     /// The provider's answer to the end of a message.
@@ -61,10 +63,6 @@ pub struct Surroundings {
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that goes on sending after the last words is read while octets come at least this often.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-
-/// A client that has ended its side is owed answers, but may as well be gone, with its provider still at work: it is
-/// waited for no longer than this without progress.
-pub(crate) const HALF_CLOSED: Duration = Duration::from_secs(10);
 
 /// How a session went, for the log.
 #[derive(Debug)]
@@ -112,8 +110,7 @@ struct Session {
     requests: Requests,
     patience: Patience,
     started: Instant,
-    /// When octets last moved, or an answer came.
-    progress: Instant,
+    meter: Meter,
     /// Looks at the time no later than this.
     alarm: Pin<Box<Sleep>>,
     /// The account has a new generation or is gone, or the login is revoked: the session ends as soon as it may.
@@ -146,7 +143,7 @@ impl Session {
             requests: Requests::new(surroundings.gates, surroundings.login_wait, surroundings.drain),
             patience: surroundings.patience,
             started: now,
-            progress: now,
+            meter: Meter::new(now),
             alarm: Box::pin(sleep_until(now)),
             outdated: false,
         }
@@ -164,16 +161,19 @@ impl Session {
             if self.relay.awaits() != Awaited::Login {
                 admitted.take();
             }
-            // Looked at in each turn: while octets move, the alarm is not.
-            if self.relay.awaits() == Awaited::Login && Instant::now() >= self.started + self.patience.login {
-                return Err(Failure::ClientMisbehaved(Misbehaviour::TooSlow));
-            }
             if self.client_has_left() {
                 return Ok(());
             }
             // A message whose end mark is sent may be out: its outcome is waited for, or it might be sent twice.
             if self.outdated && self.relay.awaits() != Awaited::EndOfData {
                 return Err(Failure::ProviderUnreachable(Unreachable::Lost));
+            }
+            // Looked at in each turn: while octets move, the alarm is not.
+            let now = Instant::now();
+            if let (due, failure) = self.limit(now)
+                && due <= now
+            {
+                return Err(failure);
             }
             flow = self.next_turn().await?;
         }
@@ -188,15 +188,12 @@ impl Session {
 
     async fn next_turn(&mut self) -> Result<Flow, Failure> {
         let turn = poll_fn(|context| self.poll(context)).await?;
-        if !matches!(turn, Turn::Alarm) {
-            self.progress = Instant::now();
+        if matches!(turn, Turn::Done(_)) {
+            self.meter.begin_anew(Instant::now());
         }
         match turn {
-            Turn::Moved => Ok(Flow::More),
-            Turn::Alarm => match self.limit() {
-                (due, failure) if due <= Instant::now() => Err(failure),
-                _ => Ok(Flow::More),
-            },
+            // The time is looked at before the next turn.
+            Turn::Moved | Turn::Alarm => Ok(Flow::More),
             Turn::Done(Done::Drain) => self.tell(Event::Drain),
             Turn::Done(Done::Outdated) => {
                 self.outdated = true;
@@ -364,29 +361,59 @@ impl Session {
         if moved {
             return Poll::Ready(Ok(Turn::Moved));
         }
-        let (due, _) = self.limit();
+        let (due, _) = self.limit(Instant::now());
         if self.alarm.deadline() != due {
             self.alarm.as_mut().reset(due);
         }
         self.alarm.as_mut().poll(context).map(|()| Ok(Turn::Alarm))
     }
 
-    /// Until when the session waits, and whose failure it is then. Who does not read holds up the other, whatever the
-    /// relay waits for.
-    fn limit(&self) -> (Instant, Failure) {
-        let client = Failure::ClientMisbehaved(Misbehaviour::TooSlow);
-        let provider = Failure::ProviderUnreachable(Unreachable::TimedOut);
-        let Patience { login, client: idle, provider: progress, long_command, end_of_data } = self.patience;
+    /// Until when the session waits, and whose failure it is then.
+    fn limit(&mut self, now: Instant) -> (Instant, Failure) {
+        let waiting = self.waiting();
+        let since = match waiting {
+            Waiting::Login => self.started,
+            _ => self.meter.note(waiting, self.moved(), now),
+        };
+        let failure = if waiting.is_for_provider() {
+            Failure::ProviderUnreachable(Unreachable::TimedOut)
+        } else {
+            Failure::ClientMisbehaved(Misbehaviour::TooSlow)
+        };
+        (since + waiting.limit(&self.patience), failure)
+    }
+
+    /// What the session waits for. Who does not read holds up the other, whatever the relay waits for.
+    fn waiting(&self) -> Waiting {
+        let lane_is_within = || self.lanes.iter().any(|lane| self.relay.said(Side::Lane(lane.id)).within);
         match self.relay.awaits() {
-            Awaited::Login => (self.started + login, client),
-            Awaited::EndOfData => (self.progress + end_of_data, provider),
-            _ if self.client.has_ended() => (self.progress + progress.min(HALF_CLOSED), client),
-            _ if self.client_is_slow() => (self.progress + progress, client),
-            _ if self.is_brimful(Side::Client) => (self.progress + progress, provider),
-            Awaited::Client => (self.progress + idle, client),
-            Awaited::Provider => (self.progress + progress, provider),
-            Awaited::LongCommand => (self.progress + long_command, provider),
+            Awaited::Login => Waiting::Login,
+            Awaited::EndOfData => Waiting::EndOfData,
+            _ if self.client.has_ended() => Waiting::HalfClosed,
+            _ if self.client_is_slow() => Waiting::ClientToRead,
+            _ if self.is_brimful(Side::Client) => Waiting::ProviderToRead,
+            // An answer of our own is owed first: it has a limit of its own.
+            Awaited::Client if self.requests.any() || !self.relay.said(Side::Client).within => Waiting::Command,
+            Awaited::Client => Waiting::RestOfCommand,
+            _ if lane_is_within() => Waiting::RestOfAnswer,
+            Awaited::Provider => Waiting::Answer,
+            Awaited::LongCommand => Waiting::LongCommand,
         }
+    }
+
+    fn moved(&self) -> Moved {
+        let mut moved = Moved {
+            from_client: self.client.read,
+            to_client: self.client.written,
+            lines_of_client: self.relay.said(Side::Client).lines,
+            ..Moved::default()
+        };
+        for LanePipe { id, pipe, .. } in &self.lanes {
+            moved.from_lanes += pipe.read;
+            moved.to_lanes += pipe.written;
+            moved.lines_of_lanes += self.relay.said(Side::Lane(*id)).lines;
+        }
+        moved
     }
 
     /// Says the last words, then reads on for a while what the client is still sending: a socket that is closed with

@@ -33,7 +33,13 @@ impl House {
         let second = Duration::from_secs(1);
         let broker = Broker::new(store.clone(), exchange().expect("a client"));
         let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
-        let bounds = Bounds { lanes_per_account: 1, sessions_per_account: 1, login_wait: second, refusals: 1 };
+        let bounds = Bounds {
+            lanes_per_account: 1,
+            sessions_per_account: 1,
+            login_wait: second,
+            handshake: second,
+            refusals: 1,
+        };
         let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
         let facts = SessionFacts {
             hostname: "bridge.test".into(),
@@ -43,7 +49,7 @@ impl House {
             nonce: 1,
         };
         let patience =
-            Patience { login: second, client: second, provider: second, long_command: second, end_of_data: second };
+            Patience { login: second, client: second, progress: second, long_command: second, end_of_data: second };
         let (_, drain) = watch::channel(false);
         let surroundings = Surroundings { gates: gates.clone(), patience, login_wait: None, drain };
         let ((client, _client), (ours, provider)) = (duplex(ROOM), duplex(ROOM));

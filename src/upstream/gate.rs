@@ -53,6 +53,8 @@ pub struct Bounds {
     pub sessions_per_account: u32,
     /// How long a login waits for the provider.
     pub login_wait: Duration,
+    /// A provider's greeting, and a TLS handshake with it, each.
+    pub handshake: Duration,
     /// Refused logins that wait for their answer at once.
     pub refusals: usize,
 }
@@ -393,8 +395,13 @@ mod tests {
     async fn a_table_of_an_older_generation_is_not_kept() {
         let root = tempfile::tempdir().expect("a directory");
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
-        let bounds =
-            Bounds { lanes_per_account: 1, sessions_per_account: 1, login_wait: Duration::from_secs(1), refusals: 1 };
+        let bounds = Bounds {
+            lanes_per_account: 1,
+            sessions_per_account: 1,
+            login_wait: Duration::from_secs(1),
+            handshake: Duration::from_secs(1),
+            refusals: 1,
+        };
         let broker = Broker::new(store.clone(), exchange().expect("a client"));
         let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
         let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);

@@ -14,7 +14,7 @@ mod tls;
 
 pub use gate::{Bounds, GateUse, Gates, NotLetIn, Seat, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
-pub use open::{Opened, OpenedFacts, Refusal, Step, open};
+pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use stored::{Wanted, exchange, open_stored};
 
 use crate::model::{Certificates, Endpoint};

@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Progress of an opening, for people.
@@ -72,13 +72,24 @@ impl From<Failure> for Refusal {
     }
 }
 
+/// How long an opening takes at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// In all.
+    pub whole: Duration,
+    /// The greeting, and a TLS handshake, each: who stalls there must not cost what a whole opening may take.
+    pub handshake: Duration,
+}
+
+/// The usual [`Deadlines::handshake`]: a few round trips, even by satellite, and a host that is slow to greet.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How a session names itself in EHLO. Providers want a domain name or address literal and hold it against nothing when
 /// the client signs in.
 const EHLO_NAME: &str = "localhost";
 /// One read of an opening.
 pub(crate) const CHUNK: usize = 8 * 1024;
 
-/// Dials, secures and signs in; of IMAP the folder table is read too. `deadline` is for the whole.
+/// Dials, secures and signs in; of IMAP the folder table is read too.
 ///
 /// # Errors
 /// What went wrong, with the provider's words where it said some.
@@ -86,11 +97,11 @@ pub async fn open(
     target: &Target,
     purpose: LaneUse,
     sign_in: SignIn,
-    deadline: Duration,
+    deadlines: Deadlines,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
     let order = Order { purpose, sign_in, reads_folders: true, own: &[] };
-    carry_out(target, order, deadline, steps).await
+    carry_out(target, order, deadlines, steps).await
 }
 
 /// What is wanted of an opening.
@@ -105,10 +116,10 @@ pub(super) struct Order<'a> {
 pub(super) async fn carry_out(
     target: &Target,
     order: Order<'_>,
-    deadline: Duration,
+    deadlines: Deadlines,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
-    match timeout(deadline, connect_and_open(target, order, steps)).await {
+    match timeout(deadlines.whole, connect_and_open(target, order, deadlines.handshake, steps)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::ProviderUnreachable(Unreachable::TimedOut).into()),
     }
@@ -117,27 +128,42 @@ pub(super) async fn carry_out(
 async fn connect_and_open(
     target: &Target,
     order: Order<'_>,
+    handshake: Duration,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
     let security = target.endpoint.security;
     let mut stream: Stream = Box::new(dial(&target.endpoint, order.own, steps).await?);
     if security == Security::Tls {
-        stream = secure(stream, target, steps).await?;
+        stream = secure(stream, target, handshake, steps).await?;
     }
+    let door = Door { target, handshake };
     match order.purpose {
         LaneUse::Imap => {
             let opening = ImapOpening::new(security, order.sign_in, order.reads_folders);
-            drive(stream, opening, target, steps).await
+            drive(stream, opening, &door, steps).await
         }
         LaneUse::Submission => {
             let opening = SmtpOpening::new(security, EHLO_NAME, order.sign_in);
-            drive(stream, opening, target, steps).await
+            drive(stream, opening, &door, steps).await
         }
     }
 }
 
-async fn secure(stream: Stream, target: &Target, steps: &mut (dyn FnMut(Step) + Send)) -> Result<Stream, Failure> {
-    let (stream, version) = tls::connect(stream, &target.endpoint.host, &target.certificates).await?;
+/// Whom an opening talks to, and how long he may take to greet or to shake hands.
+struct Door<'a> {
+    target: &'a Target,
+    handshake: Duration,
+}
+
+async fn secure(
+    stream: Stream,
+    target: &Target,
+    handshake: Duration,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Stream, Failure> {
+    let connecting = tls::connect(stream, &target.endpoint.host, &target.certificates);
+    let connected = timeout(handshake, connecting).await;
+    let (stream, version) = connected.unwrap_or(Err(Failure::ProviderUnreachable(Unreachable::TimedOut)))?;
     let verified = target.certificates != crate::model::Certificates::AcceptAny;
     steps(Step::TlsEstablished { version, verified });
     Ok(stream)
@@ -146,12 +172,20 @@ async fn secure(stream: Stream, target: &Target, steps: &mut (dyn FnMut(Step) + 
 async fn drive(
     mut stream: Stream,
     mut opening: impl Opening,
-    target: &Target,
+    door: &Door<'_>,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
     let mut buffer = vec![0; CHUNK];
+    let mut greeting = std::pin::pin!(sleep(door.handshake));
+    let mut greeted = false;
     loop {
-        let read = stream.read(&mut buffer).await.unwrap_or(0);
+        let read = tokio::select! {
+            biased;
+            read = stream.read(&mut buffer) => read.unwrap_or(0),
+            () = &mut greeting, if !greeted => {
+                return Err(refusal(&opening, Failure::ProviderUnreachable(Unreachable::TimedOut)));
+            }
+        };
         if read == 0 {
             return Err(refusal(&opening, Failure::ProviderUnreachable(Unreachable::Lost)));
         }
@@ -159,7 +193,8 @@ async fn drive(
         let mut todo = Vec::new();
         let taken = opening.input(&mut input, &mut todo);
         taken.map_err(|failure| refusal(&opening, failure))?;
-        match steps_of(todo, stream, &mut opening, target, steps).await? {
+        greeted |= todo.iter().any(|step| matches!(step, OpeningStep::Progress(Milestone::Greeted)));
+        match steps_of(todo, stream, &mut opening, door, steps).await? {
             Carried::On(next) => stream = next,
             Carried::Out(opened, stream) => return Ok(Opened { facts: facts(opened), stream, rest: input.to_vec() }),
         }
@@ -179,7 +214,7 @@ async fn steps_of(
     todo: Vec<OpeningStep>,
     mut stream: Stream,
     opening: &mut impl Opening,
-    target: &Target,
+    door: &Door<'_>,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Carried, Refusal> {
     let lost = |_| Refusal::from(Failure::ProviderUnreachable(Unreachable::Lost));
@@ -192,7 +227,7 @@ async fn steps_of(
             }
             // Whatever followed in clear was in the same read, and has ended the opening already.
             OpeningStep::StartTls if todo.is_empty() => {
-                stream = secure(stream, target, steps).await?;
+                stream = secure(stream, door.target, door.handshake, steps).await?;
                 let mut next = Vec::new();
                 opening.tls_established(&mut next)?;
                 todo.extend(next);

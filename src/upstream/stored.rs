@@ -6,7 +6,7 @@
 
 use super::{
     Opened, Refusal, Step, Target,
-    open::{Order, carry_out},
+    open::{Deadlines, Order, carry_out},
     tls,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub struct Wanted<'a> {
     pub own: &'a [SocketAddr],
 }
 
-/// Opens a lane of a stored account. `deadline` is for the whole, tokens included.
+/// Opens a lane of a stored account. `deadlines` are for the whole with its tokens.
 ///
 /// # Errors
 /// What went wrong, with the provider's words where it said some.
@@ -50,14 +50,15 @@ pub async fn open_stored(
     store: &Store,
     broker: &Broker,
     wanted: Wanted<'_>,
-    deadline: Duration,
+    deadlines: Deadlines,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
     let began = Instant::now();
-    let left = || deadline.saturating_sub(began.elapsed());
+    let left = || deadlines.whole.saturating_sub(began.elapsed());
+    let rest = || Deadlines { whole: left(), ..deadlines };
     let account = wanted.account;
     if let Some(sign_in) = without_token(store, account, wanted.purpose).await? {
-        return wanted.carry_out(sign_in, left(), steps).await;
+        return wanted.carry_out(sign_in, rest(), steps).await;
     }
     let service = match wanted.purpose {
         LaneUse::Imap => "imap",
@@ -66,12 +67,12 @@ pub async fn open_stored(
     let bearer =
         |access: &Access| SignIn::Bearer { user: account.sign_in_name.as_str().into(), token: access.token.clone() };
     let mut access = within(left(), broker.token(account.id, account.generation)).await?;
-    let mut opened = wanted.carry_out(bearer(&access), left(), steps).await;
+    let mut opened = wanted.carry_out(bearer(&access), rest(), steps).await;
     if opened.as_ref().is_err_and(|refusal| refusal.token_refused) {
         match within(left(), broker.instead_of(&access, service, account.id, account.generation)).await {
             Ok(fresh) => {
                 access = fresh;
-                opened = wanted.carry_out(bearer(&access), left(), steps).await;
+                opened = wanted.carry_out(bearer(&access), rest(), steps).await;
             }
             // The provider's own words say more than ours.
             Err(Failure::SignInRefused) => {}
@@ -101,7 +102,7 @@ impl Wanted<'_> {
     async fn carry_out(
         &self,
         sign_in: SignIn,
-        deadline: Duration,
+        deadlines: Deadlines,
         steps: &mut (dyn FnMut(Step) + Send),
     ) -> Result<Opened, Refusal> {
         let endpoint = match self.purpose {
@@ -110,7 +111,7 @@ impl Wanted<'_> {
         };
         let target = Target { endpoint, certificates: self.account.certificates.clone() };
         let order = Order { purpose: self.purpose, sign_in, reads_folders: self.reads_folders, own: self.own };
-        carry_out(&target, order, deadline, steps).await
+        carry_out(&target, order, deadlines, steps).await
     }
 }
 

@@ -22,6 +22,8 @@ pub struct LineFramer {
     /// The line so far, without its end.
     held: Zeroizing<Vec<u8>>,
     state: State,
+    /// Whole lines so far.
+    lines: u64,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl LineFramer {
                 }
                 *input = rest;
                 self.state = State::Whole;
+                self.lines += 1;
                 return Ok(true);
             }
             let (text, behind) = input.split_at(memchr2(b'\r', b'\n', input).unwrap_or(input.len()));
@@ -75,6 +78,22 @@ impl LineFramer {
     #[must_use]
     pub fn line(&self) -> &[u8] {
         &self.held
+    }
+
+    /// Whole lines so far.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Whether a line has begun and not ended.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        match self.state {
+            State::InLine => !self.held.is_empty(),
+            State::AfterCr => true,
+            State::Whole => false,
+        }
     }
 
     /// Wipes the line now instead of at the next one.

@@ -182,8 +182,13 @@ impl Stage {
         let store = Store::open(state.path(), None, 1).await.expect("a store");
         let (provider, port) = listen().await;
         let account = store.add_account(&account(&store, &lab.certificates.ca, port).await, 1).await.expect("added");
-        let bounds =
-            Bounds { lanes_per_account: LANES, sessions_per_account: 10, login_wait: LOGIN_WAIT, refusals: 10 };
+        let bounds = Bounds {
+            lanes_per_account: LANES,
+            sessions_per_account: 10,
+            login_wait: LOGIN_WAIT,
+            handshake: LOGIN_WAIT,
+            refusals: 10,
+        };
         let broker = Broker::new(store.clone(), passerelle::upstream::exchange().expect("a client"));
         let providers = Table::built_in().expect("a table");
         let gates = Gates::new(store.clone(), broker, bounds, Vec::new(), providers, profiles(naming));
@@ -200,7 +205,7 @@ impl Stage {
         let patience = Patience {
             login: PATIENCE,
             client: PATIENCE,
-            provider: PATIENCE,
+            progress: PATIENCE,
             long_command: PATIENCE,
             end_of_data: PATIENCE,
         };

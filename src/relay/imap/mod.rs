@@ -31,7 +31,9 @@ mod told;
 pub(crate) mod tree;
 mod writer;
 
-use super::{Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId};
+use super::{
+    Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId, Said,
+};
 use super::{SessionFacts, Side, folders::FolderReading};
 use crate::{
     failure::{Cap, Failure, Misbehaviour, Rule},
@@ -256,6 +258,19 @@ impl Relay for ImapRelay {
 
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
         self.session.farewell(failure, out);
+    }
+
+    fn said(&self, side: Side) -> Said {
+        match side {
+            Side::Client => Said {
+                lines: self.client.lines(),
+                within: !self.client.at_boundary() || self.session.reading.is_message(),
+            },
+            Side::Lane(lane) if self.session.lane() == Some(lane) => {
+                Said { lines: self.provider.lines(), within: !self.provider.at_boundary() }
+            }
+            Side::Lane(_) => Said::default(),
+        }
     }
 
     fn awaits(&self) -> Awaited {

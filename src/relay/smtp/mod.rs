@@ -17,7 +17,7 @@ mod lane;
 mod sign_in;
 
 use super::{
-    Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request, RequestId,
+    Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request, RequestId, Said,
 };
 use super::{SessionFacts, Side};
 use crate::{
@@ -264,6 +264,19 @@ impl Relay for SmtpRelay {
         let reply = failure.smtp(SmtpMoment::Closing);
         write_reply(out.client(), reply.code, reply.enhanced, reply.text);
         self.phase = Phase::Closed;
+    }
+
+    fn said(&self, side: Side) -> Said {
+        match (side, &self.lane) {
+            (Side::Client, _) => {
+                let message = matches!(self.phase, Phase::AwaitingEndMark(_) | Phase::Discarding(..));
+                Said { lines: self.client.lines(), within: message || self.client.is_within() }
+            }
+            (Side::Lane(id), Some(lane)) if lane.id == id => {
+                Said { lines: lane.reader.lines(), within: lane.reader.is_within_line() }
+            }
+            (Side::Lane(_), _) => Said::default(),
+        }
     }
 
     fn awaits(&self) -> Awaited {

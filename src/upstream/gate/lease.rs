@@ -14,7 +14,7 @@ use crate::{
     upstream::{
         Opened,
         lane::{Hold, Home, Lane, LaneNumber, Leased},
-        open::{OpenedFacts, Refusal},
+        open::{Deadlines, OpenedFacts, Refusal},
         places,
         pool::Parked,
         stored::{Wanted, open_stored},
@@ -202,7 +202,8 @@ impl Gates {
             reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
             own: &self.own,
         };
-        let opened = open_stored(&self.store, &self.broker, wanted, OPENING, &mut |_| {}).await;
+        let deadlines = Deadlines { whole: OPENING, handshake: self.bounds.handshake };
+        let opened = open_stored(&self.store, &self.broker, wanted, deadlines, &mut |_| {}).await;
         opened.map_err(|Refusal { failure, words, .. }| {
             let words = words.unwrap_or_default();
             // By its address: people know accounts by nothing else.

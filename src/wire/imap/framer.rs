@@ -70,6 +70,8 @@ pub struct Framer {
     /// `line` was given out and is cleared at the next call.
     given: bool,
     state: State,
+    /// Lines that have ended, those before a literal too.
+    lines: u64,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl Framer {
     }
 
     fn new(sender: Sender) -> Self {
-        Self { sender, line: Vec::new(), given: false, state: State::Line { first: true } }
+        Self { sender, line: Vec::new(), given: false, state: State::Line { first: true }, lines: 0 }
     }
 
     /// Changes the client's cap: lines may be longer once it is signed in.
@@ -121,6 +123,12 @@ impl Framer {
     #[must_use]
     pub fn at_boundary(&self) -> bool {
         matches!(self.state, State::Line { first: true }) && (self.line.is_empty() || self.given)
+    }
+
+    /// Lines so far that have ended, those before a literal too.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.lines
     }
 
     /// The client was refused a literal that it waits to send: what comes next is a new command.
@@ -193,6 +201,7 @@ impl Framer {
         }
         let end = end_of(announcement(text)?);
         self.state = State::after(end);
+        self.lines += 1;
         Ok(Some(Piece::Line { text, end }))
     }
 
@@ -232,6 +241,7 @@ impl Framer {
         let text = line.strip_suffix(b"\r\n").ok_or(Misbehaviour::BareLineEnd)?;
         let end = if first && is_status_line(text) { End::Line } else { end_of(announced_by_provider(text)?) };
         self.state = State::after(end);
+        self.lines += 1;
         Ok(Some(Piece::Line { text, end }))
     }
 
@@ -260,6 +270,7 @@ impl Framer {
         rest.remember(text);
         let end = if rest.announces { end_of(announced_by_provider(&rest.tail)?) } else { End::Line };
         self.state = State::after(end);
+        self.lines += 1;
         Ok(Some(Piece::More { text, end }))
     }
 }

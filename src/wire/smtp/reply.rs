@@ -114,6 +114,18 @@ impl ReplyReader {
         Ok(None)
     }
 
+    /// Whole lines so far, of all replies.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.line.lines()
+    }
+
+    /// Whether a line has begun and not ended.
+    #[must_use]
+    pub fn is_within_line(&self) -> bool {
+        self.line.is_within()
+    }
+
     /// Whether a reply has begun and not ended.
     #[must_use]
     pub fn is_within(&self) -> bool {
