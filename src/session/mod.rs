@@ -33,7 +33,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
-/// Limits of time, from the last progress unless said otherwise: [`progress`] says what counts as some.
+/// Limits of time, from the last progress unless said otherwise: `progress` says what counts as some.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// From the connection to the login, in all.
