@@ -3,7 +3,7 @@
 use super::Error;
 use crate::{
     model::{AccountId, Secret},
-    oauth::flow::{Client, Tokens},
+    oauth::flow::{Client, Means, Tokens},
     relay::opening::SignIn,
     store::{Credential, Grant, NewGrant, Store},
     upstream,
@@ -14,9 +14,9 @@ use crate::{
 /// # Errors
 /// [`Error::Grant`] if the token endpoint gives no access token.
 pub(super) async fn first_sign_in(user: &str, credential: &mut Credential) -> Result<SignIn, Error> {
-    let user = user.into();
+    let user: Box<str> = user.into();
     match credential {
-        Credential::Grant(grant) => Ok(SignIn::Bearer { user, token: first_token(grant).await? }),
+        Credential::Grant(grant) => Ok(SignIn::Bearer { token: first_token(grant, &user).await?, user }),
         Credential::Password(password) => Ok(SignIn::Password { user, password: password.clone() }),
     }
 }
@@ -31,23 +31,25 @@ pub(super) async fn sign_in_before(
     user: &str,
     grant: &Grant,
 ) -> Result<SignIn, Error> {
-    let tokens = ask(&grant.client, &grant.refresh_token).await?;
-    if let Some(fresh) = tokens.refresh.filter(|fresh| fresh.expose() != grant.refresh_token.expose()) {
-        store.rotate_way_back_grant(account, grant.version, &grant.refresh_token, &fresh).await?;
+    let tokens = ask(&grant.client, &grant.means, user).await?;
+    if let (Means::Refresh(used), Some(fresh)) = (&grant.means, tokens.refresh)
+        && fresh.expose() != used.expose()
+    {
+        store.rotate_way_back_grant(account, grant.version, used, &fresh).await?;
     }
     Ok(SignIn::Bearer { user: user.into(), token: tokens.access })
 }
 
-async fn first_token(grant: &mut NewGrant) -> Result<Secret<String>, Error> {
-    let tokens = ask(&grant.client, &grant.refresh_token).await?;
-    if let Some(fresh) = tokens.refresh {
-        grant.refresh_token = fresh;
+async fn first_token(grant: &mut NewGrant, user: &str) -> Result<Secret<String>, Error> {
+    let tokens = ask(&grant.client, &grant.means, user).await?;
+    if let (Means::Refresh(current), Some(fresh)) = (&mut grant.means, tokens.refresh) {
+        *current = fresh;
     }
     Ok(tokens.access)
 }
 
-async fn ask(client: &Client, refresh_token: &Secret<String>) -> Result<Tokens, Error> {
+async fn ask(client: &Client, means: &Means, user: &str) -> Result<Tokens, Error> {
     let exchange = upstream::exchange().map_err(|_| Error::NoHttp)?;
-    let asked = exchange.refresh(client, refresh_token).await;
+    let asked = exchange.ask_by(client, means, user).await;
     asked.map_err(|trouble| Error::Grant { endpoint: client.token_endpoint.clone(), trouble })
 }

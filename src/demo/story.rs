@@ -12,7 +12,10 @@ use crate::{
     listener::handed::Handed,
     local_tls::LocalTls,
     model::{Address, Certificates, Endpoint, Secret, Security, UserFormat},
-    oauth::{TokenEndpoint, flow::Client},
+    oauth::{
+        TokenEndpoint,
+        flow::{Client, Means, Proof},
+    },
     profile,
     provider::Table,
     rules::namespace::Naming,
@@ -254,9 +257,9 @@ fn credential(provider: &Provider) -> Done<Credential> {
         return Ok(Credential::Password(provider.secret.clone()));
     };
     let token_endpoint = TokenEndpoint::parse(token_endpoint)?;
-    let client = Client { token_endpoint, id: CLIENT_ID.to_owned(), secret: None, scope: String::new() };
-    let refresh_token = provider.secret.clone();
-    Ok(Credential::Grant(NewGrant { client, refresh_token, old_tokens_stay_valid: false }))
+    let client = Client { token_endpoint, id: CLIENT_ID.to_owned(), proof: Proof::Nothing, scope: String::new() };
+    let means = Means::Refresh(provider.secret.clone());
+    Ok(Credential::Grant(NewGrant { client, registration: None, means, old_tokens_stay_valid: false }))
 }
 
 fn endpoint(address: SocketAddr) -> Done<Endpoint> {

@@ -46,6 +46,10 @@ row_id! {
     /// A local name and password with which a CRM opens an account.
     LoginId
 }
+row_id! {
+    /// A client (application) that is registered at a provider.
+    RegistrationId
+}
 
 /// A number that grows when an account's credentials, provider or rights change. Lanes and caches that carry an old one
 /// are thrown away.

@@ -8,7 +8,7 @@
 
 use super::{
     exchange::Exchange,
-    flow::{Tokens, Trouble},
+    flow::{Means, Tokens, Trouble},
 };
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
@@ -243,14 +243,20 @@ impl Broker {
         if grant.state == GrantState::ConsentNeeded { Err(Problem::ConsentNeeded) } else { Ok(grant) }
     }
 
-    /// The current refresh token first; the previous one only where the current one never worked and the provider keeps
-    /// old ones valid: elsewhere a spent one would end the whole grant (rule R29).
+    /// With a refresh token the current one first; the previous one only where the current one never worked and the
+    /// provider keeps old ones valid: elsewhere a spent one would end the whole grant (rule R29).
     async fn ask_with(&self, id: AccountId, desk: &Desk, grant: &Grant) -> Result<Tokens, Problem> {
-        let mut used = &grant.refresh_token;
-        let mut asked = self.ask_patiently(grant, used).await;
+        let Means::Refresh(current) = &grant.means else {
+            // Nothing is spent by asking, and nothing has to be kept.
+            let user = self.store.account(id).await.map_err(Problem::store)?.map(|account| account.sign_in_name);
+            let user = user.ok_or(Problem::Superseded)?;
+            return self.ask_patiently(grant, &grant.means, &user).await.map_err(Problem::Trouble);
+        };
+        let mut used = current;
+        let mut asked = self.ask_patiently(grant, &grant.means, "").await;
         if let (Err(Trouble::Consent(_)), Some(previous)) = (&asked, &grant.previous) {
             used = previous;
-            asked = self.ask_patiently(grant, used).await;
+            asked = self.ask_patiently(grant, &Means::Refresh(previous.clone()), "").await;
         }
         let tokens = asked.map_err(Problem::Trouble)?;
         if tokens.refresh.is_none() && grant.previous.is_some() {
@@ -262,12 +268,12 @@ impl Broker {
     }
 
     /// Twice where the first time did surely nothing.
-    async fn ask_patiently(&self, grant: &Grant, refresh_token: &Secret<String>) -> Result<Tokens, Trouble> {
-        let asked = self.exchange.refresh(&grant.client, refresh_token).await;
+    async fn ask_patiently(&self, grant: &Grant, means: &Means, user: &str) -> Result<Tokens, Trouble> {
+        let asked = self.exchange.ask_by(&grant.client, means, user).await;
         match asked {
             Err(Trouble::Unavailable { .. } | Trouble::Unreachable(Unreachable::Refused)) => {
                 tokio::time::sleep(AGAIN).await;
-                self.exchange.refresh(&grant.client, refresh_token).await
+                self.exchange.ask_by(&grant.client, means, user).await
             }
             asked => asked,
         }

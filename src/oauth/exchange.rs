@@ -3,8 +3,12 @@
 //! It goes there directly, as the bridge's mail connections do, never through a proxy of the environment. Nothing is
 //! logged here, and what reqwest says of a failure is dropped: it could hold the URL's query.
 
-use super::flow::{self, BODY_MAX, Client, Tokens, Trouble};
-use crate::{failure::Unreachable, model::Secret};
+use super::{
+    assertion,
+    flow::{self, BODY_MAX, Client, Means, Question, Tokens, Trouble},
+};
+use crate::{failure::Unreachable, store::unix_now};
+use oauth2::HttpRequest;
 use reqwest::redirect::Policy;
 use std::time::Duration;
 use tokio_rustls::rustls::ClientConfig;
@@ -33,12 +37,36 @@ impl Exchange {
         client.map(Self).map_err(|_| ExchangeUnusable)
     }
 
-    /// Asks for a new access token.
+    /// Asks for an access token.
     ///
     /// # Errors
     /// What became of it. After [`Unreachable::TimedOut`] and [`Unreachable::Lost`] nobody knows whether it was heard.
-    pub async fn refresh(&self, client: &Client, refresh_token: &Secret<String>) -> Result<Tokens, Trouble> {
-        let request = flow::message(client, refresh_token)?;
+    pub async fn ask(&self, client: &Client, question: &Question<'_>) -> Result<Tokens, Trouble> {
+        let own = assertion::of_client(client, unix_now())?;
+        let (status, body) = self.carry(flow::message(client, question, own.as_ref())?).await?;
+        flow::read(status, &body)
+    }
+
+    /// Asks with what a grant stands on; `user` is whose mailbox it is, at the provider.
+    ///
+    /// # Errors
+    /// As for [`Exchange::ask`].
+    pub async fn ask_by(&self, client: &Client, means: &Means, user: &str) -> Result<Tokens, Trouble> {
+        match means {
+            Means::Refresh(token) => self.ask(client, &Question::Refresh(token)).await,
+            Means::Own => self.ask(client, &Question::Own).await,
+            Means::Behalf => {
+                let signed = assertion::on_behalf(client, user, unix_now())?;
+                self.ask(client, &Question::Behalf(&signed)).await
+            }
+        }
+    }
+
+    /// One request and its answer, read up to [`BODY_MAX`].
+    ///
+    /// # Errors
+    /// As for [`Exchange::ask`].
+    pub(crate) async fn carry(&self, request: HttpRequest) -> Result<(u16, zeroize::Zeroizing<Vec<u8>>), Trouble> {
         let request =
             reqwest::Request::try_from(request).map_err(|_| Trouble::Unreachable(Unreachable::NameUnknown))?;
         let mut response = self.0.execute(request).await.map_err(|error| unreachable(&error))?;
@@ -50,7 +78,7 @@ impl Exchange {
             }
             body.extend_from_slice(&chunk);
         }
-        flow::read(status, &body)
+        Ok((status, body))
     }
 }
 

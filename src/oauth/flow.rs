@@ -1,31 +1,20 @@
-//! The refresh grant (RFC 6749 section 6): what is asked of a token endpoint, and what its answer means.
+//! What a token endpoint answers (RFC 6749 section 5), and what that means; `question` has what it is asked.
 //!
-//! Pure. Requests are made by `oauth2`; answers are read here, as real endpoints say numbers as strings and tell more than
-//! the RFC in fields of their own. A [`Trouble`] holds words of ours and numbers, never a text of the answer: a token
-//! could stand in any of them.
+//! Pure. Answers are read here and not by `oauth2`, as real endpoints say numbers as strings and tell more than the RFC
+//! in fields of their own. A [`Trouble`] holds words of ours and numbers, never a text of the answer: a token could stand
+//! in any of them.
 
-use super::TokenEndpoint;
+mod question;
+
+pub use question::{Client, Means, Proof, Question, SigningKey, message};
+
 use crate::{
     failure::Unreachable,
     model::Secret,
     wire::sasl::bearer::{TOKEN_MAX, is_token},
 };
-use oauth2::{
-    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken, Scope, TokenUrl, basic::BasicClient,
-};
 use serde_json::{Map, Value};
-use std::{cell::Cell, time::Duration};
-
-/// Who asks, and where.
-#[derive(Clone)]
-pub struct Client {
-    pub token_endpoint: TokenEndpoint,
-    pub id: String,
-    /// A "Desktop" client of Google has one, too; a public client of Microsoft has none.
-    pub secret: Option<Secret<String>>,
-    /// What is asked for, with blanks between; empty for all that was granted.
-    pub scope: String,
-}
+use std::time::Duration;
 
 /// What a token endpoint gives.
 pub struct Tokens {
@@ -34,6 +23,8 @@ pub struct Tokens {
     pub refresh: Option<Secret<String>>,
     /// How long the access token is said to work; between [`LIFETIME_MIN`] and [`LIFETIME_MAX`].
     pub lifetime: Duration,
+    /// What was granted, where it is said; not said means: all that was asked for (RFC 6749 section 5.1).
+    pub scope: Option<String>,
 }
 
 /// Why there is no access token. Each wants another answer (rule R30).
@@ -103,34 +94,6 @@ const CLIENT_NUMBERS: [u64; 3] = [700_016, 7_000_215, 7_000_222];
 /// Its numbers for: expired, password changed, consent missing, second factor wanted, barred by policy.
 const CONSENT_NUMBERS: [u64; 7] = [50_076, 50_079, 50_173, 53_003, 65_001, 70_008, 700_082];
 
-/// The request for a new access token.
-///
-/// # Errors
-/// [`Trouble::Client`] if no request can be made of it.
-pub fn message(client: &Client, refresh_token: &Secret<String>) -> Result<HttpRequest, Trouble> {
-    let url = TokenUrl::from_url(client.token_endpoint.url().clone());
-    let mut basic = BasicClient::new(ClientId::new(client.id.clone())).set_token_uri(url);
-    if let Some(secret) = &client.secret {
-        basic = basic.set_client_secret(ClientSecret::new(secret.expose().clone()));
-    }
-    // In the body, as Google and Microsoft document it.
-    let basic = basic.set_auth_type(AuthType::RequestBody);
-    let token = RefreshToken::new(refresh_token.expose().clone());
-    let scopes = client.scope.split_whitespace().map(|scope| Scope::new(scope.to_owned()));
-    let made = Cell::new(None);
-    // The crate makes the request only on the way to a transport: this one keeps it, and carries nothing.
-    let keeps = |request: HttpRequest| -> Result<HttpResponse, Kept> {
-        made.set(Some(request));
-        Err(Kept)
-    };
-    let _ = basic.exchange_refresh_token(&token).add_scopes(scopes).request(&keeps);
-    made.into_inner().ok_or(Trouble::Client(Reason { code: "invalid_request", number: None }))
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("kept, not carried")]
-struct Kept;
-
 /// What an answer means.
 ///
 /// # Errors
@@ -165,6 +128,7 @@ fn tokens(answer: &Map<String, Value>) -> Option<Tokens> {
         access: Secret::new(access.to_owned()),
         refresh: refresh.map(|token| Secret::new(token.to_owned())),
         lifetime: lifetime(answer.get("expires_in")),
+        scope: scope(answer.get("scope")),
     })
 }
 
@@ -172,6 +136,15 @@ fn tokens(answer: &Map<String, Value>) -> Option<Tokens> {
 #[must_use]
 pub fn is_refresh_token(token: &str) -> bool {
     !token.is_empty() && token.len() <= TOKEN_MAX && token.bytes().all(|octet| matches!(octet, b'!'..=b'~'))
+}
+
+/// As a text with blanks between, or as some endpoints say it: a list.
+fn scope(said: Option<&Value>) -> Option<String> {
+    match said? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(list) => Some(list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
+        _ => None,
+    }
 }
 
 /// In seconds, as a number or, from older endpoints, as a string.

@@ -3,17 +3,22 @@
 //! Every change names the version that it was made from, and changes nothing of another (compare and swap): two
 //! refreshes can never both believe that theirs was kept (rule R28).
 
-use super::{Error, Store, on, vault::Place};
+use super::{Error, Store, on, registration, vault::Place};
 use crate::{
-    model::{AccountId, Generation, Secret},
-    oauth::{TokenEndpoint, flow::Client},
+    model::{AccountId, Generation, RegistrationId, Secret},
+    oauth::{
+        TokenEndpoint,
+        flow::{Client, Means, Proof},
+    },
 };
 
 /// A grant as a person gives it.
 #[derive(Clone)]
 pub struct NewGrant {
     pub client: Client,
-    pub refresh_token: Secret<String>,
+    /// The registration that the client is of: the grant follows it.
+    pub registration: Option<RegistrationId>,
+    pub means: Means,
     /// Whether the provider takes an older refresh token after it gave another one.
     pub old_tokens_stay_valid: bool,
 }
@@ -22,8 +27,8 @@ pub struct NewGrant {
 #[derive(Clone)]
 pub struct Grant {
     pub client: Client,
-    pub refresh_token: Secret<String>,
-    /// The one before, if the current one has never worked and the provider may still take it.
+    pub means: Means,
+    /// The refresh token before, if the current one has never worked and the provider may still take it.
     pub previous: Option<Secret<String>>,
     pub state: GrantState,
     pub version: i64,
@@ -73,25 +78,28 @@ pub(super) struct Row {
     sealed_previous_token: Option<Vec<u8>>,
     state: String,
     version: i64,
+    registration_id: Option<i64>,
+    means: String,
 }
 
 /// The version goes on from whatever is known of the account: who still renews an older grant changes nothing of this.
 const PUT: &str = "INSERT INTO grants (account_id, token_endpoint, client_id, sealed_client_secret, scope,
-        old_tokens_stay_valid, sealed_refresh_token, sealed_previous_token, state, version)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, (SELECT COALESCE(MAX(version), 0) + 1 FROM (
+        old_tokens_stay_valid, sealed_refresh_token, sealed_previous_token, state, registration_id, means, version)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, $12, (SELECT COALESCE(MAX(version), 0) + 1 FROM (
         SELECT version FROM grants WHERE account_id = $1
         UNION ALL SELECT version FROM swap_grants WHERE account_id = $1
         UNION ALL SELECT CAST($10 AS BIGINT)) AS known))
     ON CONFLICT (account_id) DO UPDATE SET token_endpoint = excluded.token_endpoint, client_id = excluded.client_id,
         sealed_client_secret = excluded.sealed_client_secret, scope = excluded.scope,
         old_tokens_stay_valid = excluded.old_tokens_stay_valid, sealed_refresh_token = excluded.sealed_refresh_token,
-        sealed_previous_token = excluded.sealed_previous_token, state = excluded.state, version = excluded.version";
+        sealed_previous_token = excluded.sealed_previous_token, state = excluded.state,
+        registration_id = excluded.registration_id, means = excluded.means, version = excluded.version";
 /// All columns of [`Row`], of the table that follows.
 macro_rules! select {
     ($from:literal) => {
         concat!(
             "SELECT g.token_endpoint, g.client_id, g.sealed_client_secret, g.scope, g.old_tokens_stay_valid,
-                g.sealed_refresh_token, g.sealed_previous_token, g.state, g.version FROM ",
+                g.sealed_refresh_token, g.sealed_previous_token, g.state, g.version, g.registration_id, g.means FROM ",
             $from,
             " WHERE g.account_id = $1"
         )
@@ -100,9 +108,10 @@ macro_rules! select {
 /// What is set aside at a swap.
 pub(super) const ASIDE: &str = select!("swap_grants g");
 pub(super) const SET_ASIDE: &str = "INSERT INTO swap_grants (account_id, token_endpoint, client_id,
-        sealed_client_secret, scope, old_tokens_stay_valid, sealed_refresh_token, sealed_previous_token, state, version)
+        sealed_client_secret, scope, old_tokens_stay_valid, sealed_refresh_token, sealed_previous_token, state, version,
+        registration_id, means)
     SELECT account_id, token_endpoint, client_id, sealed_client_secret, scope, old_tokens_stay_valid,
-        sealed_refresh_token, sealed_previous_token, state, version
+        sealed_refresh_token, sealed_previous_token, state, version, registration_id, means
     FROM grants WHERE account_id = $1";
 const ROTATE: &str = "UPDATE grants SET sealed_refresh_token = $3, sealed_previous_token = $4, version = version + 1
     WHERE account_id = $1 AND version = $2";
@@ -130,6 +139,8 @@ impl Row {
             .bind(self.sealed_previous_token.as_deref())
             .bind(&self.state)
             .bind(self.version)
+            .bind(self.registration_id)
+            .bind(&self.means)
     }
 }
 
@@ -138,16 +149,26 @@ impl Store {
         let seal =
             |column, secret: &Secret<String>| self.vault.seal(place(account, column), secret.expose().as_bytes());
         let client = &grant.client;
+        // A registration keeps its own; a key is never a grant's alone.
+        let secret = match (&client.proof, grant.registration) {
+            (Proof::Secret(secret), None) => Some(seal(CLIENT_SECRET, secret)?),
+            (Proof::Key(_), None) => return Err(Error::Missing("the registration of a key")),
+            _ => None,
+        };
+        let nothing = Secret::new(String::new());
+        let refresh_token = if let Means::Refresh(token) = &grant.means { token } else { &nothing };
         Ok(Row {
             token_endpoint: client.token_endpoint.to_string(),
             client_id: client.id.clone(),
-            sealed_client_secret: client.secret.as_ref().map(|secret| seal(CLIENT_SECRET, secret)).transpose()?,
+            sealed_client_secret: secret,
             scope: client.scope.clone(),
             old_tokens_stay_valid: i64::from(grant.old_tokens_stay_valid),
-            sealed_refresh_token: seal(REFRESH_TOKEN, &grant.refresh_token)?,
+            sealed_refresh_token: seal(REFRESH_TOKEN, refresh_token)?,
             sealed_previous_token: None,
             state: GrantState::Good.name().to_owned(),
             version: 0,
+            registration_id: grant.registration.map(|id| id.0),
+            means: registration::means_name(&grant.means).to_owned(),
         })
     }
 
@@ -161,7 +182,7 @@ impl Store {
             select!("grants g JOIN accounts a ON a.id = g.account_id AND a.generation = $2 AND a.removed_at IS NULL");
         let row: Option<Row> =
             on!(self, pool => sqlx::query_as(BY_ID).bind(id.0).bind(at.0).fetch_optional(pool).await?);
-        row.map(|row| self.open_grant(id.0, row)).transpose()
+        self.open_grant(id.0, row).await
     }
 
     /// The grant of where an account can go back to, if it signed in by one.
@@ -170,26 +191,41 @@ impl Store {
     /// If the store fails or a secret does not open.
     pub async fn way_back_grant(&self, id: AccountId) -> Result<Option<Grant>, Error> {
         let row: Option<Row> = on!(self, pool => sqlx::query_as(ASIDE).bind(id.0).fetch_optional(pool).await?);
-        row.map(|row| self.open_grant(id.0, row)).transpose()
+        self.open_grant(id.0, row).await
     }
 
-    fn open_grant(&self, account: i64, row: Row) -> Result<Grant, Error> {
+    async fn open_grant(&self, account: i64, row: Option<Row>) -> Result<Option<Grant>, Error> {
+        let Some(row) = row else { return Ok(None) };
         let open = |column, sealed: &[u8]| self.open_text(place(account, column), sealed, column);
-        let secret = row.sealed_client_secret.map(|sealed| open(CLIENT_SECRET, &sealed)).transpose()?;
-        let previous = row.sealed_previous_token.filter(|_| row.old_tokens_stay_valid != 0);
-        Ok(Grant {
-            client: Client {
+        let client = match row.registration_id {
+            Some(id) => {
+                let known = self.registration(RegistrationId(id)).await?;
+                known.ok_or(Error::Corrupt("grants.registration_id"))?.client
+            }
+            None => Client {
                 token_endpoint: TokenEndpoint::parse(&row.token_endpoint)
                     .map_err(|_| Error::Corrupt("grants.token_endpoint"))?,
                 id: row.client_id,
-                secret,
+                proof: match row.sealed_client_secret {
+                    Some(sealed) => Proof::Secret(open(CLIENT_SECRET, &sealed)?),
+                    None => Proof::Nothing,
+                },
                 scope: row.scope,
             },
-            refresh_token: open(REFRESH_TOKEN, &row.sealed_refresh_token)?,
+        };
+        let previous = row.sealed_previous_token.filter(|_| row.old_tokens_stay_valid != 0);
+        Ok(Some(Grant {
+            client,
+            means: match row.means.as_str() {
+                registration::OWN => Means::Own,
+                registration::BEHALF => Means::Behalf,
+                registration::REFRESH => Means::Refresh(open(REFRESH_TOKEN, &row.sealed_refresh_token)?),
+                _ => return Err(Error::Corrupt("grants.means")),
+            },
             previous: previous.map(|sealed| open(PREVIOUS_TOKEN, &sealed)).transpose()?,
             state: GrantState::read(&row.state)?,
             version: row.version,
-        })
+        }))
     }
 
     /// What may be shown of an account's grant.

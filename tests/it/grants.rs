@@ -2,8 +2,14 @@
 
 use passerelle::{
     model::{AccountId, Address, Certificates, Endpoint, Secret, Security, UserFormat},
-    oauth::{TokenEndpoint, flow::Client},
-    store::{ADMIN, Changes, Credential, Error, Grant, GrantState, NewAccount, NewGrant, NewPlace, Settings, Store},
+    oauth::{
+        TokenEndpoint,
+        flow::{Client, Means, Proof, SigningKey},
+    },
+    store::{
+        ADMIN, Changes, Credential, Error, ForWhom, Grant, GrantState, NewAccount, NewGrant, NewPlace, NewRegistration,
+        Settings, Store,
+    },
 };
 
 const SECRETS: [&str; 4] = ["client-secret-1", "refresh-token-1", "refresh-token-2", "refresh-token-3"];
@@ -16,10 +22,21 @@ fn grant(refresh_token: &str) -> NewGrant {
     let client = Client {
         token_endpoint: TokenEndpoint::parse("https://oauth2.example.test/token").expect("an endpoint"),
         id: "client-1".to_owned(),
-        secret: Some(secret(SECRETS[0])),
+        proof: Proof::Secret(secret(SECRETS[0])),
         scope: "mail offline_access".to_owned(),
     };
-    NewGrant { client, refresh_token: secret(refresh_token), old_tokens_stay_valid: true }
+    let means = Means::Refresh(secret(refresh_token));
+    NewGrant { client, registration: None, means, old_tokens_stay_valid: true }
+}
+
+fn refresh_token(grant: &Grant) -> &Secret<String> {
+    let Means::Refresh(token) = &grant.means else { panic!("no refresh token") };
+    token
+}
+
+/// None for a public client.
+fn client_secret(grant: &Grant) -> Option<&str> {
+    if let Proof::Secret(secret) = &grant.client.proof { Some(secret.expose()) } else { None }
 }
 
 async fn account(store: &Store, credential: Credential) -> NewAccount {
@@ -54,19 +71,19 @@ async fn a_grant_is_sealed_and_turned_over_by_its_version() {
     let id = store.add_account(&account(&store, Credential::Grant(grant(SECRETS[1]))).await, 0).await.expect("added");
     let kept = grant_of(&store, id).await.expect("read").expect("a grant");
     assert_eq!((kept.client.id.as_str(), kept.client.scope.as_str()), ("client-1", "mail offline_access"));
-    assert_eq!(kept.client.secret.as_ref().map(|secret| secret.expose().as_str()), Some(SECRETS[0]));
-    assert_eq!((kept.refresh_token.expose().as_str(), kept.state), (SECRETS[1], GrantState::Good));
+    assert_eq!(client_secret(&kept), Some(SECRETS[0]));
+    assert_eq!((refresh_token(&kept).expose().as_str(), kept.state), (SECRETS[1], GrantState::Good));
     assert!(store.account(id).await.expect("read").expect("there").by_grant);
     let by_grant = store.account(id).await.expect("read").expect("there");
     assert!(matches!(store.account_password(&by_grant).await, Err(Error::Changed)));
 
-    let rotated = store.rotate_grant(id, kept.version, &kept.refresh_token, &secret(SECRETS[2])).await;
+    let rotated = store.rotate_grant(id, kept.version, refresh_token(&kept), &secret(SECRETS[2])).await;
     rotated.expect("its version is current");
-    let late = store.rotate_grant(id, kept.version, &kept.refresh_token, &secret(SECRETS[3])).await;
+    let late = store.rotate_grant(id, kept.version, refresh_token(&kept), &secret(SECRETS[3])).await;
     assert!(matches!(late, Err(Error::Contended("grants"))));
     assert!(matches!(store.grant_refused(id, kept.version).await, Err(Error::Contended("grants"))));
     let now = grant_of(&store, id).await.expect("read").expect("a grant");
-    assert_eq!(now.refresh_token.expose(), SECRETS[2]);
+    assert_eq!(refresh_token(&now).expose(), SECRETS[2]);
     assert_eq!(now.previous.as_ref().map(|token| token.expose().as_str()), Some(SECRETS[1]));
 
     store.grant_refused(id, now.version).await.expect("its version is current");
@@ -102,7 +119,7 @@ async fn an_account_has_one_credential() {
     store.grant_refused(id, old).await.expect("current");
     store.change_account(id, &change(Credential::Grant(grant(SECRETS[2])))).await.expect("changed");
     let kept = grant_of(&store, id).await.expect("read").expect("a grant");
-    assert_eq!((kept.refresh_token.expose().as_str(), kept.state), (SECRETS[2], GrantState::Good));
+    assert_eq!((refresh_token(&kept).expose().as_str(), kept.state), (SECRETS[2], GrantState::Good));
     assert!(kept.previous.is_none() && kept.version > old + 1);
 
     store.change_account(id, &change(password())).await.expect("changed");
@@ -143,20 +160,73 @@ async fn a_swap_sets_the_grant_aside_and_the_way_back_brings_it_again() {
     assert!(store.grant(id, swapped).await.expect("read").is_none());
 
     let aside = store.way_back_grant(id).await.expect("read").expect("set aside");
-    assert_eq!((aside.refresh_token.expose().as_str(), aside.version), (SECRETS[1], old.version));
-    store.rotate_way_back_grant(id, aside.version, &aside.refresh_token, &secret(SECRETS[2])).await.expect("current");
+    assert_eq!((refresh_token(&aside).expose().as_str(), aside.version), (SECRETS[1], old.version));
+    store.rotate_way_back_grant(id, aside.version, refresh_token(&aside), &secret(SECRETS[2])).await.expect("current");
     let back = store.swap_back(id, swapped, 100, 0).await.expect("back");
     let kept = store.grant(id, back).await.expect("read").expect("a grant");
-    assert_eq!(kept.refresh_token.expose(), SECRETS[2]);
+    assert_eq!(refresh_token(&kept).expose(), SECRETS[2]);
     assert!(kept.version > old.version + 1, "who still renews the old one changes nothing");
     let now = store.account(id).await.expect("read").expect("there");
     assert!(now.by_grant && matches!(store.account_password(&now).await, Err(Error::Changed)));
     // From one grant to another.
     let place = NewPlace { credential: Credential::Grant(grant(SECRETS[3])), ..place };
     let swapped = store.swap_account(id, back, &place, 100, 0).await.expect("swapped");
-    assert_eq!(store.grant(id, swapped).await.expect("read").expect("a grant").refresh_token.expose(), SECRETS[3]);
+    let there = store.grant(id, swapped).await.expect("read").expect("a grant");
+    assert_eq!(refresh_token(&there).expose(), SECRETS[3]);
     let aside = store.way_back_grant(id).await.expect("read").expect("set aside");
-    assert_eq!(aside.refresh_token.expose(), SECRETS[2]);
+    assert_eq!(refresh_token(&aside).expose(), SECRETS[2]);
     store.remove_account(id, 1).await.expect("removed");
     assert!(store.way_back_grant(id).await.expect("read").is_none());
+}
+
+fn registration(for_whom: ForWhom, client_id: &str, proof: Proof) -> NewRegistration {
+    let client = Client { id: client_id.to_owned(), proof, ..grant("unused").client };
+    let domains = if for_whom == ForWhom::Consenting { Vec::new() } else { vec!["example.test".to_owned()] };
+    NewRegistration { provider: "microsoft365".to_owned(), for_whom, tenant: String::new(), client, domains }
+}
+
+#[tokio::test]
+async fn grants_follow_the_registration_that_they_name() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = Store::open(root.path(), None, 0).await.expect("a store");
+    let first = registration(ForWhom::Consenting, "app", Proof::Secret(secret(SECRETS[0])));
+    let id = store.register(&first, 1).await.expect("registered");
+    let of_it = NewGrant { registration: Some(id), ..grant(SECRETS[1]) };
+    let account = store.add_account(&account(&store, Credential::Grant(of_it)).await, 0).await.expect("added");
+    let before = store.account(account).await.expect("read").expect("there").generation;
+
+    // A secret that was renewed is given once, and whoever waited is let try again.
+    let renewed = registration(ForWhom::Consenting, "app", Proof::Secret(secret(SECRETS[3])));
+    assert_eq!(store.register(&renewed, 2).await.expect("registered"), id);
+    let kept = grant_of(&store, account).await.expect("read").expect("a grant");
+    assert_eq!((client_secret(&kept), refresh_token(&kept).expose().as_str()), (Some(SECRETS[3]), SECRETS[1]));
+    assert!(store.account(account).await.expect("read").expect("there").generation > before);
+    assert!(!store.unregister(id).await.expect("read"), "an account stands on it");
+    store.remove_account(account, 3).await.expect("removed");
+    assert!(store.unregister(id).await.expect("read"));
+    assert!(store.registration_for_consent("microsoft365").await.expect("read").is_none());
+}
+
+#[tokio::test]
+async fn a_registration_of_a_tenant_is_found_by_the_domain() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = Store::open(root.path(), None, 0).await.expect("a store");
+    let key = SigningKey { pkcs8: secret("a private key"), name: "thumbprint".to_owned() };
+    let id = store.register(&registration(ForWhom::Tenant, "daemon", Proof::Key(key)), 1).await.expect("registered");
+    let found = store.registration_of_domain("example.test").await.expect("read").expect("there");
+    assert_eq!((found.id, found.for_whom, found.client.id.as_str()), (id, ForWhom::Tenant, "daemon"));
+    assert!(matches!(&found.client.proof, Proof::Key(key) if key.pkcs8.expose() == "a private key"));
+    assert!(store.registration_of_domain("elsewhere.test").await.expect("read").is_none());
+    assert!(store.registration_for_consent("microsoft365").await.expect("read").is_none());
+
+    let own =
+        NewGrant { client: found.client, registration: Some(id), means: Means::Own, old_tokens_stay_valid: false };
+    let account = store.add_account(&account(&store, Credential::Grant(own)).await, 0).await.expect("added");
+    let kept = grant_of(&store, account).await.expect("read").expect("a grant");
+    assert!(matches!(kept.means, Means::Own) && matches!(kept.client.proof, Proof::Key(_)));
+    store.close().await;
+    for file in std::fs::read_dir(root.path()).expect("the state").map(|entry| entry.expect("an entry").path()) {
+        let Ok(octets) = std::fs::read(&file) else { continue };
+        assert!(!octets.windows(13).any(|window| window == b"a private key"), "in clear in {}", file.display());
+    }
 }

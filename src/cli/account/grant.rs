@@ -5,7 +5,7 @@ use passerelle::{
     model::Secret,
     oauth::{
         TokenEndpoint,
-        flow::{Client, is_refresh_token},
+        flow::{Client, Means, Proof, is_refresh_token},
     },
     provider::{Provider, Tokens},
     store::NewGrant,
@@ -29,10 +29,11 @@ pub(super) fn read(arguments: &GrantArguments, provider: Option<&Provider>) -> R
         client: Client {
             token_endpoint,
             id: id.clone(),
-            secret,
+            proof: secret.map_or(Proof::Nothing, Proof::Secret),
             scope: oauth.map(|oauth| oauth.scopes.join(" ")).unwrap_or_default(),
         },
-        refresh_token,
+        registration: None,
+        means: Means::Refresh(refresh_token),
         old_tokens_stay_valid: oauth.is_some_and(|oauth| oauth.old_refresh_tokens == Tokens::Valid),
     }))
 }

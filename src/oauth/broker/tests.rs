@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     model::{Address, Certificates, Endpoint, Security},
-    oauth::{TokenEndpoint, flow::Client},
+    oauth::{
+        TokenEndpoint,
+        flow::{Client, Means, Proof},
+    },
     store::{ADMIN, Changes, Credential, NewAccount, NewGrant, Settings},
     upstream::exchange,
 };
@@ -97,7 +100,7 @@ impl House {
         let client = Client {
             token_endpoint: TokenEndpoint::parse(&url).expect("an endpoint"),
             id: "client".to_owned(),
-            secret: Some(Secret::new("client secret".to_owned())),
+            proof: Proof::Secret(Secret::new("client secret".to_owned())),
             scope: String::new(),
         };
         let endpoint = Endpoint::parse("mail.test", Security::Tls, 993).expect("an endpoint");
@@ -126,12 +129,18 @@ impl House {
     async fn kept(&self) -> (String, Option<String>, GrantState) {
         let now = self.store.account(self.id).await.expect("read").expect("there").generation;
         let grant = self.store.grant(self.id, now).await.expect("read").expect("a grant");
-        (grant.refresh_token.expose().clone(), grant.previous.map(|token| token.expose().clone()), grant.state)
+        (refresh_token(&grant).expose().clone(), grant.previous.map(|token| token.expose().clone()), grant.state)
     }
 }
 
 fn grant(client: &Client, refresh_token: &str, old_tokens_stay_valid: bool) -> NewGrant {
-    NewGrant { client: client.clone(), refresh_token: Secret::new(refresh_token.to_owned()), old_tokens_stay_valid }
+    let means = Means::Refresh(Secret::new(refresh_token.to_owned()));
+    NewGrant { client: client.clone(), registration: None, means, old_tokens_stay_valid }
+}
+
+fn refresh_token(grant: &Grant) -> &Secret<String> {
+    let Means::Refresh(token) = &grant.means else { panic!("no refresh token") };
+    token
 }
 
 fn tokens(access: &str, refresh: Option<&str>) -> String {
@@ -324,6 +333,7 @@ async fn a_token_that_could_not_be_kept_outlives_every_change_but_that_of_its_gr
             access: Secret::new("A1".to_owned()),
             refresh: Some(Secret::new("R2".to_owned())),
             lifetime: Duration::from_secs(600),
+            scope: None,
         },
     };
     let version = house.store.grant(house.id, FIRST).await.expect("read").expect("a grant").version;
@@ -335,7 +345,7 @@ async fn a_token_that_could_not_be_kept_outlives_every_change_but_that_of_its_gr
     let told = |access: Result<Access, Failure>| access.map(|access| access.token.expose().clone());
     assert_eq!(told(house.broker.token(house.id, generation).await), Ok("A1".to_owned()));
     let kept = house.store.grant(house.id, generation).await.expect("read").expect("a grant");
-    assert_eq!((kept.refresh_token.expose().as_str(), house.endpoints.shown()), ("R2", Vec::new()));
+    assert_eq!((refresh_token(&kept).expose().as_str(), house.endpoints.shown()), ("R2", Vec::new()));
 
     house.broker.desk(house.id).held().uncommitted = Some(late(kept.version));
     let credential = Some(Credential::Grant(grant(&house.client, "R9", false)));
@@ -383,7 +393,7 @@ async fn nobody_listening_is_transient() {
 fn a_token_is_renewed_before_it_ends_and_pauses_are_bounded() {
     let mut held = Held::default();
     let lifetime = Duration::from_secs(1000);
-    let tokens = |access: &str| Tokens { access: Secret::new(access.to_owned()), refresh: None, lifetime };
+    let tokens = |access: &str| Tokens { access: Secret::new(access.to_owned()), refresh: None, lifetime, scope: None };
     for _ in 0..100 {
         held.keep(tokens("A"), false);
         let token = held.token.as_ref().expect("kept");
@@ -398,4 +408,22 @@ fn a_token_is_renewed_before_it_ends_and_pauses_are_bounded() {
         assert!(pause > least.mul_f64(0.99) && pause <= PAUSE_MAX.mul_f64(1.21), "{times}: {pause:?}");
     }
     assert!(held.paused().is_err() && held.usable(None).is_some(), "what still lives is used");
+}
+
+#[tokio::test]
+async fn a_client_with_a_right_of_its_own_spends_nothing_and_keeps_nothing() {
+    let house = House::with(false).await;
+    let own =
+        NewGrant { client: house.client.clone(), registration: None, means: Means::Own, old_tokens_stay_valid: false };
+    let changes = Changes { credential: Some(Credential::Grant(own)), ..Changes::default() };
+    let generation = house.store.change_account(house.id, &changes).await.expect("changed");
+    let version = house.store.grant(house.id, generation).await.expect("read").expect("a grant").version;
+    house.endpoints.say(&[(200, &tokens("A1", None)), (200, &tokens("A2", None))]);
+    let first = house.broker.token(house.id, generation).await;
+    assert_eq!(first.map(|access| access.token.expose().clone()), Ok("A1".to_owned()));
+    let access = house.broker.token(house.id, generation).await.map_err(|_| ()).expect("held");
+    let fresh = house.broker.instead_of(&access, "imap", house.id, generation).await;
+    assert_eq!(fresh.map(|access| access.token.expose().clone()), Ok("A2".to_owned()));
+    let kept = house.store.grant(house.id, generation).await.expect("read").expect("a grant");
+    assert!(matches!(kept.means, Means::Own) && kept.version == version);
 }

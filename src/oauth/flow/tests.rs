@@ -1,13 +1,14 @@
 //! What is asked of a token endpoint, and what is made of its answers: real ones, and any JSON.
 
 use super::*;
+use crate::oauth::TokenEndpoint;
 use proptest::prelude::*;
 
 fn client(secret: Option<&str>, scope: &str) -> Client {
     Client {
         token_endpoint: TokenEndpoint::parse("https://oauth2.example.org/token").expect("an endpoint"),
         id: "client 1".to_owned(),
-        secret: secret.map(|secret| Secret::new(secret.to_owned())),
+        proof: secret.map_or(Proof::Nothing, |secret| Proof::Secret(Secret::new(secret.to_owned()))),
         scope: scope.to_owned(),
     }
 }
@@ -22,7 +23,7 @@ fn trouble(status: u16, body: &str) -> Trouble {
 #[test]
 fn the_message_is_that_of_the_rfc() {
     let refresh = Secret::new("1//refresh+token".to_owned());
-    let request = message(&client(Some("s&cret"), "a b"), &refresh).expect("a request");
+    let request = message(&client(Some("s&cret"), "a b"), &Question::Refresh(&refresh), None).expect("a request");
     assert_eq!(
         (request.method().as_str(), request.uri().to_string().as_str()),
         ("POST", "https://oauth2.example.org/token")
@@ -41,7 +42,7 @@ fn the_message_is_that_of_the_rfc() {
             "scope=a+b"
         ]
     );
-    let request = message(&client(None, ""), &refresh).expect("a request");
+    let request = message(&client(None, ""), &Question::Refresh(&refresh), None).expect("a request");
     let body = std::str::from_utf8(request.body()).expect("text");
     assert!(!body.contains("secret") && !body.contains("scope"), "{body}");
 }
@@ -159,4 +160,46 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn every_question_has_its_own_fields_and_no_more() {
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let (code, verifier, signed) =
+        (secret("c&de"), secret("verifier-of-43-octets-or-more-it-is-said-here"), secret("a.b.c"));
+    let fields = |client: &Client, question: &Question<'_>, assertion| {
+        let request = message(client, question, assertion).expect("a request");
+        assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
+        let mut fields: Vec<_> =
+            std::str::from_utf8(request.body()).expect("text").split('&').map(str::to_owned).collect();
+        fields.sort_unstable();
+        fields.join(" ")
+    };
+    let desktop = client(Some("s"), "a b");
+    let asked = Question::Code { code: &code, verifier: &verifier, redirect: "http://127.0.0.1:1/cb" };
+    assert_eq!(
+        fields(&desktop, &asked, None),
+        "client_id=client+1 client_secret=s code=c%26de code_verifier=verifier-of-43-octets-or-more-it-is-said-here \
+         grant_type=authorization_code redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcb"
+    );
+    assert_eq!(
+        fields(&desktop, &Question::Own, None),
+        "client_id=client+1 client_secret=s grant_type=client_credentials scope=a+b"
+    );
+    let key = SigningKey { pkcs8: secret("k"), name: "n".to_owned() };
+    let daemon = Client { proof: Proof::Key(key), ..client(None, "a") };
+    assert_eq!(
+        fields(&daemon, &Question::Own, Some(&signed)),
+        "client_assertion=a.b.c client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer \
+         client_id=client+1 grant_type=client_credentials scope=a"
+    );
+    // Google refuses a second name beside the one in the assertion.
+    assert_eq!(
+        fields(&daemon, &Question::Behalf(&signed), None),
+        "assertion=a.b.c grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer"
+    );
+    assert_eq!(
+        fields(&client(None, "a"), &Question::Device(&code), None),
+        "client_id=client+1 device_code=c%26de grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code"
+    );
 }
