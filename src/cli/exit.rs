@@ -76,7 +76,8 @@ impl Error {
             Self::Config(config::Error::NoState) => Exit::Usage,
             Self::Config(_) => Exit::Configuration,
             Self::Control(error) => match error {
-                control::Error::AccountNotNamed
+                control::Error::AcceptAny
+                | control::Error::AccountNotNamed
                 | control::Error::DomainUnknown(_)
                 | control::Error::HostWanted { .. }
                 | control::Error::Label(_)
@@ -89,7 +90,9 @@ impl Error {
                 | control::Error::NoProvider(_)
                 | control::Error::NoWayBack(_)
                 | control::Error::NoUser(_) => Exit::NotFound,
-                control::Error::Grant { .. } | control::Error::Refused(_) => Exit::Provider,
+                control::Error::Grant { .. } | control::Error::Refused(_) | control::Error::ScopeMissing { .. } => {
+                    Exit::Provider
+                }
                 control::Error::NoHttp => Exit::Failed,
                 control::Error::Store(error) => of_store(error),
                 control::Error::Folder(refusal) => of_folder(refusal),

@@ -103,6 +103,7 @@ pub struct Shown {
 /// # Errors
 /// If the address is taken, a service does not let us in, or the store fails. Then nothing is stored.
 pub async fn add(store: &Store, mut draft: Draft, report: Report<'_>, now: i64) -> Result<Added, Error> {
+    tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
     free(store, &draft.address).await?;
     user::named(store, draft.owner.as_deref()).await?;
     let given = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
@@ -131,8 +132,9 @@ pub async fn add(store: &Store, mut draft: Draft, report: Report<'_>, now: i64) 
 /// Stores the account without asking the provider.
 ///
 /// # Errors
-/// If the address is taken or the store fails.
+/// If the address is taken, it would show tokens to anybody, or the store fails.
 pub async fn add_unchecked(store: &Store, draft: Draft, now: i64) -> Result<Added, Error> {
+    tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
     keep(store, draft, None, now).await
 }
 

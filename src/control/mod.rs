@@ -48,6 +48,9 @@ impl fmt::Display for Service {
 /// Why a use case did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Of an account that signs in with access tokens.
+    #[error("an account that signs in with access tokens cannot believe any certificate")]
+    AcceptAny,
     /// More than one account, and none was named.
     #[error("there is more than one account, and none was named")]
     AccountNotNamed,
@@ -96,6 +99,9 @@ pub enum Error {
     /// One of the provider's services did not let us in, or both. Nothing was stored.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused(Vec<Refused>),
+    /// The token endpoint gives an access token, but not for all that was asked for. Nothing was stored.
+    #[error("{endpoint}: the access token is not for all that a mailbox needs; missing: {}", .scopes.join(" "))]
+    ScopeMissing { endpoint: TokenEndpoint, scopes: Vec<String> },
     /// What is kept.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -141,6 +147,11 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::AcceptAny => Some(
+                "whoever stands between would get a token that opens the whole mailbox; for an authority of its own: \
+                 `--certificates ca=FILE`, for one key: `--certificates pin=SHA256`"
+                    .to_owned(),
+            ),
             Self::AccountNotNamed | Self::NoAccount(_) => Some("`passerelle account list` shows all".to_owned()),
             Self::DomainUnknown(_) => Some(
                 "name the provider with `--provider NAME` (`passerelle provider list` shows all), or its hosts with \
@@ -165,6 +176,11 @@ impl Error {
             Self::NoHttp => None,
             Self::NoUser(_) => Some(format!("leave --owner out for the user `{}`", store::ADMIN)),
             Self::Refused(refused) => pin_hint(refused).or_else(|| refused.iter().find_map(Refused::hint)),
+            Self::ScopeMissing { .. } => Some(
+                "sign in again and leave every permission ticked; if it was not asked for, the registered client lacks the \
+                 permission: `passerelle provider show NAME` says which scopes it needs"
+                    .to_owned(),
+            ),
             Self::Store(error) => error.hint(),
             Self::Folder(refusal) => refusal.hint(),
         }

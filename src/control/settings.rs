@@ -75,6 +75,9 @@ pub async fn set(
     if changes.is_empty() {
         return Err(Error::NothingToChange);
     }
+    let certificates = changes.certificates.as_ref().unwrap_or(&account.certificates);
+    let by_grant = changes.credential.as_ref().map(|credential| matches!(credential, Credential::Grant(_)));
+    tokens::fit(certificates, by_grant.unwrap_or(account.by_grant))?;
     let tried = !unchecked && prove(store, table, &account, &mut changes, report).await?;
     changes.checked_at = tried.then_some(now);
     // Words fit any place; what signs in fits the one that was looked at.

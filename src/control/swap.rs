@@ -95,6 +95,7 @@ pub async fn prepare(
     naming: &Naming,
     report: Report<'_>,
 ) -> Result<Prepared, Error> {
+    tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
     let new = draft.address.take().unwrap_or_else(|| account.address.clone());
     if let Some(other) = store.account_by_address(&new).await?.filter(|other| other.id != account.id) {
         return Err(StoreError::AddressTaken(other.address).into());
@@ -139,7 +140,10 @@ pub async fn prepare_back(
 ) -> Result<Prepared, Error> {
     let back = store.way_back(account.id, now).await?.ok_or_else(|| Error::NoWayBack(account.address.clone()))?;
     let own = match store.way_back_grant(account.id).await? {
-        Some(grant) => tokens::sign_in_before(store, account.id, &back.sign_in_name, &grant).await?,
+        Some(grant) => {
+            tokens::fit(&back.certificates, true)?;
+            tokens::sign_in_before(store, account.id, &back.sign_in_name, &grant).await?
+        }
         None => {
             let password = store.way_back_password(account.id).await?;
             SignIn::Password { user: back.sign_in_name.as_str().into(), password }

@@ -2,17 +2,26 @@
 
 use super::Error;
 use crate::{
-    model::{AccountId, Secret},
-    oauth::flow::{Client, Means, Tokens},
+    model::{AccountId, Certificates, Secret},
+    oauth::flow::{Client, Means, Tokens, scope},
     relay::opening::SignIn,
     store::{Credential, Grant, NewGrant, Store},
     upstream,
 };
 
+/// That an account may have both: a token opens the whole mailbox to whoever it is shown, for as long as it lives.
+///
+/// # Errors
+/// [`Error::AcceptAny`].
+pub(super) fn fit(certificates: &Certificates, by_grant: bool) -> Result<(), Error> {
+    if by_grant && *certificates == Certificates::AcceptAny { Err(Error::AcceptAny) } else { Ok(()) }
+}
+
 /// A sign-in by this credential. Of a grant the refresh token may be another afterwards: that one is to be stored.
 ///
 /// # Errors
-/// [`Error::Grant`] if the token endpoint gives no access token.
+/// [`Error::Grant`] if the token endpoint gives no access token; [`Error::ScopeMissing`] if it gives one for less than was
+/// asked for.
 pub(super) async fn first_sign_in(user: &str, credential: &mut Credential) -> Result<SignIn, Error> {
     let user: Box<str> = user.into();
     match credential {
@@ -51,5 +60,12 @@ async fn first_token(grant: &mut NewGrant, user: &str) -> Result<Secret<String>,
 async fn ask(client: &Client, means: &Means, user: &str) -> Result<Tokens, Error> {
     let exchange = upstream::exchange().map_err(|_| Error::NoHttp)?;
     let asked = exchange.ask_by(client, means, user).await;
-    asked.map_err(|trouble| Error::Grant { endpoint: client.token_endpoint.clone(), trouble })
+    let tokens = asked.map_err(|trouble| Error::Grant { endpoint: client.token_endpoint.clone(), trouble })?;
+    match scope::missing(&client.scope, tokens.scope.as_deref())[..] {
+        [] => Ok(tokens),
+        ref missing => {
+            let scopes = missing.iter().map(|&scope| scope.to_owned()).collect();
+            Err(Error::ScopeMissing { endpoint: client.token_endpoint.clone(), scopes })
+        }
+    }
 }

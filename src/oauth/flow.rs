@@ -5,6 +5,7 @@
 //! in any of them.
 
 mod question;
+pub mod scope;
 
 pub use question::{Client, Means, Proof, Question, SigningKey, message};
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Unreachable},
-    model::SmtpAuth,
+    model::{Certificates, SmtpAuth},
     oauth::{
         broker::{Access, Broker},
         exchange::{Exchange, ExchangeUnusable},
@@ -109,7 +109,12 @@ impl Wanted<'_> {
             LaneUse::Imap => self.account.imap.clone(),
             LaneUse::Submission => self.account.smtp.clone(),
         };
-        let target = Target { endpoint, certificates: self.account.certificates.clone() };
+        // An account from before this was refused: its tokens are shown to nobody that is not believed.
+        let certificates = match (&self.account.certificates, &sign_in) {
+            (Certificates::AcceptAny, SignIn::Bearer { .. }) => Certificates::Verify,
+            (certificates, _) => certificates.clone(),
+        };
+        let target = Target { endpoint, certificates };
         let order = Order { purpose: self.purpose, sign_in, reads_folders: self.reads_folders, own: self.own };
         carry_out(&target, order, deadlines, steps).await
     }

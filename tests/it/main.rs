@@ -41,6 +41,7 @@ mod provider;
 mod readme;
 mod renewal;
 mod revocation;
+mod scopes;
 mod serve;
 mod settings;
 mod store;

@@ -18,6 +18,7 @@ mod cli;
 mod clients;
 mod cyrus;
 mod dovecot;
+mod endpoint;
 mod exim;
 mod filter;
 mod filter_client;
@@ -43,6 +44,7 @@ pub(crate) use cli::{passerelle, refused, said};
 pub(crate) use clients::{Curl, Hosted, Mbsync, both, script};
 pub(crate) use cyrus::Cyrus;
 pub(crate) use dovecot::{Dovecot, Letter};
+pub(crate) use endpoint::Endpoint;
 pub(crate) use exim::Exim;
 pub(crate) use filter::Filter;
 pub(crate) use habits::{
