@@ -13,7 +13,7 @@
 //! upstream                 dial, TLS, the driver of openings, gates
 //! engine                   an IMAP server side over a source of mail
 //! store · local_tls        what is kept, and sealed; the certificate that clients see
-//! oauth::broker            access tokens, in memory alone: asked for, renewed
+//! oauth::broker · device   access tokens, in memory alone: asked for, renewed; polls for a person elsewhere
 //! ------------------------ pure below this line ------------------------
 //! relay                    protocol machines: octets and events in, octets and requests out
 //! rules                    names, capabilities, what may pass, UIDVALIDITY

@@ -242,6 +242,9 @@ fn openings() -> Vec<Limit> {
         octets("token-answer", oauth::flow::BODY_MAX, "its answer"),
         wait("token-life-least", oauth::flow::LIFETIME_MIN, "a token is taken to live, whatever is said"),
         wait("token-life-most", oauth::flow::LIFETIME_MAX, "the same"),
+        wait("device-code-life-most", oauth::flow::device::EXPIRES_MAX, "a code for another device is waited for"),
+        octets("device-code-address", oauth::flow::device::ADDRESS_MAX, "the address where it is typed"),
+        octets("device-code", oauth::flow::device::USER_CODE_MAX, "what is typed there"),
         wait("token-pause", oauth::broker::PAUSE_FIRST, "after a first refresh that failed; it doubles"),
         wait("token-pause-longest", oauth::broker::PAUSE_MAX, "up to this"),
     ]

@@ -4,6 +4,7 @@
 //! in fields of their own. A [`Trouble`] holds words of ours and numbers, never a text of the answer: a token could stand
 //! in any of them.
 
+pub mod device;
 mod question;
 pub mod scope;
 
@@ -75,7 +76,14 @@ pub const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const LIFETIME_USUAL: Duration = Duration::from_secs(60 * 60);
 
 /// Errors for which only a person's consent helps.
-const CONSENT: [&str; 4] = ["consent_required", "interaction_required", "invalid_grant", "login_required"];
+const CONSENT: [&str; 6] = [
+    "authorization_declined",
+    "consent_required",
+    "expired_token",
+    "interaction_required",
+    "invalid_grant",
+    "login_required",
+];
 /// Errors of whoever set up the client.
 const CLIENT: [&str; 9] = [
     "access_denied",
@@ -89,7 +97,7 @@ const CLIENT: [&str; 9] = [
     "unsupported_grant_type",
 ];
 /// Errors that pass, though with a status of 400.
-const PASSING: [&str; 3] = ["server_error", "slow_down", "temporarily_unavailable"];
+const PASSING: [&str; 4] = ["authorization_pending", "server_error", "slow_down", "temporarily_unavailable"];
 /// Microsoft's numbers for a wrong or expired secret and an unknown application, whatever error they come with.
 const CLIENT_NUMBERS: [u64; 3] = [700_016, 7_000_215, 7_000_222];
 /// Its numbers for: expired, password changed, consent missing, second factor wanted, barred by policy.

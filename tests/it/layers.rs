@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["control", "config", "filing", "telemetry"],
     &["upstream"],
     &["engine"],
-    &["oauth::broker", "oauth::consent", "oauth::exchange", "store", "local_tls"],
+    &["oauth::broker", "oauth::consent", "oauth::device", "oauth::exchange", "store", "local_tls"],
     &[
         "relay",
         "engine::letter",

@@ -17,12 +17,14 @@ const LAYERS: [&str; 10] =
     ["app", "control", "listener", "oauth", "relay", "rules", "session", "store/changes", "upstream", "wire"];
 
 /// Numbers and times that bound nothing of a peer's, each with what it is.
-const NO_LIMITS: [(&str, &str); 16] = [
+const NO_LIMITS: [(&str, &str); 19] = [
     ("AGAIN", "the broker looks anew at a grant that another instance renews"),
     ("ANSWER_MAX", "what `limits` reads of our own bridge"),
     ("BACK_DAYS", "how long a swap can be undone"),
     ("CUT_MIN", "words of a provider are searched for pieces of a secret of this length"),
     ("FIELD_MAX", "words that are shown are cut"),
+    ("ID_MAX", "of what an administrator writes"),
+    ("INTERVAL_USUAL", "between polls for a code, where the provider says none"),
     ("IN_VAIN", "the broker asks no endpoint whose last answer is that young"),
     ("LATER", "on a connection that is about to be closed; between the first wait and the longest"),
     ("LIFETIME_USUAL", "of a token whose provider says none"),
@@ -30,6 +32,7 @@ const NO_LIMITS: [(&str, &str); 16] = [
     ("PAUSE", "of a socket that only we connect to"),
     ("PAUSE_CLIENT", "of a client that its provider refuses"),
     ("RESPONSE_START", "a secret is searched for from here on"),
+    ("SLOWER", "added between polls when the provider asks for it"),
     ("SPREAD_MORE", "added to the least pause, by chance"),
     ("TAIL", "what a literal's announcement takes"),
     ("URL_MAX", "of what an administrator writes"),

@@ -81,13 +81,7 @@ pub fn message(
     assertion: Option<&Secret<String>>,
 ) -> Result<HttpRequest, Trouble> {
     let basic = basic(client);
-    let extra: Vec<(&str, Cow<'_, str>)> = match assertion {
-        Some(signed) => vec![
-            ("client_assertion_type", ASSERTION_TYPE.into()),
-            ("client_assertion", signed.expose().as_str().into()),
-        ],
-        None => Vec::new(),
-    };
+    let extra = of_client(assertion);
     let scopes = || client.scope.split_whitespace().map(|scope| Scope::new(scope.to_owned()));
     // The crate makes the request only on the way to a transport: this one keeps it, and carries nothing.
     let made = Cell::new(None);
@@ -125,6 +119,13 @@ pub fn message(
         }
     }
     made.into_inner().ok_or_else(unusable)
+}
+
+/// The fields of a client's own assertion.
+pub(super) fn of_client(assertion: Option<&Secret<String>>) -> Vec<(&'static str, Cow<'_, str>)> {
+    assertion.map_or_else(Vec::new, |signed| {
+        vec![("client_assertion_type", ASSERTION_TYPE.into()), ("client_assertion", signed.expose().as_str().into())]
+    })
 }
 
 type Basic = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
