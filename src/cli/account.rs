@@ -2,6 +2,7 @@
 
 mod add;
 mod check;
+mod device;
 mod grant;
 mod password;
 mod set;
@@ -27,6 +28,7 @@ pub(super) async fn run(command: Account, place: &Place) -> Result<(), Error> {
         Account::Check { address } => check::run(place, &address.0).await,
         Account::Swap(swap) => self::swap::run(*swap, place).await,
         Account::List => list(place).await,
+        Account::SignIn { address, device: _ } => self::set::sign_in(place, &address.0).await,
         Account::Set(set) => self::set::run(place, *set).await,
         Account::Show { address } => show(place, &address.0).await,
         Account::Remove { address } => remove(place, &address.0).await,

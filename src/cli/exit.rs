@@ -22,8 +22,8 @@ const TABLE: [(Exit, &str); 8] = [
     (Exit::Usage, "the command line is not understood"),
     (Exit::Configuration, "the configuration is wrong"),
     (Exit::Provider, "the provider cannot be reached or refuses the sign-in"),
-    (Exit::NotFound, "there is no such account, CRM, login, provider or user"),
-    (Exit::Taken, "the address, folder name or login name is taken"),
+    (Exit::NotFound, "there is no such account, client, CRM, login, provider or user"),
+    (Exit::Taken, "the address, client, folder name or login name is taken"),
     (Exit::State, "the state directory, its database or its key cannot be used"),
 ];
 
@@ -42,12 +42,16 @@ pub(super) fn table() -> String {
 pub(super) enum Error {
     #[error("cannot read the answer")]
     Answer(#[source] io::Error),
+    #[error("the first line of standard input is no client secret")]
+    ClientSecret,
     #[error(transparent)]
     Config(#[from] config::Error),
     #[error(transparent)]
     Control(#[from] control::Error),
     #[error(transparent)]
     Demo(passerelle::demo::Failed),
+    #[error("cannot read the file {}", path.display())]
+    File { path: std::path::PathBuf, source: io::Error },
     #[error("it is not known where access tokens are asked for")]
     NoTokenEndpoint,
     #[error("cannot read the password")]
@@ -79,26 +83,38 @@ impl Error {
                 control::Error::AcceptAny
                 | control::Error::AccountNotNamed
                 | control::Error::DomainUnknown(_)
+                | control::Error::DomainUnregistered(_)
                 | control::Error::HostWanted { .. }
                 | control::Error::Label(_)
+                | control::Error::NoClient(_)
+                | control::Error::NoDevice(_)
                 | control::Error::NoPasswords(_)
+                | control::Error::NoRegistration { .. }
+                | control::Error::NotUsable(_)
                 | control::Error::NothingToChange => Exit::Usage,
                 control::Error::NoAccount(_)
                 | control::Error::NoAccountYet
                 | control::Error::NoCrm(_)
                 | control::Error::NoLogin(_)
                 | control::Error::NoProvider(_)
+                | control::Error::NotRegistered(_)
                 | control::Error::NoWayBack(_)
                 | control::Error::NoUser(_) => Exit::NotFound,
-                control::Error::Grant { .. } | control::Error::Refused(_) | control::Error::ScopeMissing { .. } => {
-                    Exit::Provider
-                }
+                control::Error::Device(_)
+                | control::Error::Grant { .. }
+                | control::Error::NoRefreshToken(_)
+                | control::Error::Refused(_)
+                | control::Error::Registered { .. }
+                | control::Error::ScopeMissing { .. } => Exit::Provider,
                 control::Error::NoHttp => Exit::Failed,
+                control::Error::RegistrationInUse(_) => Exit::Taken,
                 control::Error::Store(error) => of_store(error),
                 control::Error::Folder(refusal) => of_folder(refusal),
             },
             Self::Store(error) => of_store(error),
-            Self::NoTokenEndpoint
+            Self::ClientSecret
+            | Self::File { .. }
+            | Self::NoTokenEndpoint
             | Self::Password(_)
             | Self::PasswordEmpty
             | Self::RefreshToken
@@ -112,6 +128,7 @@ impl Error {
 
     pub(super) fn hint(&self) -> Option<String> {
         match self {
+            Self::ClientSecret => Some("give it as the first line, as the provider showed it".to_owned()),
             Self::Config(error) => error.hint(),
             Self::Control(error) => error.hint(),
             Self::NoTokenEndpoint => {
@@ -129,7 +146,7 @@ impl Error {
             Self::Tls(error) => error.hint(),
             Self::Unanswered(_) => Some("run it as the user that runs `passerelle serve`".to_owned()),
             Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
-            Self::Answer(_) | Self::Demo(_) | Self::Write(_) => None,
+            Self::Answer(_) | Self::Demo(_) | Self::File { .. } | Self::Write(_) => None,
         }
     }
 

@@ -12,6 +12,7 @@ mod folder;
 mod limits;
 mod login;
 mod provider;
+mod secret;
 mod serve;
 mod words;
 
@@ -83,7 +84,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Account(command) => account::run(command, &place).await,
         Command::Login(command) => login::run(command, &place).await,
         Command::Folder(command) => folder::run(command, &place).await,
-        Command::Provider(command) => provider::run(&command, &place),
+        Command::Provider(command) => provider::run(command, &place).await,
         Command::Crm(command) => crm::run(command, &place).await,
         Command::Config(command) => config::run(&command, &place),
         Command::Limits => limits::run(&place).await,

@@ -1,5 +1,7 @@
 //! `passerelle provider`: what is known of each company that hosts mail, and from where.
 
+mod register;
+
 use super::{Error, Place, arguments::ProviderCommand, words};
 use passerelle::{
     control,
@@ -7,16 +9,21 @@ use passerelle::{
 };
 use std::fmt::Write as _;
 
-pub(super) fn run(command: &ProviderCommand, place: &Place) -> Result<(), Error> {
+pub(super) async fn run(command: ProviderCommand, place: &Place) -> Result<(), Error> {
     let table = place.providers()?;
     match command {
+        ProviderCommand::Register(register) => register::run(place, &table, *register).await,
+        ProviderCommand::Registrations => register::list(place).await,
+        ProviderCommand::Unregister { name, whom, tenant } => {
+            register::unregister(place, &name, whom.map(Into::into), tenant.as_deref()).await
+        }
         ProviderCommand::List => {
             let providers: Vec<&Provider> = table.iter().collect();
             let rows: Vec<_> = providers.iter().map(|provider| row(provider)).collect();
             place.answer(&providers, &words::columns(["NAME", "LABEL", "IMAP", "SMTP", "SIGN-IN"], &rows))
         }
         ProviderCommand::Show { name } => {
-            let provider = control::provider::named(&table, name)?;
+            let provider = control::provider::named(&table, &name)?;
             place.answer(provider, &words_of(provider))
         }
     }
@@ -79,6 +86,12 @@ fn words_of(provider: &Provider) -> String {
     fact("connections", &connections, &limits.source);
     if let Some(oauth) = &provider.oauth {
         words_of_oauth(&mut fact, oauth);
+    }
+    if let Some(register) = &provider.register {
+        let ways = [("consent", &register.consent), ("tenant", &register.tenant), ("domain", &register.domain)];
+        let ways: Vec<_> = ways.into_iter().filter(|(_, way)| way.is_some()).map(|(name, _)| name).collect();
+        let ways = if ways.is_empty() { "no new ones".to_owned() } else { format!("for {}", ways.join(", ")) };
+        fact("clients", &ways, &register.source);
     }
     for quirk in &provider.quirks {
         fact("quirk", &quirk.about, &quirk.source);

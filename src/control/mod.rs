@@ -6,9 +6,11 @@
 pub mod account;
 pub mod check;
 pub mod crm;
+pub mod device;
 pub mod folder;
 pub mod login;
 pub mod provider;
+pub mod registration;
 pub mod settings;
 pub mod swap;
 mod tokens;
@@ -18,8 +20,11 @@ pub mod user;
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
     model::{Address, Endpoint, Login, Pins},
-    oauth::{TokenEndpoint, flow::Trouble},
-    store,
+    oauth::{
+        TokenEndpoint,
+        flow::{Trouble, device::Ended},
+    },
+    store::{self, ForWhom},
     upstream::Refusal,
 };
 use serde::Serialize;
@@ -54,6 +59,12 @@ pub enum Error {
     /// More than one account, and none was named.
     #[error("there is more than one account, and none was named")]
     AccountNotNamed,
+    /// Nobody has signed in with the code.
+    #[error("no sign-in came of the code: {0}")]
+    Device(Ended),
+    /// No registered client opens mailboxes of this domain by itself.
+    #[error("no registered client opens the mailboxes of this domain by itself: {0}")]
+    DomainUnregistered(String),
     /// No provider of the table has addresses of this domain, and none was named.
     #[error("no provider is known for this domain: {0}")]
     DomainUnknown(String),
@@ -78,6 +89,24 @@ pub enum Error {
     /// There is no such login, or it is revoked.
     #[error("there is no login of this name in force: {0}")]
     NoLogin(Login),
+    /// No client is registered by which people consent.
+    #[error("no client is registered for people who sign in at this provider: {0}")]
+    NoClient(String),
+    /// The provider gives no codes for another device.
+    #[error("there are no codes for another device at this provider: {0}")]
+    NoDevice(String),
+    /// The provider gives no refresh token, and access tokens end within the hour.
+    #[error("{0}: no refresh token was given")]
+    NoRefreshToken(TokenEndpoint),
+    /// The provider registers no clients of this kind.
+    #[error("no client can be registered at {provider} {}", of_whom(.for_whom))]
+    NoRegistration { provider: String, for_whom: ForWhom },
+    /// None, or more than one.
+    #[error("there is not exactly one registered client like this at this provider: {0}")]
+    NotRegistered(String),
+    /// What is said of a client to be registered.
+    #[error(transparent)]
+    NotUsable(#[from] registration::NotUsable),
     /// The provider takes no passwords.
     #[error("no password opens a mailbox of this provider: {0}")]
     NoPasswords(String),
@@ -99,6 +128,12 @@ pub enum Error {
     /// One of the provider's services did not let us in, or both. Nothing was stored.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused(Vec<Refused>),
+    /// The token endpoint gives a registered client no access token. Nothing was stored.
+    #[error("{endpoint}: {trouble}")]
+    Registered { endpoint: TokenEndpoint, trouble: Trouble },
+    /// An account stands on it.
+    #[error("an account signs in by this registered client: {0}")]
+    RegistrationInUse(String),
     /// The token endpoint gives an access token, but not for all that was asked for. Nothing was stored.
     #[error("{endpoint}: the access token is not for all that a mailbox needs; missing: {}", .scopes.join(" "))]
     ScopeMissing { endpoint: TokenEndpoint, scopes: Vec<String> },
@@ -163,13 +198,43 @@ impl Error {
                 Some(advice.as_ref().map_or_else(|| example.clone(), |advice| format!("{example}; {advice}")))
             }
             Self::Grant { trouble, .. } => Some(tokens_hint(trouble).to_owned()),
+            Self::Device(Ended::Trouble(trouble)) | Self::Registered { trouble, .. } => {
+                Some(registered_hint(trouble).to_owned())
+            }
+            Self::Device(_) => Some("begin again, and sign in on the other device as the owner of the mailbox".to_owned()),
+            Self::DomainUnregistered(domain) => Some(format!(
+                "register one with `passerelle provider register PROVIDER --for tenant --domain {domain}`, or --for domain \
+                 with a service account"
+            )),
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
             Self::NoCrm(_) => Some("`passerelle crm list` shows all".to_owned()),
             Self::NoLogin(_) => Some("`passerelle login list ADDRESS` shows those of an account".to_owned()),
-            Self::NoPasswords(_) => {
-                Some("it wants OAuth: give a refresh token; `passerelle provider show NAME` says more".to_owned())
+            Self::NoClient(name) => {
+                Some(format!("`passerelle provider register {name}` says how, and takes its id and secret"))
             }
+            Self::NoDevice(name) => Some(format!(
+                "sign in with a browser, give a refresh token, or let a registered client of the whole domain do it: \
+                 `passerelle provider register {name}`"
+            )),
+            Self::NoRefreshToken(_) => Some(
+                "the registered client lacks a permission for it: offline_access at Microsoft and most others".to_owned(),
+            ),
+            Self::NoRegistration { .. } => {
+                Some("--for says for whom; `passerelle provider show NAME` says more".to_owned())
+            }
+            Self::NotRegistered(_) => {
+                Some("`passerelle provider registrations` shows all; --for and --tenant say which".to_owned())
+            }
+            Self::NotUsable(wrong) => wrong.hint().map(str::to_owned),
+            Self::RegistrationInUse(_) => {
+                Some("remove its accounts, or give them another sign-in with `passerelle account set`".to_owned())
+            }
+            Self::NoPasswords(_) => Some(
+                "it wants access tokens: sign in with `--device`, or give a refresh token; `passerelle provider show NAME` \
+                 says more"
+                    .to_owned(),
+            ),
             Self::NothingToChange => Some("`passerelle account set --help` shows what can be".to_owned()),
             Self::NoProvider(_) => Some("`passerelle provider list` shows all".to_owned()),
             Self::NoWayBack(_) => Some("swap it anew with `passerelle account swap`".to_owned()),
@@ -213,6 +278,31 @@ fn pin_hint(refused: &[Refused]) -> Option<String> {
              that this is its key, believe that alone: `--certificates pin={pins}`"
         )
     })
+}
+
+fn of_whom(for_whom: &ForWhom) -> &'static str {
+    match for_whom {
+        ForWhom::Consenting => "for people who sign in",
+        ForWhom::Tenant => "for a whole tenant",
+        ForWhom::Domain => "as a service account for a domain",
+    }
+}
+
+fn registered_hint(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::Client(_) => {
+            "check the client's id, and that its secret or key is the one that the provider has and still takes; what it needs \
+             there is said by `passerelle provider register PROVIDER --for WAY`, which also takes a new secret"
+        }
+        Trouble::Consent(_) => {
+            "check that the address is the user's main address there, and that an administrator has agreed to the client"
+        }
+        Trouble::Nonsense { .. } => {
+            "check that it is a token endpoint: `passerelle provider show NAME` has its address"
+        }
+        Trouble::Unavailable { .. } => "try again later",
+        Trouble::Unreachable(_) => "check this machine's DNS, and that no firewall stands between",
+    }
 }
 
 fn tokens_hint(trouble: &Trouble) -> &'static str {

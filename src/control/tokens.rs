@@ -49,23 +49,45 @@ pub(super) async fn sign_in_before(
     Ok(SignIn::Bearer { user: user.into(), token: tokens.access })
 }
 
+/// That tokens are for all that was asked for.
+///
+/// # Errors
+/// [`Error::ScopeMissing`].
+pub(super) fn are_for_all(client: &Client, tokens: &Tokens) -> Result<(), Error> {
+    let missing = scope::missing(&client.scope, tokens.scope.as_deref());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let scopes = missing.into_iter().map(str::to_owned).collect();
+    Err(Error::ScopeMissing { endpoint: client.token_endpoint.clone(), scopes })
+}
+
 async fn first_token(grant: &mut NewGrant, user: &str) -> Result<Secret<String>, Error> {
-    let tokens = ask(&grant.client, &grant.means, user).await?;
+    let tokens = match &grant.means {
+        Means::Refresh(_) => ask(&grant.client, &grant.means, user).await?,
+        Means::Own | Means::Behalf => ask_registered(&grant.client, &grant.means, user).await?,
+    };
     if let (Means::Refresh(current), Some(fresh)) = (&mut grant.means, tokens.refresh) {
         *current = fresh;
     }
     Ok(tokens.access)
 }
 
+/// Tokens of a client that asks by a right of its own: what is refused is its operator's to mend.
+///
+/// # Errors
+/// [`Error::Registered`], [`Error::ScopeMissing`].
+pub(super) async fn ask_registered(client: &Client, means: &Means, user: &str) -> Result<Tokens, Error> {
+    ask(client, means, user).await.map_err(|error| match error {
+        Error::Grant { endpoint, trouble } => Error::Registered { endpoint, trouble },
+        error => error,
+    })
+}
+
 async fn ask(client: &Client, means: &Means, user: &str) -> Result<Tokens, Error> {
     let exchange = upstream::exchange().map_err(|_| Error::NoHttp)?;
     let asked = exchange.ask_by(client, means, user).await;
     let tokens = asked.map_err(|trouble| Error::Grant { endpoint: client.token_endpoint.clone(), trouble })?;
-    match scope::missing(&client.scope, tokens.scope.as_deref())[..] {
-        [] => Ok(tokens),
-        ref missing => {
-            let scopes = missing.iter().map(|&scope| scope.to_owned()).collect();
-            Err(Error::ScopeMissing { endpoint: client.token_endpoint.clone(), scopes })
-        }
-    }
+    are_for_all(client, &tokens)?;
+    Ok(tokens)
 }

@@ -1,8 +1,10 @@
 //! One provider: its file's sections, and the rules that the file must keep.
 
+use super::Register;
 use crate::{
     mistake::{Broken, Mistake, Text},
     model::{Endpoint, Host, Security, UserFormat},
+    oauth::TokenEndpoint,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
@@ -27,6 +29,8 @@ pub struct Provider {
     pub limits: Limits,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth: Option<OAuth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<Register>,
     #[serde(default)]
     pub quirks: Vec<Quirk>,
 }
@@ -165,6 +169,13 @@ impl Provider {
         }
     }
 
+    /// How clients are registered for it, where it takes access tokens.
+    #[must_use]
+    pub fn registers(&self) -> Option<Register> {
+        self.oauth.as_ref()?;
+        Some(self.register.clone().unwrap_or_else(Register::usual))
+    }
+
     /// Whether its addresses have this domain.
     #[must_use]
     pub fn has_domain(&self, domain: &str) -> bool {
@@ -230,8 +241,10 @@ impl Provider {
         for (key, address) in addresses {
             let Some(address) = address else { continue };
             let what = match address {
-                _ if !address.starts_with("https://") => "expected an address that begins with https://",
                 _ if address.contains(TENANT) && oauth.tenant.is_none() => "expected a tenant for {tenant}",
+                _ if TokenEndpoint::parse(&oauth.of(address, None)).is_err() => {
+                    "expected an address that begins with https://, or with http:// and a loopback address"
+                }
                 _ => continue,
             };
             return Some(Broken { key, what, found: address.clone(), hint: EXPLAINED });
@@ -250,6 +263,7 @@ impl Provider {
             ("limits.source", &self.limits.source),
         ];
         sources.extend(self.oauth.as_ref().map(|oauth| ("oauth.source", &oauth.source)));
+        sources.extend(self.register.as_ref().map(|register| ("register.source", &register.source)));
         sources.extend(self.quirks.iter().map(|quirk| ("quirks", &quirk.source)));
         let (key, found) = sources.into_iter().find(|(_, source)| source.trim().is_empty())?;
         Some(Broken { key, what: "expected where the facts are from", found: found.clone(), hint: EXPLAINED })
@@ -282,6 +296,18 @@ impl OAuth {
     #[must_use]
     pub fn token_of(&self, tenant: Option<&str>) -> String {
         self.of(&self.token, tenant)
+    }
+
+    /// Where a code for another device is asked for, if it gives such.
+    #[must_use]
+    pub fn device_of(&self, tenant: Option<&str>) -> Option<String> {
+        self.device.as_ref().map(|device| self.of(device, tenant))
+    }
+
+    /// Whether its addresses are different for each tenant.
+    #[must_use]
+    pub fn has_tenants(&self) -> bool {
+        self.token.contains(TENANT)
     }
 
     fn of(&self, address: &str, tenant: Option<&str>) -> String {

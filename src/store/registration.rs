@@ -31,6 +31,7 @@ pub struct NewRegistration {
 #[serde(rename_all = "kebab-case")]
 pub enum ForWhom {
     /// People who consent, each for their own mailbox.
+    #[serde(rename = "consent")]
     Consenting,
     /// All mailboxes of a tenant, by its own right.
     Tenant,

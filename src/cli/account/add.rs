@@ -12,24 +12,21 @@ use passerelle::{
         account::{self, Added, Draft},
         crm,
         folder::FolderRow,
+        registration,
         settings::User,
     },
     model::{Address, Certificates, UserFormat},
-    provider::Provider,
-    store::{Credential, Settings, unix_now},
+    provider::{Provider, Table},
+    store::{Credential, Settings, Store, unix_now},
 };
 use serde::Serialize;
 use std::fmt::Write as _;
 
 pub(super) async fn run(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
     let (config, table) = (place.config()?, place.providers()?);
-    let at = &arguments.settings.at;
-    let hosts = [&at.imap(), &at.smtp()];
-    let provider = control::provider::of_account(&table, at.provider.as_deref(), &arguments.address.0, hosts)?;
     let unchecked = arguments.settings.unchecked;
-    let draft = draft(place, arguments, provider)?;
+    let (store, provider, draft) = prepare(place, &table, arguments).await?;
     let crm = draft.crm.clone();
-    let store = place.store().await?;
     let added = if unchecked {
         account::add_unchecked(&store, draft, unix_now()).await?
     } else {
@@ -52,21 +49,47 @@ pub(super) async fn run(place: &Place, arguments: AccountAdd) -> Result<(), Erro
     place.answer(&json, &words_of_added(&added, &card, &json.warnings))
 }
 
+/// The account as it is wanted, with its sign-in asked for, and where it goes. Nothing is made on disk for a command that
+/// is not understood.
+async fn prepare<'a>(
+    place: &Place,
+    table: &'a Table,
+    arguments: AccountAdd,
+) -> Result<(Store, &'a Provider, Draft), Error> {
+    let (at, address) = (&arguments.settings.at, &arguments.address.0);
+    let asks = !arguments.password_stdin && !arguments.grant.is_given();
+    let store = if asks || arguments.grant.device { Some(place.store().await?) } else { None };
+    let registered = match &store {
+        Some(store) if asks => grant::registered(store, address, at.provider.as_deref()).await?,
+        _ => None,
+    };
+    let provider = match &registered {
+        Some(registration) => registration::provider_of(table, registration)?,
+        None => control::provider::of_account(table, at.provider.as_deref(), address, [&at.imap(), &at.smtp()])?,
+    };
+    let grant = grant::of(&arguments.grant, Some(provider), place, store.as_ref()).await?.map(Credential::Grant);
+    let draft = draft(place, arguments, provider, grant.or(registered.as_ref().and_then(registration::credential)))?;
+    let store = match store {
+        Some(store) => store,
+        None => place.store().await?,
+    };
+    Ok((store, provider, draft))
+}
+
 /// What the arguments and the provider's place in the table make of the account, with the passwords asked for.
-fn draft(place: &Place, arguments: AccountAdd, provider: &Provider) -> Result<Draft, Error> {
+fn draft(place: &Place, arguments: AccountAdd, provider: &Provider, given: Option<Credential>) -> Result<Draft, Error> {
     let (address, wished) = (arguments.address.0, arguments.settings);
     let (imap, smtp) = (wished.at.imap(), wished.at.smtp());
-    let grant = grant::read(&arguments.grant, Some(provider))?;
     // Whoever names another host knows better than the table.
-    if imap.host.is_none() && grant.is_none() {
+    if imap.host.is_none() && given.is_none() {
         control::provider::takes_passwords(provider)?;
     }
     let (user_format, sign_in_name) = wished.at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
     let imap = control::provider::endpoint(provider, Service::Imap, &imap)?;
     let smtp = control::provider::endpoint(provider, Service::Smtp, &smtp)?;
     let crm = crm::named(&place.profiles()?, &arguments.crm)?.clone();
-    let credential = match grant {
-        Some(grant) => Credential::Grant(grant),
+    let credential = match given {
+        Some(given) => given,
         None => Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?),
     };
     Ok(Draft {

@@ -1,30 +1,54 @@
 //! Reads the grant of an account from standard input, and fills in what the provider's entry knows.
 
-use crate::cli::{Error, arguments::GrantArguments};
+use super::device;
+use crate::cli::{Error, Place, arguments::GrantArguments, secret};
 use passerelle::{
-    model::Secret,
+    control::registration,
+    model::Address,
     oauth::{
         TokenEndpoint,
         flow::{Client, Means, Proof, is_refresh_token},
     },
     provider::{Provider, Tokens},
-    store::NewGrant,
+    store::{NewGrant, Registration, Store},
 };
-use std::io::BufRead;
-use zeroize::Zeroizing;
 
-/// The grant, where one is given.
-pub(super) fn read(arguments: &GrantArguments, provider: Option<&Provider>) -> Result<Option<NewGrant>, Error> {
+/// The grant, where one is given: a refresh token on standard input, or a sign-in on another device, which wants the store.
+pub(super) async fn of(
+    arguments: &GrantArguments,
+    provider: Option<&Provider>,
+    place: &Place,
+    store: Option<&Store>,
+) -> Result<Option<NewGrant>, Error> {
+    match (arguments.device, provider, store) {
+        (true, Some(provider), Some(store)) => device::grant(place, store, provider).await.map(Some),
+        (true, ..) => Err(Error::NoTokenEndpoint),
+        (false, provider, _) => read(arguments, provider),
+    }
+}
+
+/// The client that opens this mailbox by itself, if no other provider is named.
+pub(super) async fn registered(
+    store: &Store,
+    address: &Address,
+    provider: Option<&str>,
+) -> Result<Option<Registration>, Error> {
+    let found = registration::of_address(store, address).await?;
+    Ok(found.filter(|found| provider.is_none_or(|name| name == found.provider)))
+}
+
+fn read(arguments: &GrantArguments, provider: Option<&Provider>) -> Result<Option<NewGrant>, Error> {
     let (true, Some(id)) = (arguments.refresh_token_stdin, &arguments.client_id) else { return Ok(None) };
     let oauth = provider.and_then(|provider| provider.oauth.as_ref());
     let known = oauth.and_then(|oauth| TokenEndpoint::parse(&oauth.token_of(arguments.tenant.as_deref())).ok());
     let token_endpoint = arguments.token_endpoint.clone().or(known).ok_or(Error::NoTokenEndpoint)?;
     let mut input = std::io::stdin().lock();
-    let refresh_token = line(&mut input)?;
+    let refresh_token = secret::line(&mut input, || Error::RefreshToken)?;
     if !is_refresh_token(refresh_token.expose()) {
         return Err(Error::RefreshToken);
     }
-    let secret = if arguments.client_secret_stdin { Some(line(&mut input)?) } else { None };
+    let secret =
+        if arguments.client_secret_stdin { Some(secret::line(&mut input, || Error::RefreshToken)?) } else { None };
     Ok(Some(NewGrant {
         client: Client {
             token_endpoint,
@@ -36,14 +60,4 @@ pub(super) fn read(arguments: &GrantArguments, provider: Option<&Provider>) -> R
         means: Means::Refresh(refresh_token),
         old_tokens_stay_valid: oauth.is_some_and(|oauth| oauth.old_refresh_tokens == Tokens::Valid),
     }))
-}
-
-/// Without its end, and without the blanks that copying leaves around it.
-fn line(input: &mut impl BufRead) -> Result<Secret<String>, Error> {
-    let mut line = Zeroizing::new(String::new());
-    input.read_line(&mut line).map_err(Error::Password)?;
-    match line.trim() {
-        "" => Err(Error::RefreshToken),
-        text => Ok(Secret::new(text.to_owned())),
-    }
 }

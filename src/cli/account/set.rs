@@ -1,13 +1,17 @@
 //! `passerelle account set`: changes settings, and says what the account is then.
 
-use super::{grant, password, progress, words_of_shown};
+use super::{device, grant, password, progress, words_of_shown};
 use crate::cli::{Error, Place, arguments::AccountSet};
 use passerelle::{
     control::{
+        self,
         account::{self, Shown},
+        registration,
         settings::{self, Wish},
     },
-    store::{Credential, unix_now},
+    model::Address,
+    provider::Table,
+    store::{Credential, Store, unix_now},
 };
 use serde::Serialize;
 
@@ -36,8 +40,10 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     // Nobody is asked for the password of an account that there is not.
     let account = account::by_address(&store, &address).await?;
     let provider = settings.at.provider.as_deref().unwrap_or(&account.settings.provider);
-    if let Some(grant) = grant::read(&arguments.grant, table.named(provider))? {
+    if let Some(grant) = grant::of(&arguments.grant, table.named(provider), place, Some(&store)).await? {
         wish.credential = Some(Credential::Grant(grant));
+    } else if arguments.by_registration {
+        wish.credential = Some(registration::wanted(&store, &address).await?);
     } else if arguments.password || arguments.password_stdin {
         wish.credential = Some(Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?));
     }
@@ -48,9 +54,30 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     wish.sender = settings.sender.map(|sender| sender.0);
     wish.add_aliases = settings.aliases.into_iter().map(|alias| alias.0).collect();
     wish.remove_aliases = arguments.remove_aliases.into_iter().map(|alias| alias.0).collect();
+    change(place, &store, &table, &address, wish, settings.unchecked).await
+}
+
+/// `passerelle account sign-in`.
+pub(super) async fn sign_in(place: &Place, address: &Address) -> Result<(), Error> {
+    let (store, table) = (place.store().await?, place.providers()?);
+    let account = account::by_address(&store, address).await?;
+    let provider = control::provider::named(&table, &account.settings.provider)?;
+    let grant = device::grant(place, &store, provider).await?;
+    let wish = Wish { credential: Some(Credential::Grant(grant)), ..Wish::default() };
+    change(place, &store, &table, address, wish, false).await
+}
+
+async fn change(
+    place: &Place,
+    store: &Store,
+    table: &Table,
+    address: &Address,
+    wish: Wish,
+    unchecked: bool,
+) -> Result<(), Error> {
     let report = progress(place.json);
-    let signed_in = settings::set(&store, &table, &address, wish, settings.unchecked, &report, unix_now()).await?;
-    let account = account::show(&store, &address).await?;
+    let signed_in = settings::set(store, table, address, wish, unchecked, &report, unix_now()).await?;
+    let account = account::show(store, address).await?;
     let words = format!("the account is changed:\n\n{}", words_of_shown(&account));
     place.answer(&SetJson { signed_in, account: &account }, &words)
 }

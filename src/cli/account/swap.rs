@@ -4,7 +4,7 @@ use super::{grant, password, progress};
 use crate::cli::{Error, Place, arguments::AccountSwap, say, words};
 use passerelle::{
     control::{
-        self, Service,
+        self, Service, registration,
         settings::User,
         swap::{self, Draft, Folders, Moved, Prepared, Switched},
     },
@@ -60,10 +60,16 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
     let table = place.providers()?;
     let (imap, smtp) = (at.imap(), at.smtp());
     let address = arguments.new_address.as_ref().unwrap_or(&arguments.address).0.clone();
-    let provider = control::provider::of_account(&table, at.provider.as_deref(), &address, [&imap, &smtp])?;
-    let grant = grant::read(&arguments.grant, Some(provider))?;
+    let asks = !arguments.password_stdin && !arguments.grant.is_given();
+    let registered = if asks { grant::registered(&store, &address, at.provider.as_deref()).await? } else { None };
+    let provider = match &registered {
+        Some(registration) => registration::provider_of(&table, registration)?,
+        None => control::provider::of_account(&table, at.provider.as_deref(), &address, [&imap, &smtp])?,
+    };
+    let grant = grant::of(&arguments.grant, Some(provider), place, Some(&store)).await?.map(Credential::Grant);
+    let given = grant.or(registered.as_ref().and_then(registration::credential));
     // Whoever names another host knows better than the table.
-    if imap.host.is_none() && grant.is_none() {
+    if imap.host.is_none() && given.is_none() {
         control::provider::takes_passwords(provider)?;
     }
     let (user_format, sign_in_name) = at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
@@ -76,8 +82,8 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
         certificates: at.certificates.clone().unwrap_or(Certificates::Verify),
         user_format,
         sign_in_name,
-        credential: match grant {
-            Some(grant) => Credential::Grant(grant),
+        credential: match given {
+            Some(given) => given,
             None => Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?),
         },
         advice: provider.sign_in.advice.clone(),

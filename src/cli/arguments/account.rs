@@ -19,10 +19,12 @@ const ADD_EXAMPLES: &str = "Examples:
       --smtp mail.example.net --smtp-security starttls \\
       --certificates ca=/etc/ssl/example-net.pem \\
       --user bob --password-stdin < password.txt
+  passerelle account add dave@outlook.com --device
   passerelle account add carol@gmail.com --client-id ID \\
       --refresh-token-stdin --client-secret-stdin < token-and-secret.txt
 
-The provider is found by the address's domain, or named; its hosts and habits
+Where a client is registered that opens all mailboxes of the domain (see
+`passerelle provider register`), no password is asked for. The provider is found by the address's domain, or named; its hosts and habits
 are in a table (`passerelle provider list`), and what you say wins over it.
 Both services are signed in to at once, and each step that works is shown.
 Nothing is stored unless both let us in. At the end stands what to copy into
@@ -35,6 +37,7 @@ const SET_EXAMPLES: &str = "Examples:
   passerelle account set alice@example.org --imap imap.example.net
   passerelle account set alice@example.org --smtp-user relay-42
   passerelle account set alice@example.org --send off
+  passerelle account set erin@example.com --by-registration
   passerelle account set carol@gmail.com --client-id ID \\
       --refresh-token-stdin --client-secret-stdin < token-and-secret.txt
 
@@ -48,6 +51,16 @@ const CHECK_EXAMPLES: &str = "Examples:
 
 Signs in to both services now, and shows each step that works. Ends with 4 if
 one of them does not let us in.
+";
+
+const SIGN_IN_EXAMPLES: &str = "Examples:
+  passerelle account sign-in dave@outlook.com --device
+  passerelle account sign-in dave@outlook.com --device --json
+
+The code is typed, or scanned, on any device with a browser, by the mailbox's
+owner. Ctrl-C stops waiting, and nothing is changed. With --json the code comes
+as a line of its own, then the account. A client must be registered before, by
+`passerelle provider register`; Google gives no codes for mail.
 ";
 
 const REMOVE_EXAMPLES: &str = "Examples:
@@ -78,6 +91,15 @@ pub(in crate::cli) enum Account {
     /// Change the settings of an account, its password too
     #[command(after_help = SET_EXAMPLES)]
     Set(Box<AccountSet>),
+    /// Sign in anew as the owner of the mailbox
+    #[command(after_help = SIGN_IN_EXAMPLES)]
+    SignIn {
+        /// The account
+        address: AddressArgument,
+        /// Show a code to sign in with on another device
+        #[arg(long, required = true)]
+        device: bool,
+    },
     /// Show one account, its settings and its logins
     #[command(after_help = "Example:\n  passerelle account show alice@example.org\n")]
     Show {
@@ -121,6 +143,9 @@ pub(in crate::cli) struct AccountSet {
     /// Read the mailbox's new password from the first line of standard input
     #[arg(long)]
     pub(in crate::cli) password_stdin: bool,
+    /// Sign in by the client that is registered for the domain
+    #[arg(long, conflicts_with_all = ["password", "password_stdin", "refresh_token_stdin", "device"])]
+    pub(in crate::cli) by_registration: bool,
     /// No longer send as this address; may be repeated
     #[arg(long = "remove-alias", value_name = "ADDRESS")]
     pub(in crate::cli) remove_aliases: Vec<AddressArgument>,

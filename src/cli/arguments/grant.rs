@@ -8,6 +8,9 @@ const TOKENS: &str = "Sign in with access tokens";
 
 #[derive(Args)]
 pub(in crate::cli) struct GrantArguments {
+    /// Show a code to sign in with on another device, as the mailbox's owner
+    #[arg(long, conflicts_with_all = ["refresh_token_stdin", "password_stdin"], help_heading = TOKENS)]
+    pub(in crate::cli) device: bool,
     /// Read a refresh token from the first line of standard input, in the place of a password
     #[arg(long, requires = "client_id", conflicts_with = "password_stdin", help_heading = TOKENS)]
     pub(in crate::cli) refresh_token_stdin: bool,
@@ -27,12 +30,19 @@ pub(in crate::cli) struct GrantArguments {
     pub(in crate::cli) tenant: Option<String>,
 }
 
+impl GrantArguments {
+    /// Whether a sign-in by access tokens is asked for.
+    pub(in crate::cli) fn is_given(&self) -> bool {
+        self.device || self.refresh_token_stdin
+    }
+}
+
 fn token_endpoint(text: &str) -> Result<TokenEndpoint, String> {
     TokenEndpoint::parse(text).map_err(|invalid| invalid.to_string())
 }
 
 /// A domain or a UUID: nothing that could lead to another path.
-fn tenant(text: &str) -> Result<String, &'static str> {
+pub(super) fn tenant(text: &str) -> Result<String, &'static str> {
     let allowed = |octet: u8| octet.is_ascii_alphanumeric() || b".-".contains(&octet);
     match text {
         "" | "." | ".." => Err("not a tenant"),

@@ -20,7 +20,7 @@ pub(super) use demo::Demo;
 pub(super) use folder::{Folder, FolderMapping};
 pub(super) use grant::GrantArguments;
 pub(super) use login::LoginCommand;
-pub(super) use provider::ProviderCommand;
+pub(super) use provider::{ProviderCommand, ProviderRegister};
 pub(super) use settings::Settings;
 pub(super) use swap::AccountSwap;
 
@@ -106,7 +106,7 @@ pub(in crate::cli) enum Command {
     /// Show the folders of an account; map and hide them
     #[command(subcommand)]
     Folder(Folder),
-    /// Show what is known of mail providers
+    /// Show what is known of mail providers, and register clients with them
     #[command(subcommand)]
     Provider(ProviderCommand),
     /// Show CRM profiles, and what to copy into a CRM
@@ -150,7 +150,7 @@ mod tests {
         for name in ["add", "set", "swap"] {
             let options = account.find_subcommand(name).expect("there is one").get_arguments();
             let under = options.filter(|option| option.get_help_heading().is_some_and(|text| text.contains("tokens")));
-            assert_eq!(under.map(|option| option.get_id().as_str()).collect::<Vec<_>>().len(), 5, "{name}");
+            assert_eq!(under.map(|option| option.get_id().as_str()).collect::<Vec<_>>().len(), 6, "{name}");
         }
     }
 

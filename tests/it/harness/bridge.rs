@@ -13,7 +13,7 @@ use super::{
 use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::{
         Arc,
@@ -41,7 +41,7 @@ pub(crate) struct Bridge {
     before: Vec<String>,
     leash: Option<Leashed>,
     /// Open since the start: at the end a lab's folder may be gone.
-    kept: Vec<File>,
+    kept: Vec<(&'static str, File)>,
 }
 
 /// What `account add` is told.
@@ -210,21 +210,28 @@ impl Bridge {
     fn keep_what_may_hold_secrets(&mut self) {
         let key = fs::read_to_string(self.state().join("master.key")).expect("the bridge runs, so it has a key");
         secrets::give_out(key.trim());
-        let files = ["log", "state/passerelle.db", "state/passerelle.db-wal"].map(|name| self.folder.join(name));
-        self.kept.extend(files.into_iter().filter_map(|file| File::open(file).ok()));
+        for name in ["log", "state/passerelle.db", "state/passerelle.db-wal"] {
+            self.kept.extend(File::open(self.folder.join(name)).ok().map(|file| (name, file)));
+        }
     }
 
-    /// How many secrets this run has given out, and which of them stand in the log, the database or the command line.
+    /// How many secrets this run has given out, and which of them stand in the log, the database or the command line, and
+    /// where.
     pub(crate) fn secrets_found(&self) -> (usize, Vec<String>) {
-        let mut all = Vec::new();
-        for file in &self.kept {
+        let mut found = Vec::new();
+        let mut look = |octets: &[u8], name: &str| {
+            found.extend(secrets::found_in(octets).into_iter().map(|secret| format!("{secret} in {name}")));
+        };
+        for (name, mut file) in self.kept.iter().map(|(name, file)| (name, file)) {
+            let mut octets = Vec::new();
             // From the start, whatever was read before.
-            let _ = (&*file).rewind().and_then(|()| (&*file).read_to_end(&mut all));
+            let _ = file.rewind().and_then(|()| file.read_to_end(&mut octets));
+            look(&octets, name);
         }
         if let Some(leash) = &self.leash {
-            all.extend(fs::read(format!("/proc/{}/cmdline", leash.pid())).unwrap_or_default());
+            look(&fs::read(format!("/proc/{}/cmdline", leash.pid())).unwrap_or_default(), "the command line");
         }
-        (secrets::given(), secrets::found_in(&all))
+        (secrets::given(), found)
     }
 
     /// What runs these arguments on this bridge's state.
@@ -292,6 +299,11 @@ impl Bridge {
         let words = self.command(arguments);
         let (program, arguments) = words.split_first().expect("a program");
         run(ADD_SECONDS, Command::new(program).args(arguments), input)
+    }
+
+    /// Starts any subcommand; what it says goes to `log`.
+    pub(crate) fn start_cli(&self, arguments: &[&str], log: &Path) -> Leashed {
+        Leashed::start(&self.command(arguments), log)
     }
 
     /// A signed-in IMAP connection, in the clear as a CRM has it.

@@ -74,13 +74,23 @@ impl Dovecot {
 
     /// The OVH layout, and tokens of the authorization server at this port of this machine, which is asked at each login.
     pub(crate) fn with_tokens(lab: &Lab, authorization_server: u16) -> Self {
+        Self::asking(lab, authorization_server, "%u")
+    }
+
+    /// The same, but a token of one mailbox opens all of its domain, as a tenant's client has them at Microsoft.
+    pub(crate) fn with_tokens_of_tenants(lab: &Lab, authorization_server: u16) -> Self {
+        Self::asking(lab, authorization_server, "%d")
+    }
+
+    /// `format` says what of token and user must be the same.
+    fn asking(lab: &Lab, authorization_server: u16, format: &str) -> Self {
         let asks = lab.folder("t").join("oauth2.ext");
         let lines = [
             "introspection_mode = post".to_owned(),
             format!(
                 "introspection_url = http://dovecot:dovesecret@127.0.0.1:{authorization_server}/token/introspection"
             ),
-            "username_attribute = email".to_owned(),
+            format!("username_attribute = email\nusername_format = {format}"),
             "active_attribute = active\nactive_value = true\nforce_introspection = yes\n".to_owned(),
         ];
         fs::write(&asks, lines.join("\n")).expect("how Dovecot asks for tokens is written");

@@ -51,6 +51,12 @@ impl Leashed {
         self.program.try_wait().expect("a child can be waited for").map(|status| status.to_string())
     }
 
+    /// As Ctrl-C does (SIGINT).
+    pub(crate) fn interrupt(&self) {
+        let pid = self.pid().to_string();
+        let _ = Command::new("sh").args(["-c", r#"kill -s INT "$1""#, "interrupt", &pid]).status();
+    }
+
     /// Asks politely (SIGTERM) and returns whether the program ended within `patience`, with success.
     pub(crate) fn terminate(&mut self, patience: Duration) -> bool {
         let pid = self.pid().to_string();

@@ -23,6 +23,7 @@ mod exim;
 mod filter;
 mod filter_client;
 mod filter_server;
+mod firm;
 mod habits;
 mod host;
 mod hostile;
@@ -31,6 +32,7 @@ mod layout;
 mod leash;
 mod letters;
 mod oidc;
+mod openssl;
 mod postfix;
 mod provider;
 mod same;
@@ -47,6 +49,7 @@ pub(crate) use dovecot::{Dovecot, Letter};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use exim::Exim;
 pub(crate) use filter::Filter;
+pub(crate) use firm::{ALICE, BOB, EMAIL, Firm, KID, settings};
 pub(crate) use habits::{
     GMAIL_APP_PASSWORD, GMAIL_SMTP_LIMIT, GMAIL_SMTP_TOO_MANY_LOGINS, GMAIL_TOO_MANY, MICROSOFT_SMTP_BASIC_OFF,
     MICROSOFT_SMTP_BUSY, MICROSOFT_SMTP_OFF,
@@ -58,6 +61,7 @@ pub(crate) use layout::{Layout, OVH_MAILBOXES};
 pub(crate) use leash::{Leashed, PATIENCE, run, until, words};
 pub(crate) use letters::letters;
 pub(crate) use oidc::Oidc;
+pub(crate) use openssl::{KeyFiles, openssl};
 pub(crate) use postfix::Postfix;
 pub(crate) use provider::{IMAP_CAPABILITIES, Provider, Visit};
 pub(crate) use same::{differences, same};

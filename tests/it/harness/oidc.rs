@@ -22,6 +22,8 @@ pub(crate) struct Oidc {
     pub(crate) port: u16,
     /// Of access tokens.
     seconds: u32,
+    /// Whether it knows keys of clients.
+    keys: bool,
     folder: PathBuf,
     leash: Option<Leashed>,
     /// Where it says which tokens it issued; open, as the lab's folder may go first.
@@ -41,11 +43,20 @@ impl Oidc {
 
     /// Gives access tokens that live for so many seconds.
     pub(crate) fn start(lab: &Lab, seconds: u32) -> Self {
+        Self::knowing(lab, seconds, None)
+    }
+
+    /// The same, and knows the public keys of the clients that `server.mjs` speaks of.
+    pub(crate) fn knowing(lab: &Lab, seconds: u32, keys: Option<&serde_json::Value>) -> Self {
         let folder = lab.folder("o");
         // Modules are looked for beside the file that wants them.
         fs::copy(SERVER, folder.join("server.mjs")).expect("the server is copied");
         symlink(Path::new(INSTALLED).join("node_modules"), folder.join("node_modules")).expect("a link to its modules");
-        let mut oidc = Self { port: free_port(), seconds, folder, leash: None, log: None };
+        if let Some(keys) = keys {
+            fs::write(folder.join("keys.json"), keys.to_string()).expect("the keys are written");
+        }
+        let keys = keys.is_some();
+        let mut oidc = Self { port: free_port(), seconds, keys, folder, leash: None, log: None };
         oidc.start_again();
         oidc
     }
@@ -54,7 +65,8 @@ impl Oidc {
     pub(crate) fn start_again(&mut self) {
         let node = find("node").expect("node is installed").to_string_lossy().into_owned();
         let server = self.folder.join("server.mjs").to_string_lossy().into_owned();
-        let command = [node, server, self.port.to_string(), self.seconds.to_string()];
+        let mut command = vec![node, server, self.port.to_string(), self.seconds.to_string()];
+        command.extend(self.keys.then(|| self.folder.join("keys.json").to_string_lossy().into_owned()));
         let log = self.folder.join("log");
         let mut leash = Leashed::start(&command, &log);
         let said = || fs::read_to_string(&log).unwrap_or_default();
@@ -88,6 +100,12 @@ impl Oidc {
     /// What a person's consent gives: a refresh token.
     pub(crate) fn grant(&self, account: &str) -> String {
         self.ask(&format!("/lab/grant?account={account}"))
+    }
+
+    /// A person's answer to the code of a device: as this account, or no.
+    pub(crate) fn answer_device(&self, user_code: &str, account: Option<&str>) {
+        let account = account.map(|account| format!("&account={account}")).unwrap_or_default();
+        assert_eq!(self.ask(&format!("/lab/device?user_code={user_code}{account}")), "answered");
     }
 
     /// All grants of an account are taken back, access tokens included.
