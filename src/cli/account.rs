@@ -16,7 +16,7 @@ use passerelle::{
     },
     model::{Address, SmtpAuth, UnreadScope},
     profile::GENERIC,
-    store::unix_now,
+    store::{ForWhom, unix_now},
     upstream::Step,
 };
 use serde_json::json;
@@ -112,7 +112,12 @@ fn words_of_shown(account: &Shown) -> String {
     if let Some(grant) = &account.grant {
         let state = if grant.state == "good" { "" } else { " (its owner must consent again)" };
         words::field(&mut text, "access tokens", format_args!("from {}{state}", grant.token_endpoint));
-        words::field(&mut text, "client", &grant.client_id);
+        let right = match grant.for_whom {
+            ForWhom::Consenting => "",
+            ForWhom::Tenant => ", for all mailboxes of the tenant",
+            ForWhom::Domain => ", for all users of the domain",
+        };
+        words::field(&mut text, "client", format_args!("{}{right}", grant.client_id));
     }
     match &account.smtp_auth {
         SmtpAuth::Same => {}

@@ -13,7 +13,7 @@ use crate::{
     profile::Profile,
     relay::opening::SignIn,
     rules::namespace::Choices,
-    store::{Account, Credential, Error as StoreError, NewAccount, Settings, Store},
+    store::{Account, Credential, Error as StoreError, ForWhom, NewAccount, Settings, Store},
     upstream::{Deadlines, HANDSHAKE},
 };
 use serde::Serialize;
@@ -64,6 +64,9 @@ pub struct Added {
 pub struct ShownGrant {
     pub token_endpoint: String,
     pub client_id: String,
+    /// Who has agreed: its owner (`consent`), or an administrator for the whole tenant or domain.
+    #[serde(rename = "for")]
+    pub for_whom: ForWhom,
     /// `good`, or `consent-needed`.
     pub state: &'static str,
 }
@@ -242,6 +245,7 @@ async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
     let grant = store.grant_summary(account.id).await?.map(|grant| ShownGrant {
         token_endpoint: grant.token_endpoint,
         client_id: grant.client_id,
+        for_whom: grant.for_whom,
         state: grant.state.name(),
     });
     let aliases = store.aliases(account.id).await?;

@@ -22,7 +22,7 @@ use crate::{
     model::{Address, Endpoint, Login, Pins},
     oauth::{
         TokenEndpoint,
-        flow::{Trouble, device::Ended},
+        flow::{Reason, Trouble, device::Ended},
     },
     store::{self, ForWhom},
     upstream::Refusal,
@@ -290,13 +290,15 @@ fn of_whom(for_whom: &ForWhom) -> &'static str {
 
 fn registered_hint(trouble: &Trouble) -> &'static str {
     match trouble {
+        Trouble::Client(Reason { code: "invalid_grant", .. }) => {
+            "check that the address is the user's main address there, that an administrator has agreed to the client, and that \
+             its key is one that the provider still has; `passerelle provider register PROVIDER --for WAY` takes a new one"
+        }
         Trouble::Client(_) => {
             "check the client's id, and that its secret or key is the one that the provider has and still takes; what it needs \
              there is said by `passerelle provider register PROVIDER --for WAY`, which also takes a new secret"
         }
-        Trouble::Consent(_) => {
-            "check that the address is the user's main address there, and that an administrator has agreed to the client"
-        }
+        Trouble::Consent(_) => "begin again, and sign in as the owner of the mailbox",
         Trouble::Nonsense { .. } => {
             "check that it is a token endpoint: `passerelle provider show NAME` has its address"
         }

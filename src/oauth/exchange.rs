@@ -52,14 +52,19 @@ impl Exchange {
     /// # Errors
     /// As for [`Exchange::ask`].
     pub async fn ask_by(&self, client: &Client, means: &Means, user: &str) -> Result<Tokens, Trouble> {
-        match means {
-            Means::Refresh(token) => self.ask(client, &Question::Refresh(token)).await,
+        let asked = match means {
+            Means::Refresh(token) => return self.ask(client, &Question::Refresh(token)).await,
             Means::Own => self.ask(client, &Question::Own).await,
             Means::Behalf => {
                 let signed = assertion::on_behalf(client, user, unix_now())?;
                 self.ask(client, &Question::Behalf(&signed)).await
             }
-        }
+        };
+        // There is no person to consent again: whoever set the client up must act, and no grant is gone for good.
+        asked.map_err(|trouble| match trouble {
+            Trouble::Consent(reason) => Trouble::Client(reason),
+            trouble => trouble,
+        })
     }
 
     /// One request and its answer, read up to [`BODY_MAX`].

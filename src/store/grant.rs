@@ -3,7 +3,7 @@
 //! Every change names the version that it was made from, and changes nothing of another (compare and swap): two
 //! refreshes can never both believe that theirs was kept (rule R28).
 
-use super::{Error, Store, on, registration, vault::Place};
+use super::{Error, ForWhom, Store, on, registration, vault::Place};
 use crate::{
     model::{AccountId, Generation, RegistrationId, Secret},
     oauth::{
@@ -39,6 +39,8 @@ pub struct Grant {
 pub struct GrantSummary {
     pub token_endpoint: String,
     pub client_id: String,
+    /// By whose right tokens are asked for.
+    pub for_whom: ForWhom,
     pub state: GrantState,
 }
 
@@ -233,11 +235,13 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn grant_summary(&self, id: AccountId) -> Result<Option<GrantSummary>, Error> {
-        const SHOWN: &str = "SELECT token_endpoint, client_id, state FROM grants WHERE account_id = $1";
-        let row: Option<(String, String, String)> =
+        const SHOWN: &str = "SELECT COALESCE(r.token_endpoint, g.token_endpoint), COALESCE(r.client_id, g.client_id),
+            g.means, g.state FROM grants g LEFT JOIN registrations r ON r.id = g.registration_id WHERE g.account_id = $1";
+        let row: Option<(String, String, String, String)> =
             on!(self, pool => sqlx::query_as(SHOWN).bind(id.0).fetch_optional(pool).await?);
-        row.map(|(token_endpoint, client_id, state)| {
-            Ok(GrantSummary { token_endpoint, client_id, state: GrantState::read(&state)? })
+        row.map(|(token_endpoint, client_id, means, state)| {
+            let (for_whom, state) = (ForWhom::read(&means)?, GrantState::read(&state)?);
+            Ok(GrantSummary { token_endpoint, client_id, for_whom, state })
         })
         .transpose()
     }

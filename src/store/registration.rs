@@ -88,7 +88,7 @@ impl ForWhom {
         }
     }
 
-    fn read(means: &str) -> Result<Self, Error> {
+    pub(super) fn read(means: &str) -> Result<Self, Error> {
         let all = [Self::Consenting, Self::Tenant, Self::Domain];
         all.into_iter().find(|whom| whom.means() == means).ok_or(Error::Corrupt("registrations.means"))
     }

@@ -1,7 +1,9 @@
 //! Accounts that sign in by a registered client's own right, against a real authorization server: a tenant's client by
 //! its secret and by its certificate, and a service account.
 
-use crate::harness::{ALICE, BOB, EMAIL, Firm, KID, KeyFiles, openssl, secrets, settings, words};
+use crate::harness::{
+    ALICE, BOB, EMAIL, Endpoint, Firm, KID, KeyFiles, PATIENCE, Wire, openssl, secrets, settings, until, words,
+};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -108,12 +110,51 @@ fn a_service_account_acts_for_the_users_of_its_domain() {
     assert_eq!(firm.oidc.refreshes(), (before + 1, 0), "{}", firm.bridge.log());
     assert!(firm.bridge.drain(), "{}", firm.bridge.log());
 
-    // A key that the provider has not: the same account, and what Google says of it.
+    assert_eq!(firm.json(&[&["account", "show", ALICE]], "")["grant"]["for"], "domain");
+
+    // A key that the provider has not (any more): the same account, and what Google says of it.
     let other = KeyFiles::make(&firm.lab.folder("k"), "other");
     let file = firm.key_file(&uri, &other.key_in_pem());
     firm.json(&[&register(&file).split('\n').collect::<Vec<_>>()], "");
     let (error, hint) = firm.refused(&[&["account", "set", ALICE, "--by-registration"]], "", 4);
     assert!(error.contains("invalid_grant") && hint.contains("main address"), "{error}\n{hint}");
+    // A CRM is told to come again. No grant is lost: with the key that is good all is well at once.
+    firm.bridge.serve();
+    let mut imap = Wire::plain(firm.bridge.imap);
+    imap.expect("* OK");
+    let refused = imap.imap(&alice.imap_login()).tagged;
+    assert!(refused.starts_with("NO [CONTACTADMIN]"), "{refused}");
+    assert_eq!(firm.json(&[&["account", "show", ALICE]], "")["grant"]["state"], "good");
+    let file = firm.key_file(&uri, &firm.keys.key_in_pem());
+    firm.json(&[&register(&file).split('\n').collect::<Vec<_>>()], "");
+    let back = until(PATIENCE, || {
+        let mut imap = Wire::plain(firm.bridge.imap);
+        imap.expect("* OK");
+        imap.imap(&alice.imap_login()).is_ok().then_some(())
+    });
+    assert!(back.is_some(), "{}", firm.bridge.log());
+    assert!(firm.bridge.drain(), "{}", firm.bridge.log());
+}
+
+#[test]
+fn a_swap_to_a_registered_provider_asks_for_no_password() {
+    let Some(firm) = Firm::start("token") else { return };
+    let [option, ca] = firm.certificates();
+    let hosts = [("--imap", firm.dovecot.imaps), ("--smtp", firm.exim.submissions)];
+    let hosts = hosts.map(|(name, port)| [name.to_owned(), format!("localhost:{port}")]).concat();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let add = [&["account", "add", ALICE, "--password-stdin", &option, &ca], &hosts[..]].concat();
+    firm.json(&[&add], "direct\n");
+    firm.json(&[&REGISTER, &TENANT, &["--client-id", "tenant", "--secret-stdin"]], "open-sesame-7\n");
+    // A registered client is not for who names another provider.
+    let other = ["account", "add", BOB, "--provider", "generic", "--password-stdin", &option, &ca];
+    firm.json(&[&[&other[..], &hosts].concat()], "direct\n");
+    assert_eq!(firm.json(&[&["account", "show", BOB]], "")["grant"], Value::Null);
+    let swap = ["account", "swap", ALICE, "--provider", "firm", &option, &ca, "--yes"];
+    assert_eq!(firm.json(&[&swap], "")["provider"], "firm");
+    let grant = firm.json(&[&["account", "show", ALICE]], "")["grant"].clone();
+    assert_eq!((&grant["client_id"], &grant["for"]), (&"tenant".into(), &"tenant".into()));
+    firm.json(&[&["account", "check", ALICE]], "");
 }
 
 #[test]
@@ -147,12 +188,6 @@ fn what_is_no_client_is_refused_before_anything_is_kept() {
         told(&[&tenant[..], &["--certificate", &certificate, "--key", key]].concat(), "PKCS #8", "openssl pkcs8");
     }
     let of = |file: &str| [&REGISTER[..], &["--domain", "ovh.test", "--service-account", file]].concat().join("\n");
-    let elsewhere = firm.key_file("https://tokens.evil.test/token", &firm.keys.key_in_pem());
-    told(
-        &of(&elsewhere).split('\n').collect::<Vec<_>>(),
-        "elsewhere than at the provider: https://tokens.evil.test",
-        "do not use",
-    );
     let none = file("none.json");
     fs::write(&none, r#"{"installed":{"client_id":"x"}}"#).expect("written");
     told(&of(&none).split('\n').collect::<Vec<_>>(), "no key file of a service account", "JSON");
@@ -174,4 +209,19 @@ fn what_is_no_client_is_refused_before_anything_is_kept() {
     assert_eq!(firm.json(&[&["provider", "registrations"]], ""), json!([]));
     let dave = ["account", "set", "dave@ovh.test", "--by-registration"];
     firm.refused(&[&dave], "", 5);
+}
+
+#[test]
+fn r31_a_key_file_sends_no_assertion_elsewhere() {
+    let Some(firm) = Firm::start("service/token") else { return };
+    let other = Endpoint::start(|_, _| (200, json!({ "access_token": "caught", "token_type": "Bearer" })));
+    for uri in [other.url(), "https://tokens.evil.test/token".to_owned(), "not an address".to_owned()] {
+        let file = firm.key_file(&uri, &firm.keys.key_in_pem());
+        let register = [&REGISTER[..], &["--domain", "ovh.test", "--service-account", &file]].concat();
+        let (error, hint) = firm.refused(&[&register], "", 2);
+        assert!(error.ends_with(&format!("elsewhere than at the provider: {uri}")), "{error}");
+        assert!(hint.contains("do not use this file"), "{hint}");
+    }
+    assert_eq!(firm.json(&[&["provider", "registrations"]], ""), json!([]));
+    assert_eq!(other.asked().len(), 0);
 }

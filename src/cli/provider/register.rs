@@ -192,6 +192,9 @@ fn words_of(registered: &Registered, arguments: &ProviderRegister) -> String {
     if let Some(key) = &shown.key {
         field(&mut text, "key", key);
     }
+    if shown.proof == "none" {
+        field(&mut text, "secret", "none: a public client; Google's and those of web pages have one");
+    }
     for domain in &shown.domains {
         field(&mut text, "domain", domain);
     }

@@ -77,7 +77,7 @@ pub(crate) struct Firm {
 impl Firm {
     /// `token` is the path of the token endpoint.
     pub(crate) fn start(token: &str) -> Option<Self> {
-        let lab = Lab::needing(&[Program::Dovecot, Program::Exim, Program::Oidc])?;
+        let lab = Lab::needing(&[Program::Dovecot, Program::Exim, Program::Oidc, Program::Openssl])?;
         let keys = KeyFiles::make(&lab.folder("k"), "client");
         let known = json!({
             "client": keys.certificate_in_pem(),

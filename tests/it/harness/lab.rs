@@ -23,6 +23,7 @@ pub(crate) enum Program {
     Mbsync,
     Cyrus,
     Oidc,
+    Openssl,
     Postfix,
 }
 
@@ -36,6 +37,7 @@ impl Program {
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
             Self::Oidc => (Oidc::is_installed(), "no authorization server (node 18 or newer with npm, then tests/run)"),
+            Self::Openssl => (says("openssl", &["version"], "OpenSSL"), "no OpenSSL (openssl)"),
             Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
             Self::Cyrus => return Cyrus::missing(),
             Self::Postfix => return Postfix::missing(),
