@@ -7,6 +7,8 @@ pub mod usage;
 
 use crate::{
     config::Config,
+    console::{self, Console},
+    control::consent::Tables,
     listener::{
         self, Port, Protocol, Reception,
         handed::{self, Handed},
@@ -62,6 +64,8 @@ pub struct Parts {
 pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Result<(), Error> {
     let Parts { mut config, state, store, providers, profiles, tls, handed } = parts;
     let bound = bind_all(&mut config, &profiles, &tls, handed)?;
+    let pages = bind_console(&config)?;
+    let shown = Arc::new(console_of(&config, &store, &providers, &profiles));
     let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
     let bounds = Bounds {
         lanes_per_account: config.limits.lanes_per_account,
@@ -76,11 +80,14 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?);
     let gates = Gates::new(store, broker.clone(), bounds, own, providers, profiles);
     let (stop, drain) = watch::channel(false);
-    let reception = reception(&config, gates.clone(), drain);
+    let reception = reception(&config, gates.clone(), drain.clone());
     let _telling = telling(&state, gates.clone(), reception.clone());
     let mut ports = JoinSet::new();
     for (listener, port) in bound {
         ports.spawn(listener::accept(listener, port, reception.clone()));
+    }
+    for listener in pages {
+        ports.spawn(console::accept(listener, shown.clone(), drain.clone()));
     }
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -106,6 +113,43 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token.
     broker.settle().await;
     Ok(())
+}
+
+/// Opens the ports of the console. A machine without IPv6 has the other one.
+///
+/// # Errors
+/// If one cannot be opened.
+pub fn bind_console(config: &Config) -> io::Result<Vec<TcpListener>> {
+    let mut bound = Vec::new();
+    for address in &config.console.listen.0 {
+        match listener::bind(*address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if address.is_ipv6() && !bound.is_empty() && no_ipv6(&error) => {
+                tracing::warn!(%address, "the console is not reached here: this machine has no such address");
+            }
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")));
+            }
+        }
+    }
+    Ok(bound)
+}
+
+/// EADDRNOTAVAIL, or EAFNOSUPPORT of a kernel without it.
+fn no_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(97)
+}
+
+/// What the console's pages need.
+#[must_use]
+pub fn console_of(config: &Config, store: &Store, providers: &provider::Table, profiles: &profile::Table) -> Console {
+    Console {
+        store: store.clone(),
+        tables: Tables { providers: providers.clone(), profiles: profiles.clone() },
+        public_host: config.console.public_host(),
+        secure: config.console.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
+    }
 }
 
 /// Tells who asks what is in use, until it is dropped. A bridge that cannot serves all the same.

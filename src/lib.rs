@@ -7,6 +7,7 @@
 //! main · cli               words for people: flags, help, exit codes
 //! demo                     a provider, the bridge and a CRM in one process
 //! app                      composition root: configuration and store into listeners, gates, sessions; drain; all limits
+//! console                  pages for a browser: so far, signing in at a provider
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
 //! telemetry                log lines, each one event
@@ -110,6 +111,8 @@ pub mod fuzzing;
 pub mod app;
 #[cfg(any(feature = "bridge", feature = "fuzzing"))]
 pub mod config;
+#[cfg(feature = "bridge")]
+pub mod console;
 #[cfg(feature = "bridge")]
 pub mod control;
 #[cfg(feature = "bridge")]

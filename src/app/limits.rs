@@ -6,7 +6,7 @@
 use super::usage::{DEADLINE as ASKED_WITHIN, TOLD_MAX, Usage};
 use crate::{
     config::{Config, Period, Size},
-    control, listener, model, oauth, profile, provider,
+    console, control, listener, model, oauth, profile, provider,
     relay::{self, imap, opening, smtp},
     rules::{guesses, namespace},
     session,
@@ -151,6 +151,10 @@ fn keys(config: &Config) -> Vec<Limit> {
     keys
 }
 
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
+}
+
 fn before_login() -> Vec<Limit> {
     vec![
         octets("line-before-login", wire::IMAP_LINE_BEFORE_LOGIN, "a command of IMAP, literals included"),
@@ -240,6 +244,15 @@ fn openings() -> Vec<Limit> {
         octets("token-challenge", wire::sasl::bearer::CHALLENGE_MAX, "what a provider says of a refused one"),
         wait("token-exchange", oauth::exchange::DEADLINE, "a token endpoint answers, in all"),
         octets("token-answer", oauth::flow::BODY_MAX, "its answer"),
+        octets("sign-in-answer", oauth::flow::consent::RETURNED_MAX, "what a browser brings back from a provider"),
+        wait("sign-in-state", seconds(control::consent::STATE_SECONDS), "from sending a person to the answer"),
+        wait("sign-in-link", seconds(control::consent::LINK_SECONDS), "a link for the owner of a mailbox"),
+        count("console-connections", console::CONNECTIONS, "browsers at once"),
+        wait("console-head", console::HEAD, "the head of a browser's request"),
+        octets("console-head-size", console::HEAD_MAX, "its octets"),
+        octets("console-form", console::FORM_MAX, "a form of a browser"),
+        wait("console-request", console::REQUEST, "a request and its answer, in all"),
+        wait("console-no-descriptor", console::NO_DESCRIPTOR, "pause when the system gives no descriptor"),
         wait("token-life-least", oauth::flow::LIFETIME_MIN, "a token is taken to live, whatever is said"),
         wait("token-life-most", oauth::flow::LIFETIME_MAX, "the same"),
         wait("device-code-life-most", oauth::flow::device::EXPIRES_MAX, "a code for another device is waited for"),

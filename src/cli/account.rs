@@ -6,6 +6,7 @@ mod device;
 mod grant;
 mod password;
 mod set;
+mod sign_in;
 mod swap;
 
 use super::{Error, Place, arguments::Account, words};
@@ -28,8 +29,9 @@ pub(super) async fn run(command: Account, place: &Place) -> Result<(), Error> {
         Account::Check { address } => check::run(place, &address.0).await,
         Account::Swap(swap) => self::swap::run(*swap, place).await,
         Account::List => list(place).await,
-        Account::SignIn { address, device: _ } => self::set::sign_in(place, &address.0).await,
         Account::Set(set) => self::set::run(place, *set).await,
+        Account::SignIn(sign_in) if sign_in.device => self::set::sign_in(place, sign_in.address()).await,
+        Account::SignIn(sign_in) => self::sign_in::run(place, *sign_in).await,
         Account::Show { address } => show(place, &address.0).await,
         Account::Remove { address } => remove(place, &address.0).await,
     }

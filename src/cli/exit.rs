@@ -1,6 +1,10 @@
 //! How a command ends: one table of exit codes, one place that turns errors into them and into words.
 
-use passerelle::{app, config, control, local_tls, store};
+use passerelle::{
+    app, config,
+    control::{self, consent::Told},
+    local_tls, store,
+};
 use std::{error::Error as _, fmt::Write as _, io};
 
 /// The exit codes. Scripts depend on them: a number never changes its meaning.
@@ -52,6 +56,8 @@ pub(super) enum Error {
     Demo(passerelle::demo::Failed),
     #[error("cannot read the file {}", path.display())]
     File { path: std::path::PathBuf, source: io::Error },
+    #[error("no browser can come back: the console is off")]
+    NoConsole,
     #[error("it is not known where access tokens are asked for")]
     NoTokenEndpoint,
     #[error("cannot read the password")]
@@ -62,6 +68,8 @@ pub(super) enum Error {
     RefreshToken,
     #[error("cannot serve")]
     Serve(#[from] app::Error),
+    #[error("{}", .0.error)]
+    SignIn(Told),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -100,6 +108,7 @@ impl Error {
                 | control::Error::NotRegistered(_)
                 | control::Error::NoWayBack(_)
                 | control::Error::NoUser(_) => Exit::NotFound,
+                control::Error::Consent(refusal) => of_consent(refusal),
                 control::Error::Device(_)
                 | control::Error::Grant { .. }
                 | control::Error::NoRefreshToken(_)
@@ -112,6 +121,8 @@ impl Error {
                 control::Error::Folder(refusal) => of_folder(refusal),
             },
             Self::Store(error) => of_store(error),
+            Self::NoConsole => Exit::Configuration,
+            Self::SignIn(_) => Exit::Provider,
             Self::ClientSecret
             | Self::File { .. }
             | Self::NoTokenEndpoint
@@ -131,6 +142,10 @@ impl Error {
             Self::ClientSecret => Some("give it as the first line, as the provider showed it".to_owned()),
             Self::Config(error) => error.hint(),
             Self::Control(error) => error.hint(),
+            Self::NoConsole => {
+                Some("leave console.listen out, or give it an address such as \"127.0.0.1:1180\"".to_owned())
+            }
+            Self::SignIn(told) => told.hint.clone(),
             Self::NoTokenEndpoint => {
                 Some("name the provider with --provider, or its token endpoint with --token-endpoint URL".to_owned())
             }
@@ -178,6 +193,20 @@ fn of_serving(error: &app::Error) -> Option<&'static str> {
              other ways, under \"CRMs that know the standard ports only\"",
         ),
         _ => None,
+    }
+}
+
+fn of_consent(refusal: &control::consent::Refusal) -> Exit {
+    use control::consent::Refusal;
+    match refusal {
+        Refusal::NoClient(_) | Refusal::NoPage(_) | Refusal::NotReturned(_) => Exit::Usage,
+        Refusal::Exists(_) => Exit::Taken,
+        Refusal::Denied(_)
+        | Refusal::NoRefreshToken
+        | Refusal::NotDiscovered { .. }
+        | Refusal::OtherIssuer
+        | Refusal::OtherPerson { .. }
+        | Refusal::Unknown => Exit::Provider,
     }
 }
 

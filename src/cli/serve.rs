@@ -37,6 +37,9 @@ pub(super) async fn run(place: &Place) -> Result<(), Error> {
     let ready = move |config: &Config| {
         let mut text = format!("passerelle {} serves {accounts} account(s)\n", env!("CARGO_PKG_VERSION"));
         listeners(&mut text, config);
+        if let Some(base) = config.console.base() {
+            let _ = writeln!(text, "  browsers  {base}");
+        }
         let _ = writeln!(text, "  state     {state}");
         if let Some(authority) = &authority {
             let _ = writeln!(text, "  for TLS, CRMs trust {}", visible(&authority.display().to_string()));

@@ -3,12 +3,14 @@
 //! Read by `app` and `cli` alone. It opens no socket and makes no file; what depends on the machine is checked only where
 //! a wrong value would show hours later (the administrator's own certificate files).
 
+mod console;
 mod error;
 mod listen;
 mod place;
 mod tables;
 mod values;
 
+pub use console::Console;
 pub use error::Error;
 pub use listen::{Crm, Kind, Listen, Listener};
 pub use place::Environment;
@@ -34,6 +36,7 @@ pub struct Config {
     #[serde(deserialize_with = "values::host")]
     pub hostname: Host,
     pub listen: Listen,
+    pub console: Console,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub certificate: Certificate,
@@ -194,7 +197,8 @@ impl Config {
     /// The rules between keys; which of the `[[crm]]` breaks it, if one does.
     fn broken_rule(&self) -> Option<(Broken, usize)> {
         self.plain_outside_loopback().or_else(|| self.listener_twice()).or_else(|| {
-            let broken = self.no_listener().or_else(|| self.impossible_limit());
+            let broken = self.no_listener().or_else(|| self.console.broken_rule(self.listeners()));
+            let broken = broken.or_else(|| self.impossible_limit());
             broken.or_else(|| self.certificate.broken_rule()).map(|broken| (broken, 0))
         })
     }
@@ -307,6 +311,7 @@ impl Default for Config {
         Self {
             hostname: Host::localhost(),
             listen: Listen::default(),
+            console: Console::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             certificate: Certificate::default(),

@@ -106,30 +106,50 @@ pub struct Shown {
 /// # Errors
 /// If the address is taken, a service does not let us in, or the store fails. Then nothing is stored.
 pub async fn add(store: &Store, mut draft: Draft, report: Report<'_>, now: i64) -> Result<Added, Error> {
+    let folders = prove(store, &mut draft, report).await?;
+    let added = keep(store, draft, Some(now), now).await?;
+    Ok(Added { folders: Some(folders), ..added })
+}
+
+/// The same without a login: whoever stands before the provider's page may be another than who sets up the CRM.
+///
+/// # Errors
+/// As for [`add`].
+pub(super) async fn add_without_login(
+    store: &Store,
+    mut draft: Draft,
+    report: Report<'_>,
+    now: i64,
+) -> Result<(), Error> {
+    prove(store, &mut draft, report).await?;
+    place(store, draft, Some(now), now).await?;
+    Ok(())
+}
+
+/// That the provider lets us in; gives the folders.
+async fn prove(store: &Store, draft: &mut Draft, report: Report<'_>) -> Result<Vec<FolderRow>, Error> {
     tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
     free(store, &draft.address).await?;
     user::named(store, draft.owner.as_deref()).await?;
     let given = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
     let of = |service, endpoint| {
-        let with = With::Given(sign_in(&draft, &given, service));
+        let with = With::Given(sign_in(draft, &given, service));
         let trial = Trial { service, endpoint, certificates: &draft.certificates, with };
         trial::is_on(&draft.settings, service).then_some(trial)
     };
     let (imap, smtp) = (of(Service::Imap, &draft.imap), of(Service::Smtp, &draft.smtp));
     let tried = trial::both(store, imap, smtp, report).await?;
-    let folders = match tried {
+    match tried {
         Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => {
             // The account has no row yet, and no choices of its own.
-            folder::rows(AccountId(0), &folder::table(imap), &Choices::default(), draft.crm.naming())
+            Ok(folder::rows(AccountId(0), &folder::table(imap), &Choices::default(), draft.crm.naming()))
         }
-        Tried { imap: None, smtp: None | Some(Ok(_)) } => Vec::new(),
+        Tried { imap: None, smtp: None | Some(Ok(_)) } => Ok(Vec::new()),
         tried => {
             let advised = |refused| Refused { advice: draft.advice.clone(), ..refused };
-            return Err(Error::Refused(tried.refused().into_iter().map(advised).collect()));
+            Err(Error::Refused(tried.refused().into_iter().map(advised).collect()))
         }
-    };
-    let added = keep(store, draft, Some(now), now).await?;
-    Ok(Added { folders: Some(folders), ..added })
+    }
 }
 
 /// Stores the account without asking the provider.
@@ -214,6 +234,19 @@ fn sign_in(draft: &Draft, given: &SignIn, service: Service) -> SignIn {
 }
 
 async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) -> Result<Added, Error> {
+    let crm = draft.crm.clone();
+    let account = place(store, draft, checked_at, now).await?;
+    match login::add(store, &account, &Naming::Address, &crm, now).await {
+        Ok(login) => Ok(Added { account, login, folders: None }),
+        // Another account's login may have this name: an account without a login is of no use to anyone.
+        Err(error) => {
+            store.remove_account(account.id, now).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn place(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) -> Result<Account, Error> {
     let owner = user::named(store, draft.owner.as_deref()).await?;
     let new = NewAccount {
         owner: owner.id,
@@ -229,15 +262,7 @@ async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) ->
         checked_at,
     };
     let id = store.add_account(&new, now).await?;
-    let account = store.account(id).await?.ok_or(StoreError::Missing("the account"))?;
-    match login::add(store, &account, &Naming::Address, &draft.crm, now).await {
-        Ok(login) => Ok(Added { account, login, folders: None }),
-        // Another account's login may have this name: an account without a login is of no use to anyone.
-        Err(error) => {
-            store.remove_account(id, now).await?;
-            Err(error)
-        }
-    }
+    Ok(store.account(id).await?.ok_or(StoreError::Missing("the account"))?)
 }
 
 async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod check;
+pub mod consent;
 pub mod crm;
 pub mod device;
 pub mod folder;
@@ -59,6 +60,9 @@ pub enum Error {
     /// More than one account, and none was named.
     #[error("there is more than one account, and none was named")]
     AccountNotNamed,
+    /// A sign-in in the browser has not come to its end. Nothing was stored.
+    #[error(transparent)]
+    Consent(#[from] consent::Refusal),
     /// Nobody has signed in with the code.
     #[error("no sign-in came of the code: {0}")]
     Device(Ended),
@@ -188,6 +192,7 @@ impl Error {
                     .to_owned(),
             ),
             Self::AccountNotNamed | Self::NoAccount(_) => Some("`passerelle account list` shows all".to_owned()),
+            Self::Consent(refusal) => Some(refusal.hint()),
             Self::DomainUnknown(_) => Some(
                 "name the provider with `--provider NAME` (`passerelle provider list` shows all), or its hosts with \
                  `--imap HOST --smtp HOST`"
@@ -345,7 +350,8 @@ impl Refused {
             Failure::ConsentNeeded => {
                 let address = self.account.as_ref().map_or("ADDRESS", Address::as_str);
                 return Some(format!(
-                    "get a new refresh token and give it: `passerelle account set {address} --refresh-token-stdin`"
+                    "its owner must sign in again: `passerelle account sign-in {address}`; or get a new refresh token and \
+                     give it: `passerelle account set {address} --refresh-token-stdin`"
                 ));
             }
             Failure::SignInRefused => {

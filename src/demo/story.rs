@@ -273,6 +273,7 @@ fn crms() -> Done<profile::Table> {
 /// The bridge on free ports, as `serve` starts it.
 async fn serve(folder: &TempDir, store: Store) -> Done<(JoinSet<Result<(), app::Error>>, Listen)> {
     let mut config = Config::default();
+    config.console.listen = Listeners(Vec::new());
     let free = || Listeners(vec![SocketAddr::from(([127, 0, 0, 1], 0))]);
     config.listen = Listen { imap: free(), smtp: free(), imaps: free(), smtps: free(), ..Listen::default() };
     let local = LocalTls::at(&folder.path().join("state").join("certs"))?;

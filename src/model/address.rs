@@ -1,7 +1,7 @@
 //! An address: `local@domain`. The SMTP RFC calls that a mailbox; we keep that word for IMAP folders.
 
 use super::Invalid;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
 /// The longest address in octets (RFC 5321 4.5.3.1.3 gives 256 with `<` and `>`).
@@ -85,6 +85,12 @@ impl fmt::Display for Address {
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a provider listens, and how far its certificate is believed.
 
 use super::{Invalid, Pins, address::is_domain};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 /// A host name or IP address, lower case, without brackets.
@@ -37,6 +37,12 @@ impl Host {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
@@ -88,7 +94,7 @@ impl fmt::Display for Certificates {
 }
 
 /// One service of a provider.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     pub host: Host,
     pub port: u16,

@@ -41,7 +41,13 @@ impl TokenEndpoint {
         self.0.host_str().unwrap_or_default()
     }
 
-    pub(super) fn url(&self) -> &Url {
+    /// Scheme, host and port.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
+    pub(in crate::oauth) fn url(&self) -> &Url {
         &self.0
     }
 }

@@ -4,8 +4,11 @@
 //! logged here, and what reqwest says of a failure is dropped: it could hold the URL's query.
 
 use super::{
-    assertion,
-    flow::{self, BODY_MAX, Client, Means, Question, Tokens, Trouble},
+    TokenEndpoint, assertion,
+    flow::{
+        self, BODY_MAX, Client, Means, Question, Tokens, Trouble,
+        consent::{Discovered, NotDiscovered},
+    },
 };
 use crate::{failure::Unreachable, store::unix_now};
 use oauth2::HttpRequest;
@@ -45,6 +48,34 @@ impl Exchange {
         let own = assertion::of_client(client, unix_now())?;
         let (status, body) = self.carry(flow::message(client, question, own.as_ref())?).await?;
         flow::read(status, &body)
+    }
+
+    /// Asks with a code; gives also the addresses that its person is known by.
+    ///
+    /// # Errors
+    /// As for [`Exchange::ask`].
+    pub async fn redeem(&self, client: &Client, code: &Question<'_>) -> Result<(Tokens, Vec<String>), Trouble> {
+        let own = assertion::of_client(client, unix_now())?;
+        let (status, body) = self.carry(flow::message(client, code, own.as_ref())?).await?;
+        Ok((flow::read(status, &body)?, flow::consent::identities(&body)))
+    }
+
+    /// What an issuer says of itself.
+    ///
+    /// # Errors
+    /// [`NotDiscovered`].
+    pub async fn discover(&self, issuer: &TokenEndpoint) -> Result<Discovered, NotDiscovered> {
+        let mut why = NotDiscovered::Nothing;
+        for address in flow::consent::descriptions(issuer) {
+            let request = oauth2::http::Request::get(address).header("accept", "application/json").body(Vec::new());
+            let Ok(request) = request else { continue };
+            let Ok((200, body)) = self.carry(request).await else { continue };
+            match flow::consent::discovered(issuer, &body) {
+                Ok(found) => return Ok(found),
+                Err(reason) => why = reason,
+            }
+        }
+        Err(why)
     }
 
     /// Asks with what a grant stands on; `user` is whose mailbox it is, at the provider.

@@ -4,6 +4,7 @@
 //! in fields of their own. A [`Trouble`] holds words of ours and numbers, never a text of the answer: a token could stand
 //! in any of them.
 
+pub mod consent;
 pub mod device;
 mod question;
 pub mod scope;

@@ -351,7 +351,7 @@ pub(super) fn endpoint(host: &str, port: i64, security: &str) -> Result<Endpoint
     Ok(Endpoint { host, port, security })
 }
 
-pub(super) fn certificates(text: &str) -> Result<Certificates, Error> {
+pub(crate) fn certificates(text: &str) -> Result<Certificates, Error> {
     match text {
         "verify" => Ok(Certificates::Verify),
         "accept-any" => Ok(Certificates::AcceptAny),

@@ -8,6 +8,7 @@
 
 mod account;
 pub(crate) mod changes;
+pub mod consent;
 mod error;
 pub(crate) mod files;
 mod folder;
@@ -20,6 +21,7 @@ mod swap;
 mod user;
 pub mod vault;
 
+pub(crate) use account::certificates;
 pub use account::{Account, Credential, NewAccount};
 pub use error::Error;
 pub use folder::{Mapping, Origin};

@@ -13,11 +13,22 @@ const ALICE: &str = "alice@lab.test";
 const BOB: &str = "bob@lab.test";
 
 /// The layers that the network feeds, and those that wait for it.
-const LAYERS: [&str; 10] =
-    ["app", "control", "listener", "oauth", "relay", "rules", "session", "store/changes", "upstream", "wire"];
+const LAYERS: [&str; 11] = [
+    "app",
+    "console",
+    "control",
+    "listener",
+    "oauth",
+    "relay",
+    "rules",
+    "session",
+    "store/changes",
+    "upstream",
+    "wire",
+];
 
 /// Numbers and times that bound nothing of a peer's, each with what it is.
-const NO_LIMITS: [(&str, &str); 19] = [
+const NO_LIMITS: [(&str, &str); 20] = [
     ("AGAIN", "the broker looks anew at a grant that another instance renews"),
     ("ANSWER_MAX", "what `limits` reads of our own bridge"),
     ("BACK_DAYS", "how long a swap can be undone"),
@@ -25,6 +36,7 @@ const NO_LIMITS: [(&str, &str); 19] = [
     ("FIELD_MAX", "words that are shown are cut"),
     ("ID_MAX", "of what an administrator writes"),
     ("INTERVAL_USUAL", "between polls for a code, where the provider says none"),
+    ("IDENTITY_MAX", "of an address that is compared with another"),
     ("IN_VAIN", "the broker asks no endpoint whose last answer is that young"),
     ("LATER", "on a connection that is about to be closed; between the first wait and the longest"),
     ("LIFETIME_USUAL", "of a token whose provider says none"),

@@ -46,6 +46,7 @@ mod revocation;
 mod scopes;
 mod serve;
 mod settings;
+mod sign_in;
 mod store;
 mod streaming;
 mod swap;

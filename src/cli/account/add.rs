@@ -108,7 +108,12 @@ fn draft(place: &Place, arguments: AccountAdd, provider: &Provider, given: Optio
     })
 }
 
-fn settings(wished: SettingsArguments, provider: &Provider, user_format: UserFormat, address: &Address) -> Settings {
+pub(super) fn settings(
+    wished: SettingsArguments,
+    provider: &Provider,
+    user_format: UserFormat,
+    address: &Address,
+) -> Settings {
     Settings {
         provider: provider.name.clone(),
         user_format,

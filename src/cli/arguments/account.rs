@@ -4,6 +4,7 @@ use super::{
     AddressArgument,
     grant::GrantArguments,
     settings::Settings,
+    sign_in::{self, AccountSignIn},
     swap::{self, AccountSwap},
 };
 use clap::{Args, Subcommand};
@@ -53,16 +54,6 @@ Signs in to both services now, and shows each step that works. Ends with 4 if
 one of them does not let us in.
 ";
 
-const SIGN_IN_EXAMPLES: &str = "Examples:
-  passerelle account sign-in dave@outlook.com --device
-  passerelle account sign-in dave@outlook.com --device --json
-
-The code is typed, or scanned, on any device with a browser, by the mailbox's
-owner. Ctrl-C stops waiting, and nothing is changed. With --json the code comes
-as a line of its own, then the account. A client must be registered before, by
-`passerelle provider register`; Google gives no codes for mail.
-";
-
 const REMOVE_EXAMPLES: &str = "Examples:
   passerelle account remove alice@example.org
 
@@ -91,15 +82,9 @@ pub(in crate::cli) enum Account {
     /// Change the settings of an account, its password too
     #[command(after_help = SET_EXAMPLES)]
     Set(Box<AccountSet>),
-    /// Sign in anew as the owner of the mailbox
-    #[command(after_help = SIGN_IN_EXAMPLES)]
-    SignIn {
-        /// The account
-        address: AddressArgument,
-        /// Show a code to sign in with on another device
-        #[arg(long, required = true)]
-        device: bool,
-    },
+    /// Sign in at the provider's own page, for a new account or to make one good again
+    #[command(name = "sign-in", after_help = sign_in::EXAMPLES)]
+    SignIn(Box<AccountSignIn>),
     /// Show one account, its settings and its logins
     #[command(after_help = "Example:\n  passerelle account show alice@example.org\n")]
     Show {

@@ -37,7 +37,7 @@ impl GrantArguments {
     }
 }
 
-fn token_endpoint(text: &str) -> Result<TokenEndpoint, String> {
+pub(super) fn token_endpoint(text: &str) -> Result<TokenEndpoint, String> {
     TokenEndpoint::parse(text).map_err(|invalid| invalid.to_string())
 }
 

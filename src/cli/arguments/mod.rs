@@ -11,6 +11,7 @@ mod grant;
 mod login;
 mod provider;
 mod settings;
+mod sign_in;
 mod swap;
 
 pub(super) use account::{Account, AccountAdd, AccountSet};
@@ -22,6 +23,7 @@ pub(super) use grant::GrantArguments;
 pub(super) use login::LoginCommand;
 pub(super) use provider::{ProviderCommand, ProviderRegister};
 pub(super) use settings::Settings;
+pub(super) use sign_in::AccountSignIn;
 pub(super) use swap::AccountSwap;
 
 use super::exit;

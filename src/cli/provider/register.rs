@@ -7,6 +7,7 @@ use crate::cli::{
     words::{columns, field},
 };
 use passerelle::{
+    config::Console,
     control::{
         provider::named,
         registration::{self, Draft, Given, Registered, Shown},
@@ -23,7 +24,8 @@ pub(super) async fn run(place: &Place, table: &Table, arguments: ProviderRegiste
     let provider = named(table, &arguments.name)?;
     let for_whom = arguments.for_whom();
     if arguments.client_id.is_none() && arguments.service_account.is_none() {
-        let guide = Guide::of(provider, for_whom, arguments.tenant.as_deref())?;
+        let console = place.config()?.console;
+        let guide = Guide::of(provider, for_whom, arguments.tenant.as_deref(), &console)?;
         return place.answer(&guide, &guide.words());
     }
     // Before anything secret is read.
@@ -117,14 +119,19 @@ struct Guide<'a> {
 }
 
 impl<'a> Guide<'a> {
-    fn of(provider: &'a Provider, for_whom: ForWhom, tenant: Option<&str>) -> Result<Self, Error> {
+    fn of(provider: &'a Provider, for_whom: ForWhom, tenant: Option<&str>, console: &Console) -> Result<Self, Error> {
         let (oauth, way) = registration::way(provider, for_whom)?;
         let scopes = registration::scopes(oauth, &way, for_whom);
         let of_any = if for_whom == ForWhom::Tenant { None } else { oauth.tenant.as_deref() };
         let known = tenant.or(of_any).unwrap_or("TENANT");
         let callback = oauth::callback(&provider.name);
-        let places = Places { tenant: known, client: "CLIENT-ID", port: oauth::CONSOLE_PORT, callback: &callback };
-        let way = Way { scopes, ..way.filled(&places) };
+        let port = console.listen.0.first().map_or(oauth::CONSOLE_PORT, |address| address.port());
+        let places = Places { tenant: known, client: "CLIENT-ID", port, callback: &callback };
+        let mut way = Way { scopes, ..way.filled(&places) };
+        // Browsers come back by the public address, where there is one.
+        if let (Some(_), Some(base), false) = (&console.public_url, console.base(), way.redirects.is_empty()) {
+            way.redirects = vec![format!("{base}{callback}")];
+        }
         let tenant = oauth.has_tenants().then(|| known.to_owned());
         Ok(Self { provider: &provider.name, label: &provider.label, for_whom, tenant, way })
     }

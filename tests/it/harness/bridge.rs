@@ -36,6 +36,8 @@ pub(crate) struct Bridge {
     /// Submission in the clear.
     pub(crate) smtp: u16,
     pub(crate) smtps: u16,
+    /// Where browsers come back to.
+    pub(crate) console: u16,
     folder: PathBuf,
     /// What starts the program and its command line.
     before: Vec<String>,
@@ -149,6 +151,7 @@ impl Bridge {
             imaps: free_port(),
             smtp: free_port(),
             smtps: free_port(),
+            console: free_port(),
             folder,
             before: Vec::new(),
             leash: None,
@@ -163,8 +166,13 @@ impl Bridge {
 
     fn configuration(&self) -> String {
         format!(
-            "[listen]\nimap = \"127.0.0.1:{}\"\nimaps = \"127.0.0.1:{}\"\nsmtp = \"127.0.0.1:{}\"\nsmtps = \"127.0.0.1:{}\"\n",
-            self.imap, self.imaps, self.smtp, self.smtps
+            "[listen]\nimap = \"127.0.0.1:{}\"\nimaps = \"127.0.0.1:{}\"\nsmtp = \"127.0.0.1:{}\"\nsmtps = \"127.0.0.1:{}\"\n\
+             [console]\nlisten = [\"127.0.0.1:{console}\", \"[::1]:{console}\"]\n",
+            self.imap,
+            self.imaps,
+            self.smtp,
+            self.smtps,
+            console = self.console
         )
     }
 

@@ -50,6 +50,7 @@ source = "a test"
 [oauth]
 authorise = "http://127.0.0.1:OIDC/auth"
 token = "http://127.0.0.1:OIDC/TOKEN"
+parameters = { prompt = "consent" }
 device = "http://127.0.0.1:OIDC/device/auth"
 scopes = ["mail", "openid", "offline_access"]
 old-refresh-tokens = "spent"

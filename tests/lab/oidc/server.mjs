@@ -7,7 +7,7 @@
 //
 // Refresh tokens rotate at each use, and one that is shown twice ends its whole grant. What a person's consent would
 // make is made by POST /lab/grant?account=ADDRESS, which answers with the refresh token; /lab/revoke takes all grants of
-// an account back; /lab/device?user_code=CODE&account=ADDRESS answers a device's code as that person does, or declines it
+// an account back. A person who signs in by /auth may have any name and password. /lab/device?user_code=CODE&account=ADDRESS answers a device's code as that person does, or declines it
 // without an account; /lab/refreshes tells how many refresh tokens were shown, and how many of them were refused.
 import { createHash, createPublicKey, verify, webcrypto, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -49,17 +49,26 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     client(CLIENT, 'bridgesecret', 'client_secret_post', ['authorization_code', 'refresh_token']),
     client('tenant', 'open-sesame-7', 'client_secret_post', ['client_credentials']),
     { ...client('device', undefined, 'none', [DEVICE, 'refresh_token']), application_type: 'native' },
+    // Browsers come back to this machine, on any port (RFC 8252 section 7.3).
+    {
+      ...client('browser', 'keep-it-quiet-8', 'client_secret_post', ['authorization_code', 'refresh_token']),
+      application_type: 'native',
+      redirect_uris: ['firm', '127.0.0.1'].map((name) => `http://localhost/oauth/callback/${name}`),
+    },
     ...(keys.client
       ? [{ ...client('daemon', undefined, 'private_key_jwt', ['client_credentials']), jwks: certified(keys.client) }]
       : []),
     client('dovecot', 'dovesecret', 'client_secret_basic', []),
   ],
+  claims: { openid: ['sub'], email: ['email'] },
+  conformIdTokenClaims: false,
   cookies: { keys: ['lab'] },
+  pkce: { required: () => true },
   findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, email: sub }) }),
   scopes: ['openid', 'offline_access', 'mail'],
   features: {
     clientCredentials: { enabled: true },
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: true },
     deviceFlow: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },
@@ -157,6 +166,8 @@ provider.use(async (ctx, next) => {
     const assertion = ctx.path === '/service/token';
     if (assertion) [ctx.status, ctx.body] = await service(ctx.req);
     else await next();
+    const [, code] = /[?&]code=([^&]+)/.exec(ctx.response.get('location') ?? '') ?? [];
+    if (code) console.log(`issued ${code}`);
     if (ctx.path === '/token' || assertion) {
       refreshes += 1;
       if (ctx.status !== 200) refused += 1;
