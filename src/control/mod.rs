@@ -226,7 +226,11 @@ impl Error {
                 "the registered client lacks a permission for it: offline_access at Microsoft and most others".to_owned(),
             ),
             Self::NoRegistration { .. } => {
-                Some("--for says for whom; `passerelle provider show NAME` says more".to_owned())
+                Some(
+                    "--for says for whom, `passerelle provider show NAME` for whom it can be; a provider of your own is a file \
+                     with [oauth], see config/providers/README.md"
+                        .to_owned(),
+                )
             }
             Self::NotRegistered(_) => {
                 Some("`passerelle provider registrations` shows all; --for and --tenant say which".to_owned())

@@ -58,7 +58,7 @@ impl Register {
     /// Where the table says nothing of it, what any authorization server of RFC 6749 has.
     #[must_use]
     pub fn usual() -> Self {
-        let redirects = ["http://127.0.0.1:{port}{callback}", "http://localhost:{port}{callback}"];
+        let redirects = ["http://localhost:{port}{callback}", "http://127.0.0.1:{port}{callback}"];
         Self {
             consent: Some(Way { redirects: redirects.map(str::to_owned).into(), ..Way::default() }),
             tenant: Some(Way::default()),

@@ -1,6 +1,6 @@
 //! The provider table as people meet it: all of it against a golden file, and the files that replace or add to it.
 
-use crate::harness::{refused, said};
+use crate::harness::{passerelle, refused, said};
 use std::{fs, path::Path};
 
 /// Where the whole table stands as it is shown. After a change of the table: look at the difference, and copy.
@@ -89,4 +89,61 @@ fn an_unknown_name_is_not_found() {
     let (error, code) = refused(root.path(), &["provider", "show", "gmail"]);
     assert_eq!(code, Some(5));
     assert_eq!(error, "error: there is no provider of this name: gmail\nhint: `passerelle provider list` shows all\n");
+}
+
+#[test]
+fn what_to_enter_on_a_providers_page_is_printed_and_nothing_is_made() {
+    let root = tempfile::tempdir().expect("a directory");
+    let state = root.path().join("state");
+    let guide = |arguments: &[&str]| said(&state, &[&["provider", "register"], arguments].concat());
+    let google = guide(&["google"]);
+    for line in [
+        "  redirect      http://localhost:1180/oauth/callback/google\n",
+        "  scope         https://mail.google.com/\n",
+        "warning: External and still Testing: every sign-in ends after 7 days\n",
+        "    passerelle provider register google --client-id CLIENT-ID [--secret-stdin < SECRET-FILE]\n",
+    ] {
+        assert!(google.contains(line), "{line}{google}");
+    }
+    let tenant = guide(&["microsoft365", "--for", "tenant", "--tenant", "firm.test"]);
+    for line in [
+        "  scope         https://outlook.office365.com/.default\n",
+        "  permission    IMAP.AccessAsApp\n",
+        "  permission    SMTP.SendAsApp\n",
+        "  admin consent https://login.microsoftonline.com/firm.test/adminconsent?client_id=CLIENT-ID\n",
+        "    New-ServicePrincipal -AppId CLIENT-ID -ObjectId OBJECT-ID\n",
+        "    Add-MailboxPermission -Identity MAILBOX -User OBJECT-ID -AccessRights FullAccess\n",
+        "    Add-RecipientPermission -Identity MAILBOX -Trustee OBJECT-ID -AccessRights SendAs\n",
+        "not that of the app registration",
+        "24 months at most",
+        " --for tenant --tenant firm.test --domain DOMAIN --client-id CLIENT-ID --certificate CERT.pem --key KEY.pem\n",
+    ] {
+        assert!(tenant.contains(line), "{line}{tenant}");
+    }
+    assert!(!tenant.contains("  redirect      "), "{tenant}");
+    let people = guide(&["microsoft365", "--json"]);
+    let people: serde_json::Value = serde_json::from_str(&people).expect("JSON");
+    assert_eq!(people["redirects"], serde_json::json!(["http://localhost:1180/oauth/callback/microsoft365"]));
+    assert_eq!(people["scopes"][2], "offline_access");
+    // Where people come from elsewhere, a web client wants exactly that address.
+    let configuration = root.path().join("passerelle.toml");
+    fs::write(&configuration, "[console]\npublic-url = \"https://mail.firm.test\"\n").expect("written");
+    let public = guide(&["google", "--config", configuration.to_str().expect("text")]);
+    assert!(public.contains("  redirect      https://mail.firm.test/oauth/callback/google\n"), "{public}");
+    assert!(!public.contains("localhost"), "{public}");
+    // Every place in every text is filled in.
+    for provider in ["google", "microsoft365", "outlook", "fastmail"] {
+        for whom in ["consent", "tenant", "domain"] {
+            let output = passerelle(&state, &["provider", "register", provider, "--for", whom], "");
+            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(!text.contains('{') && !text.contains('}'), "{text}");
+        }
+    }
+    let (error, code) = refused(&state, &["provider", "register", "yahoo"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        error.starts_with("error: no client can be registered at Yahoo Mail for people who sign in\nhint: "),
+        "{error}"
+    );
+    assert!(!state.exists(), "looking makes no state");
 }

@@ -164,6 +164,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MICROSOFT: &str = r#"{"user_code":"FJC3ZNR8B","device_code":"FAQABAAEAAA","verification_uri":"https://microsoft.com/devicelogin","expires_in":900,"interval":5,"message":"To sign in, use a web browser"}"#;
 
@@ -241,5 +242,25 @@ mod tests {
             }
         }
         assert_eq!(waits, [5, 5, 10]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_can_be_shown_and_ends(
+            user in any::<String>(), rest in any::<String>(), interval in any::<i64>(), expires in any::<i64>(),
+        ) {
+            let said = serde_json::json!({
+                "user_code": user, "device_code": "d", "verification_uri": format!("https://example.test/{rest}"),
+                "verification_uri_complete": rest, "interval": interval, "expires_in": expires,
+            });
+            if let Ok(mut code) = code(200, said.to_string().as_bytes()) {
+                for shown in [Some(&code.user), Some(&code.address), code.whole_address.as_ref()].into_iter().flatten() {
+                    prop_assert!(is_shown(shown, ADDRESS_MAX));
+                }
+                let polls = std::iter::from_fn(|| code.pace.wait()).count();
+                prop_assert!(polls <= 1800, "{polls}");
+            }
+            prop_assert!(!matches!(polled(400, said.to_string().as_bytes()), Polled::Tokens(_)));
+        }
     }
 }
