@@ -184,7 +184,9 @@ fn of_serving(error: &app::Error) -> Option<&'static str> {
         app::Error::Io(error) => error.kind(),
     };
     match kind {
-        io::ErrorKind::AddrInUse => Some("another passerelle may be running; else choose other ports under [listen]"),
+        io::ErrorKind::AddrInUse => {
+            Some("another passerelle may be running; else choose other ports under [listen] or [console]")
+        }
         io::ErrorKind::AddrNotAvailable => Some(
             "this machine has no such address: `ip address` shows what it has; choose one under [listen] or [[crm]]",
         ),
@@ -201,7 +203,8 @@ fn of_consent(refusal: &control::consent::Refusal) -> Exit {
     match refusal {
         Refusal::NoClient(_) | Refusal::NoPage(_) | Refusal::NotReturned(_) => Exit::Usage,
         Refusal::Exists(_) => Exit::Taken,
-        Refusal::Denied(_)
+        Refusal::Code(_)
+        | Refusal::Denied(_)
         | Refusal::NoRefreshToken
         | Refusal::NotDiscovered { .. }
         | Refusal::OtherIssuer

@@ -81,9 +81,9 @@ pub async fn accept(listener: TcpListener, console: Arc<Console>, mut stop: watc
         };
         // Who is one too many is closed: a browser tries again.
         if let Ok(place) = places.clone().try_acquire_owned() {
-            let router = router.clone();
+            let (router, stop) = (router.clone(), stop.clone());
             browsers.spawn(async move {
-                let _ = timeout(REQUEST, answer_one(stream, router)).await;
+                let _ = timeout(REQUEST, answer_one(stream, router, stop)).await;
                 drop(place);
             });
         }
@@ -92,7 +92,8 @@ pub async fn accept(listener: TcpListener, console: Arc<Console>, mut stop: watc
     while browsers.join_next().await.is_some() {}
 }
 
-async fn answer_one(stream: TcpStream, router: Router) {
+/// Browsers open connections on which they ask nothing: those end when the bridge does.
+async fn answer_one(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -100,7 +101,12 @@ async fn answer_one(stream: TcpStream, router: Router) {
         .max_buf_size(HEAD_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
     // What a browser does wrong is its own matter.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
     let _ = connection.await;
 }
 

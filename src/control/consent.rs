@@ -17,7 +17,7 @@ use crate::{
     oauth::{
         TokenEndpoint,
         flow::{
-            Means, Question,
+            Means, Question, Reason, Trouble,
             consent::{self, Asked, Denial, NotDiscovered, NotReturned, Returned},
             scope,
         },
@@ -39,6 +39,8 @@ pub const LINK_SECONDS: u32 = 24 * 60 * 60;
 /// Why a sign-in in the browser comes to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    #[error("the provider does not take the code that it gave: {0}")]
+    Code(Reason),
     #[error("the provider gave no permission: {0}")]
     Denied(Denial),
     #[error("there is such an account already, and it keeps its settings: {0}")]
@@ -69,6 +71,7 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            Self::Code(_) => "begin anew: a code is good once, and for some minutes",
             Self::Denied(_) => "begin anew and give the permission; `passerelle provider show NAME` says what is asked for",
             Self::Exists(_) => {
                 "sign it in with its address alone; `passerelle account set` changes settings, `passerelle account swap` \
@@ -272,7 +275,10 @@ async fn redeem(
     let question = Question::Code { code, verifier, redirect: &order.redirect };
     let redeemed = exchange.redeem(&client, &question).await;
     let endpoint = client.token_endpoint.clone();
-    let (tokens, persons) = redeemed.map_err(|trouble| Error::Grant { endpoint: endpoint.clone(), trouble })?;
+    let (tokens, persons) = redeemed.map_err(|trouble| match trouble {
+        Trouble::Consent(reason) => Refusal::Code(reason).into(),
+        trouble => Error::Grant { endpoint: endpoint.clone(), trouble },
+    })?;
     if !persons.is_empty() && !persons.contains(&order.person) {
         return Err(Refusal::OtherPerson { wanted: order.person.clone(), found: persons.join(", ") }.into());
     }

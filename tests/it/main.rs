@@ -47,6 +47,7 @@ mod scopes;
 mod serve;
 mod settings;
 mod sign_in;
+mod sign_in_toys;
 mod store;
 mod streaming;
 mod swap;

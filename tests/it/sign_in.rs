@@ -84,7 +84,7 @@ fn a_person_signs_in_and_comes_back() {
     let waiting = Waiting::start(&firm, &sign_in(ALICE, &ca));
     let mut alice = Person::default();
     let page = alice.begin(&waiting.open);
-    assert!(page.contains("code_challenge_method=S256") && page.contains("scope=email+mail+openid"), "{page}");
+    assert!(page.contains("code_challenge_method=S256") && page.contains("scope=email+profile+mail+openid"), "{page}");
     let back = alice.consents(&page, ALICE);
     let done = alice.get(&back);
     assert_eq!(done.status, 200, "{done:?}\n{}", firm.bridge.log());

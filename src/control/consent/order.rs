@@ -88,6 +88,8 @@ pub struct Ask<'a> {
 
 /// OpenID Connect's way to tell who signed in.
 const WHO: [&str; 2] = ["openid", "email"];
+/// Microsoft says it by this one. Google, which knows no `offline_access`, would ask its people for more than is needed.
+const NAME: (&str, &str) = ("offline_access", "profile");
 /// What a server that describes itself is asked for where nothing is said.
 const USUAL: &str = "openid offline_access";
 
@@ -221,7 +223,9 @@ impl Order {
 
     /// What the page is asked for: with it comes who signed in.
     pub(super) fn asked_scope(&self) -> String {
-        let missing = WHO.into_iter().filter(|who| !self.scope.split_whitespace().any(|scope| scope == *who));
+        let has = |wanted: &str| self.scope.split_whitespace().any(|scope| scope == wanted);
+        let who = WHO.into_iter().chain(has(NAME.0).then_some(NAME.1));
+        let missing = who.filter(|who| !has(who));
         missing.chain(self.scope.split_whitespace()).collect::<Vec<_>>().join(" ")
     }
 

@@ -181,6 +181,11 @@ impl Bridge {
         self.configure("[listen]\n", &format!("[listen]\ncrm = \"{crm}\"\n"));
     }
 
+    /// Others reach its pages here, from the next start on.
+    pub(crate) fn is_public_as(&self, url: &str) {
+        self.configure("[console]\n", &format!("[console]\npublic-url = \"{url}\"\n"));
+    }
+
     fn configure(&self, from: &str, to: &str) {
         let file = self.folder.join("passerelle.toml");
         let configuration = fs::read_to_string(&file).expect("a configuration");
