@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Period, Size},
     console, control, listener, model, oauth, profile, provider,
     relay::{self, imap, opening, smtp},
-    rules::{guesses, namespace},
+    rules::{breaker, guesses, namespace},
     session,
     store::changes,
     upstream::{dial, gate, open, pool},
@@ -260,6 +260,12 @@ fn openings() -> Vec<Limit> {
         octets("device-code", oauth::flow::device::USER_CODE_MAX, "what is typed there"),
         wait("token-pause", oauth::broker::PAUSE_FIRST, "after a first refresh that failed; it doubles"),
         wait("token-pause-longest", oauth::broker::PAUSE_MAX, "up to this"),
+        count("refused-free", breaker::REFUSALS_FREE, "refused sign-ins before the first pause"),
+        wait("refused-pause", breaker::REFUSED_FIRST, "after a second refused sign-in; it doubles"),
+        wait("refused-pause-longest", breaker::REFUSED_MAX, "up to this; a changed account is tried at once"),
+        wait("sent-away-pause", breaker::SENT_AWAY_FIRST, "after a provider that was busy twice; it doubles"),
+        wait("sent-away-pause-longest", breaker::SENT_AWAY_MAX, "up to this"),
+        wait("provider-wish", breaker::WISH_MAX, "the longest pause that a provider gets by asking for it"),
     ]
 }
 

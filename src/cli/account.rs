@@ -17,7 +17,7 @@ use passerelle::{
     },
     model::{Address, SmtpAuth, UnreadScope},
     profile::GENERIC,
-    store::{ForWhom, unix_now},
+    store::{ForWhom, StandingRefusal, unix_now},
     upstream::Step,
 };
 use serde_json::json;
@@ -90,6 +90,9 @@ async fn list(place: &Place) -> Result<(), Error> {
         words::columns(["ADDRESS", "OWNER", "IMAP", "SMTP", "CHECKED"], &rows)
     };
     for account in &accounts {
+        for refusal in &account.refused {
+            let _ = writeln!(text, "refused: {}: {}", account.address, words_of_refusal(refusal));
+        }
         for warning in &account.warnings {
             let _ = writeln!(text, "warning: {}: {warning}", account.address);
         }
@@ -144,12 +147,21 @@ fn words_of_shown(account: &Shown) -> String {
     }
     words::field(&mut text, "added", words::day(account.created_at));
     words::field(&mut text, "checked", account.checked_at.map_or_else(|| "never".to_owned(), words::day));
+    for refusal in &account.refused {
+        words::field(&mut text, "refused", words_of_refusal(refusal));
+    }
     for login in account.logins.iter().filter(|login| login.revoked_at.is_none()) {
         let crm = if login.crm == GENERIC { String::new() } else { format!("   for {}", login.crm) };
         words::field(&mut text, "login", format_args!("{}{crm}", login.name));
     }
     warn(&mut text, &account.warnings);
     text
+}
+
+/// Since when, and in whose words.
+fn words_of_refusal(refusal: &StandingRefusal) -> String {
+    let (service, since) = (refusal.service.to_uppercase(), words::day(refusal.since));
+    format!("{service} since {since}; the provider says: {}", refusal.words)
 }
 
 async fn remove(place: &Place, address: &Address) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use crate::{
     profile::Profile,
     relay::opening::SignIn,
     rules::namespace::Choices,
-    store::{Account, Credential, Error as StoreError, ForWhom, NewAccount, Settings, Store},
+    store::{Account, Credential, Error as StoreError, ForWhom, NewAccount, Settings, StandingRefusal, Store},
     upstream::{Deadlines, HANDSHAKE},
 };
 use serde::Serialize;
@@ -96,6 +96,8 @@ pub struct Shown {
     pub created_at: i64,
     /// When a sign-in is known to have worked.
     pub checked_at: Option<i64>,
+    /// What a running bridge was refused, and still is.
+    pub refused: Vec<StandingRefusal>,
     pub warnings: Vec<&'static str>,
     pub logins: Vec<login::Shown>,
 }
@@ -274,9 +276,11 @@ async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
         state: grant.state.name(),
     });
     let aliases = store.aliases(account.id).await?;
+    let refused = store.refusals(account.id).await?;
     let warnings = warnings(&account);
     let settings = account.settings;
     Ok(Shown {
+        refused,
         warnings,
         sender: settings.sender.unwrap_or_else(|| account.address.clone()),
         address: account.address,

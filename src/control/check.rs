@@ -63,6 +63,12 @@ pub async fn check(
         refused.advice = advice.clone();
         refused.account = Some(account.address.clone());
     }
+    // A running bridge waits no longer for what works again.
+    for (service, tried) in [("imap", &tried.imap), ("smtp", &tried.smtp)] {
+        if matches!(tried, Some(Ok(_))) {
+            store.clear_refusal(account.id, service).await?;
+        }
+    }
     let (imap, smtp) = (outcome(&account.imap, tried.imap.as_ref()), outcome(&account.smtp, tried.smtp.as_ref()));
     let any = tried.imap.is_some() || tried.smtp.is_some();
     let refused = tried.refused();

@@ -408,7 +408,7 @@ impl From<&Trouble> for Failure {
 }
 
 /// From 0 to 1. Where the system gives no random numbers, accounts are renewed at once; nothing else depends on it.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let mut octets = [0; 2];
     let _ = SystemRandom::new().fill(&mut octets);
     f64::from(u16::from_be_bytes(octets)) / f64::from(u16::MAX)

@@ -1,5 +1,6 @@
 //! The house's rules, pure: names, capabilities, what may pass and how one line is rewritten. No sockets, no session.
 
+pub mod breaker;
 pub mod capability;
 pub mod counterpart;
 pub mod folder_map;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the age of a folder table is told by the clock")]
 
+mod attempt;
 mod guard;
 pub(crate) mod lease;
 mod seat;
@@ -82,6 +83,7 @@ pub(super) struct Gate {
     generation: watch::Sender<Generation>,
     folders: Mutex<Folders>,
     health: Mutex<Health>,
+    attempts: attempt::Attempts,
     pub(super) pool: Arc<Pool>,
     /// Lanes of IMAP that sessions have.
     pub(super) in_use: AtomicUsize,
@@ -302,6 +304,7 @@ impl Gates {
                 generation: watch::Sender::new(Generation::default()),
                 folders: Mutex::default(),
                 health: Mutex::default(),
+                attempts: attempt::Attempts::default(),
                 pool: Arc::default(),
                 in_use: AtomicUsize::new(0),
                 seated: AtomicU32::new(0),
@@ -341,6 +344,7 @@ impl Gate {
         if grown {
             *self.folders() = Folders::default();
             *self.health() = Health::default();
+            self.attempts.forget();
             self.pool.reach(generation);
         }
     }

@@ -97,7 +97,9 @@ fn r12_no_line_of_the_log_is_forged() {
         bridge.serve();
         for end in BREAKS {
             speak(&bridge, &alice, end);
-            // Bob's provider says the words; each try is a visit.
+            // Bob's provider says the words; each try is a visit, as another password is tried at once.
+            let set = bridge.cli(&["account", "set", BOB, "--password-stdin", "--unchecked"], b"another\n");
+            assert!(set.status.success(), "{}", words(&set));
             let mut wire = Wire::plain(bridge.imap);
             wire.expect("* OK");
             assert!(wire.imap(&bob.imap_login()).tagged.starts_with("NO "));

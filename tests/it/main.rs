@@ -41,6 +41,7 @@ mod lost;
 mod machines;
 mod provider;
 mod readme;
+mod refused;
 mod renewal;
 mod revocation;
 mod scopes;

@@ -4,7 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "how long it is waited is told by the clock")]
 
-use super::{AGED, Gate, Gates, Health, OpeningEnded, said};
+use super::{AGED, Gate, Gates, Health, OpeningEnded, attempt::Ending, said};
 use crate::{
     failure::{Cap, Failure, Unreachable},
     model::{AccountId, Generation},
@@ -177,7 +177,11 @@ impl Gates {
         purpose: LaneUse,
         permit: OwnedSemaphorePermit,
     ) -> Result<(Lane, Option<Extensions>), Failure> {
+        let attempt = self.attempt(gate, account, purpose).await?;
         let opened = self.sign_in_to(account, gate, purpose).await;
+        let ending = Ending::of(&opened, account);
+        self.attempted(attempt, account, ending).await;
+        let opened = opened.map_err(|refusal| refusal.failure);
         if purpose == LaneUse::Imap && opened.is_err() {
             gate.health().signed_in = None;
         }
@@ -195,7 +199,7 @@ impl Gates {
         Ok((lane, extensions))
     }
 
-    async fn sign_in_to(&self, account: &Account, gate: &Gate, purpose: LaneUse) -> Result<Opened, Failure> {
+    async fn sign_in_to(&self, account: &Account, gate: &Gate, purpose: LaneUse) -> Result<Opened, Refusal> {
         let wanted = Wanted {
             account,
             purpose,
@@ -204,12 +208,11 @@ impl Gates {
         };
         let deadlines = Deadlines { whole: OPENING, handshake: self.bounds.handshake };
         let opened = open_stored(&self.store, &self.broker, wanted, deadlines, &mut |_| {}).await;
-        opened.map_err(|Refusal { failure, words, .. }| {
-            let words = words.unwrap_or_default();
+        opened.inspect_err(|Refusal { failure, words, .. }| {
+            let words = words.as_deref().unwrap_or_default();
             // By its address: people know accounts by nothing else.
             let address = account.address.as_str();
             tracing::warn!(account = address, ?purpose, %failure, words, "no connection to the provider");
-            failure
         })
     }
 }
