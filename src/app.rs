@@ -13,7 +13,7 @@ use crate::{
         self, Port, Protocol, Reception,
         handed::{self, Handed},
     },
-    oauth::broker::Broker,
+    oauth::broker::{Broker, Holder},
     profile, provider,
     session::{Patience, Surroundings},
     store::Store,
@@ -77,7 +77,7 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
             .unwrap_or(usize::MAX)
             .clamp(1, Semaphore::MAX_PERMITS),
     };
-    let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?);
+    let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?, Holder::Serve);
     let gates = Gates::new(store, broker.clone(), bounds, own, providers, profiles);
     let (stop, drain) = watch::channel(false);
     let reception = reception(&config, gates.clone(), drain.clone());

@@ -258,6 +258,8 @@ fn openings() -> Vec<Limit> {
         wait("device-code-life-most", oauth::flow::device::EXPIRES_MAX, "a code for another device is waited for"),
         octets("device-code-address", oauth::flow::device::ADDRESS_MAX, "the address where it is typed"),
         octets("device-code", oauth::flow::device::USER_CODE_MAX, "what is typed there"),
+        wait("grant-lease", oauth::broker::LEASE, "one that has not moved for so long is nobody's any more"),
+        wait("grant-lease-asked", oauth::broker::ASKED_EACH, "between two questions for one that another has"),
         wait("token-pause", oauth::broker::PAUSE_FIRST, "after a first refresh that failed; it doubles"),
         wait("token-pause-longest", oauth::broker::PAUSE_MAX, "up to this"),
         count("refused-free", breaker::REFUSALS_FREE, "refused sign-ins before the first pause"),

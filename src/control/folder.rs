@@ -3,7 +3,7 @@
 use super::{Error, Refused, Service, account};
 use crate::{
     model::{AccountId, Address, Folder, FolderTable, LocalName, RemoteName, Role},
-    oauth::broker::Broker,
+    oauth::broker::{Broker, Holder},
     relay::LaneUse,
     rules::namespace::{Choices, Entry, Namespace, Naming},
     store::{Account, Store},
@@ -223,7 +223,7 @@ pub async fn show(store: &Store, account: &Account, name: &str) -> Result<Folder
 }
 
 async fn read(store: &Store, account: &Account) -> Result<FolderTable, Error> {
-    let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?);
+    let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?, Holder::Command);
     let wanted = Wanted { account, purpose: LaneUse::Imap, reads_folders: true, own: &[] };
     let silent = &mut |_| {};
     let opened = upstream::open_stored(store, &broker, wanted, account::DEADLINES, silent).await;

@@ -3,7 +3,7 @@
 use super::{Error, Refused, Service, account::DEADLINES};
 use crate::{
     model::{Certificates, Endpoint},
-    oauth::broker::Broker,
+    oauth::broker::{Broker, Holder},
     relay::{LaneUse, opening::SignIn},
     store::{Account, Settings, Store},
     upstream::{self, Opened, Refusal, Step, Target, Wanted},
@@ -51,7 +51,7 @@ pub(super) async fn both(
     report: Report<'_>,
 ) -> Result<Tried, Error> {
     // One for both: two would show the same refresh token at once, and a strict provider ends the grant.
-    let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?);
+    let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?, Holder::Command);
     let (imap, smtp) = tokio::join!(one(store, &broker, imap, report), one(store, &broker, smtp, report));
     // The process may end now: a renewal that is cut could lose a refresh token.
     broker.settle().await;

@@ -6,8 +6,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "the age of a token is told by the monotonic clock")]
 
+mod lease;
+
+use self::lease::Lease;
+pub(crate) use self::lease::{ASKED_EACH, LEASE};
 use super::{
     exchange::Exchange,
+    failpoint::{Moment, reach},
     flow::{Means, Tokens, Trouble},
 };
 use crate::{
@@ -29,6 +34,17 @@ pub struct Broker {
     store: Store,
     exchange: Exchange,
     desks: Arc<DashMap<AccountId, Arc<Desk>>>,
+    /// By which leases of grants are held.
+    holder: Arc<str>,
+}
+
+/// Who holds a broker's leases.
+#[derive(Clone, Copy, Debug)]
+pub enum Holder {
+    /// The bridge of this store that serves. Started again after it was killed, it goes on with its leases at once.
+    Serve,
+    /// One command, which ends.
+    Command,
 }
 
 /// An access token with its number, by which a refused one is known.
@@ -98,8 +114,12 @@ const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 
 impl Broker {
     #[must_use]
-    pub fn new(store: Store, exchange: Exchange) -> Self {
-        Self { store, exchange, desks: Arc::default() }
+    pub fn new(store: Store, exchange: Exchange, holder: Holder) -> Self {
+        let holder = match holder {
+            Holder::Serve => "serve".to_owned(),
+            Holder::Command => format!("command-{}-{:05}", std::process::id(), (jitter() * 65_535.0).round()),
+        };
+        Self { store, exchange, desks: Arc::default(), holder: holder.into() }
     }
 
     /// The access token of an account that is of this generation; asked for if there is none.
@@ -144,13 +164,14 @@ impl Broker {
     }
 
     /// This service has let the token in.
-    pub fn worked(&self, access: &Access, service: &'static str, id: AccountId) {
+    pub async fn worked(&self, access: &Access, service: &'static str, id: AccountId) {
         if let Some(token) = &mut self.desk(id).held().token
             && token.access.serial == access.serial
             && !token.worked.contains(&service)
         {
             token.worked.push(service);
         }
+        reach(Moment::AfterUse).await;
     }
 
     /// Ends when no renewal is under way: one that is cut could lose a refresh token.
@@ -219,6 +240,15 @@ impl Broker {
                 committed => return committed,
             }
         }
+        let lease = Lease::take(&self.store, id, &self.holder, LEASE).await.map_err(Problem::store)?;
+        let asked = self.ask_alone(id, generation, desk).await;
+        if let Some(lease) = lease {
+            lease.give_back().await;
+        }
+        asked
+    }
+
+    async fn ask_alone(&self, id: AccountId, generation: Generation, desk: &Desk) -> Result<Tokens, Problem> {
         let mut grant = self.grant(id, generation).await?;
         for _ in 0..2 {
             match self.ask_with(id, desk, &grant).await {
@@ -283,8 +313,12 @@ impl Broker {
         let Some(fresh) = new.tokens.refresh.as_ref().filter(|fresh| fresh.expose() != new.used.expose()) else {
             return Ok(new.tokens);
         };
+        reach(Moment::BeforeCommit).await;
         match self.store.rotate_grant(id, new.version, &new.used, fresh).await {
-            Ok(()) => Ok(new.tokens),
+            Ok(()) => {
+                reach(Moment::BeforeUse).await;
+                Ok(new.tokens)
+            }
             Err(StoreError::Contended(_)) => Err(Problem::Superseded),
             Err(error) => {
                 desk.held().uncommitted = Some(new);

@@ -5,6 +5,7 @@
 
 use super::{
     TokenEndpoint, assertion,
+    failpoint::{Moment, reach},
     flow::{
         self, BODY_MAX, Client, Means, Question, Tokens, Trouble,
         consent::{Discovered, NotDiscovered},
@@ -105,7 +106,9 @@ impl Exchange {
     pub(crate) async fn carry(&self, request: HttpRequest) -> Result<(u16, zeroize::Zeroizing<Vec<u8>>), Trouble> {
         let request =
             reqwest::Request::try_from(request).map_err(|_| Trouble::Unreachable(Unreachable::NameUnknown))?;
+        reach(Moment::BeforeRequest).await;
         let mut response = self.0.execute(request).await.map_err(|error| unreachable(&error))?;
+        reach(Moment::BeforeAnswer).await;
         let status = response.status().as_u16();
         let mut body = zeroize::Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     model::{AccountId, FolderTable},
-    oauth::broker::Broker,
+    oauth::broker::{Broker, Holder},
     profile, provider,
     relay::{LaneFacts, Request, SessionFacts, imap::ImapRelay},
     rules::namespace::{Choices, Namespace, Naming},
@@ -31,7 +31,7 @@ impl House {
         let root = tempfile::tempdir().expect("a directory");
         let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
         let second = Duration::from_secs(1);
-        let broker = Broker::new(store.clone(), exchange().expect("a client"));
+        let broker = Broker::new(store.clone(), exchange().expect("a client"), Holder::Serve);
         let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
         let bounds = Bounds {
             lanes_per_account: 1,

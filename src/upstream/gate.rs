@@ -383,7 +383,7 @@ fn said(error: &crate::store::Error, what: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::exchange;
+    use crate::{oauth::broker::Holder, upstream::exchange};
 
     #[tokio::test]
     async fn a_change_is_read_until_it_is_known() {
@@ -406,7 +406,7 @@ mod tests {
             handshake: Duration::from_secs(1),
             refusals: 1,
         };
-        let broker = Broker::new(store.clone(), exchange().expect("a client"));
+        let broker = Broker::new(store.clone(), exchange().expect("a client"), Holder::Serve);
         let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
         let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
         let (id, table, naming) = (AccountId(1), FolderTable::default(), Naming::default());

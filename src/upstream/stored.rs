@@ -80,7 +80,7 @@ pub async fn open_stored(
         }
     }
     if opened.is_ok() {
-        broker.worked(&access, service, account.id);
+        broker.worked(&access, service, account.id).await;
     }
     opened
 }

@@ -21,7 +21,7 @@ use passerelle::{
         AccountId, Address, Certificates as Believed, Endpoint, FolderTable, Generation, LocalName, Login, RemoteName,
         Secret, Security,
     },
-    oauth::broker::Broker,
+    oauth::broker::{Broker, Holder},
     provider::Table,
     relay::LaneUse,
     rules::namespace::Naming,
@@ -189,7 +189,7 @@ impl Stage {
             handshake: LOGIN_WAIT,
             refusals: 10,
         };
-        let broker = Broker::new(store.clone(), passerelle::upstream::exchange().expect("a client"));
+        let broker = Broker::new(store.clone(), passerelle::upstream::exchange().expect("a client"), Holder::Serve);
         let providers = Table::built_in().expect("a table");
         let gates = Gates::new(store.clone(), broker, bounds, Vec::new(), providers, profiles(naming));
         let welcomes = Arc::new(Mutex::new(VecDeque::new()));

@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod clients;
 mod config;
+mod crashes;
 mod crm;
 mod crm_scripts;
 mod demo;

@@ -118,7 +118,7 @@ impl House {
             checked_at: None,
         };
         let id = store.add_account(&new, 0).await.expect("added");
-        let broker = Broker::new(store.clone(), exchange().expect("a client"));
+        let broker = Broker::new(store.clone(), exchange().expect("a client"), Holder::Serve);
         Self { _root: root, endpoints, store, broker, id, client }
     }
 
@@ -212,7 +212,7 @@ async fn a_token_that_is_refused_at_once_again_is_not_renewed_for_ever() {
     assert_eq!(third.err(), Some(Failure::SignInRefused));
     assert_eq!(house.endpoints.shown().len(), 2);
     // One that a service has let in and then refuses has ended, and is renewed.
-    house.broker.worked(&second, "imap", house.id);
+    house.broker.worked(&second, "imap", house.id).await;
     assert!(house.broker.instead_of(&second, "imap", house.id, FIRST).await.is_ok());
 }
 
@@ -426,4 +426,41 @@ async fn a_client_with_a_right_of_its_own_spends_nothing_and_keeps_nothing() {
     assert_eq!(fresh.map(|access| access.token.expose().clone()), Ok("A2".to_owned()));
     let kept = house.store.grant(house.id, generation).await.expect("read").expect("a grant");
     assert!(matches!(kept.means, Means::Own) && kept.version == version);
+}
+
+#[tokio::test]
+async fn r28_two_bridges_on_one_store_show_no_token_twice() {
+    let house = House::with(false).await;
+    house.endpoints.say(&[(200, &tokens("A1", Some("R2"))), (200, &tokens("A2", Some("R3")))]);
+    house.endpoints.takes.store(300, Ordering::SeqCst);
+    let other = Broker::new(house.store.clone(), exchange().expect("a client"), Holder::Command);
+    let (one, two) = tokio::join!(house.broker.token(house.id, FIRST), other.token(house.id, FIRST));
+    let mut given = [one, two].map(|access| access.map(|access| access.token.expose().clone()).expect("a token"));
+    given.sort();
+    assert_eq!(given, ["A1", "A2"]);
+    assert_eq!(house.endpoints.shown(), ["R1", "R2"]);
+    assert_eq!(house.kept().await, ("R3".to_owned(), None, GrantState::Good));
+}
+
+#[tokio::test]
+async fn a_lease_is_waited_for_until_its_holder_is_gone() {
+    let house = House::with(false).await;
+    let (id, store, age) = (house.id, &house.store, Duration::from_millis(700));
+    let take = |holder: &'static str| Lease::take(store, id, holder, age);
+    let killed = take("killed").await.expect("read").expect("a grant");
+    let began = Instant::now();
+    let next = take("next").await.expect("read").expect("a grant");
+    assert!(began.elapsed() >= age, "{:?}", began.elapsed());
+    // Who was taken for dead takes nothing away.
+    killed.give_back().await;
+    let began = Instant::now();
+    let (third, ()) = tokio::join!(take("third"), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        next.give_back().await;
+    });
+    assert!(third.expect("read").is_some() && began.elapsed() >= Duration::from_millis(250));
+    // Its own, started again, waits for nobody.
+    let began = Instant::now();
+    assert!(take("third").await.expect("read").is_some() && began.elapsed() < age);
+    assert!(Lease::take(store, AccountId(999), "third", age).await.expect("read").is_none());
 }

@@ -224,7 +224,11 @@ impl Bridge {
         let key = fs::read_to_string(self.state().join("master.key")).expect("the bridge runs, so it has a key");
         secrets::give_out(key.trim());
         for name in ["log", "state/passerelle.db", "state/passerelle.db-wal"] {
-            self.kept.extend(File::open(self.folder.join(name)).ok().map(|file| (name, file)));
+            let Ok(file) = File::open(self.folder.join(name)) else { continue };
+            // A bridge that is started again goes on with the same files.
+            if !self.kept.iter().any(|(_, kept)| same_file(kept, &file)) {
+                self.kept.push((name, file));
+            }
         }
     }
 
@@ -457,4 +461,10 @@ fn anonymous(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of its processes");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells of their memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+}
+
+fn same_file(one: &File, other: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let number = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    number(one) == number(other)
 }

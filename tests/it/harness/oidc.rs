@@ -113,6 +113,11 @@ impl Oidc {
         assert_eq!(self.ask(&format!("/lab/revoke?account={account}")), "revoked");
     }
 
+    /// From now on refresh tokens that were replaced go on working.
+    pub(crate) fn keeps_old_tokens(&self) {
+        assert_eq!(self.ask("/lab/lenient"), "lenient");
+    }
+
     /// How many refresh tokens were shown, and how many of those refused.
     pub(crate) fn refreshes(&self) -> (u32, u32) {
         let answer = self.ask("/lab/refreshes");

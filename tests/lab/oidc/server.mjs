@@ -7,8 +7,9 @@
 //
 // Refresh tokens rotate at each use, and one that is shown twice ends its whole grant. What a person's consent would
 // make is made by POST /lab/grant?account=ADDRESS, which answers with the refresh token; /lab/revoke takes all grants of
-// an account back. A person who signs in by /auth may have any name and password. /lab/device?user_code=CODE&account=ADDRESS answers a device's code as that person does, or declines it
-// without an account; /lab/refreshes tells how many refresh tokens were shown, and how many of them were refused.
+// an account back. A person who signs in by /auth may have any name and password; /lab/device?user_code=CODE&account=ADDRESS
+// answers a device's code as that person does, or declines it without an account; /lab/lenient has old refresh tokens
+// stay valid; /lab/refreshes tells how many refresh tokens were shown, and how many of them were refused.
 import { createHash, createPublicKey, verify, webcrypto, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
@@ -161,7 +162,11 @@ provider.use(async (ctx, next) => {
   if (ctx.path === '/lab/grant') ctx.body = await consent(account);
   else if (ctx.path === '/lab/revoke') ctx.body = await revoke(account);
   else if (ctx.path === '/lab/device') ctx.body = await device(ctx.query.user_code, account);
-  else if (ctx.path === '/lab/refreshes') ctx.body = `${refreshes} ${refused}`;
+  else if (ctx.path === '/lab/lenient') {
+    // As Microsoft has it: what was replaced goes on working for a while.
+    provider.RefreshToken.adapter.consume = async () => {};
+    ctx.body = 'lenient';
+  } else if (ctx.path === '/lab/refreshes') ctx.body = `${refreshes} ${refused}`;
   else {
     const assertion = ctx.path === '/service/token';
     if (assertion) [ctx.status, ctx.body] = await service(ctx.req);

@@ -1,0 +1,57 @@
+//! Named moments of a renewal, at which tests stop a bridge and kill it (rule R29).
+//!
+//! Only in builds with debug assertions; elsewhere they are nothing. Whoever reaches the one that the environment names
+//! waits there for ever.
+
+#![cfg_attr(
+    debug_assertions,
+    allow(clippy::disallowed_methods, reason = "no setting of a release: tests alone name a moment")
+)]
+
+#[cfg(debug_assertions)]
+use std::{env, sync::OnceLock};
+
+/// Names the moment.
+#[cfg(debug_assertions)]
+const VARIABLE: &str = "PASSERELLE_FAILPOINT";
+
+/// A moment of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(debug_assertions), allow(dead_code, reason = "nobody asks for its name"))]
+pub(crate) enum Moment {
+    BeforeRequest,
+    /// The endpoint has answered, and nothing was read of that: the provider may have given another token.
+    BeforeAnswer,
+    BeforeCommit,
+    BeforeUse,
+    AfterUse,
+}
+
+#[cfg(debug_assertions)]
+impl Moment {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::BeforeRequest => "before-request",
+            Self::BeforeAnswer => "before-answer",
+            Self::BeforeCommit => "before-commit",
+            Self::BeforeUse => "before-use",
+            Self::AfterUse => "after-use",
+        }
+    }
+}
+
+/// Ends at once, unless a test wants to be here.
+#[cfg(debug_assertions)]
+pub(crate) async fn reach(moment: Moment) {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| env::var(VARIABLE).ok());
+    if wanted.as_deref() == Some(moment.name()) {
+        tracing::error!(moment = moment.name(), "stopped at a moment that a test has named");
+        std::future::pending().await
+    }
+}
+
+/// Ends at once.
+#[cfg(not(debug_assertions))]
+#[allow(clippy::unused_async, reason = "as in builds for tests")]
+pub(crate) async fn reach(_moment: Moment) {}
