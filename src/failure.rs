@@ -160,6 +160,8 @@ pub enum SmtpMoment {
     Auth,
     /// In answer to another command or to the end of data.
     Command,
+    /// In answer to what waited for a lane that is gone: 4.4.2, a connection that was there and dropped (RFC 3463 3.5).
+    Midway,
     /// Unasked, before the connection closes.
     Closing,
 }
@@ -171,6 +173,29 @@ pub struct SmtpReply {
     /// RFC 3463; its class is that of the code.
     pub enhanced: &'static str,
     pub text: &'static str,
+}
+
+/// What became of a transaction whose lane is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostTransaction {
+    /// The provider has not been told that the message is whole.
+    NotSent,
+    /// It has, and its answer was lost: whether it goes out is not known (RFC 1047).
+    Uncertain,
+}
+
+impl LostTransaction {
+    /// Transient: a client tries again, and knows what it risks.
+    #[must_use]
+    pub const fn smtp(self) -> SmtpReply {
+        let text = match self {
+            Self::NotSent => "The mail provider was lost, send the message again",
+            Self::Uncertain => {
+                "The mail provider was lost before it answered, the message may have been sent, look before you try again"
+            }
+        };
+        SmtpReply { code: 451, enhanced: "4.4.2", text }
+    }
 }
 
 impl Failure {
@@ -194,20 +219,22 @@ impl Failure {
     /// The SMTP column of the table.
     #[must_use]
     pub fn smtp(&self, moment: SmtpMoment) -> SmtpReply {
-        use SmtpMoment::{Auth, Closing, Command};
+        use SmtpMoment::{Auth, Closing, Command, Midway};
         let (code, enhanced) = match (self, moment) {
             (Self::Busy(_), _) => (421, "4.3.2"),
             (Self::ClientMisbehaved(Misbehaviour::WrongState), _) => (503, "5.5.1"),
+            // As Exchange calls it, which refuses bare LF: "5.6.11 Invalid characters". RFC 3463 has no such number.
             (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => (550, "5.6.11"),
             (Self::ClientMisbehaved(Misbehaviour::Nul), _) => (550, "5.6.0"),
-            (Self::ClientMisbehaved(_), Auth | Command) => (500, "5.5.2"),
+            (Self::ClientMisbehaved(_), Auth | Command | Midway) => (500, "5.5.2"),
             (Self::ClientMisbehaved(_), Closing) => (421, "4.7.0"),
             (Self::Denied(_), _) => (550, "5.7.1"),
             (Self::LoginRefused, _) => (535, "5.7.8"),
             (Self::Internal(_), Closing) => (421, "4.3.0"),
-            (Self::Internal(_), Command) => (451, "4.3.0"),
+            (Self::Internal(_), Command | Midway) => (451, "4.3.0"),
             (Self::OurDiskFull, _) => (452, "4.3.1"),
             (Self::ProviderUnreachable(_) | Self::ProviderMisbehaved(_), Command) => (451, "4.4.1"),
+            (Self::ProviderUnreachable(_) | Self::ProviderMisbehaved(_), Midway) => (451, "4.4.2"),
             (Self::ProviderUnreachable(_) | Self::ProviderMisbehaved(_), Closing) => (421, "4.4.2"),
             (
                 Self::ConsentNeeded
@@ -224,33 +251,49 @@ impl Failure {
     /// One sentence for whoever reads the CRM's error: why, and what to do.
     fn words(&self) -> &'static str {
         match self {
-            Self::Busy(Cap::Logins) => "Too many refused logins on this connection",
+            Self::Busy(Cap::Logins) => {
+                "Too many refused logins on this connection, mend login or password, then connect again"
+            }
             Self::Busy(Cap::Sessions) => {
                 "Too many connections are signed in to this account, close some or try again in a moment"
             }
             Self::Busy(_) => "The mail bridge is busy, try again in a moment",
             Self::ClientMisbehaved(Misbehaviour::BareLineEnd) => "Lines must end with CR LF, nothing was done",
-            Self::ClientMisbehaved(Misbehaviour::Http) => "This port speaks mail, not HTTP",
-            Self::ClientMisbehaved(Misbehaviour::LineTooLong) => "The line is too long",
-            Self::ClientMisbehaved(Misbehaviour::LiteralTooLarge) => "The literal is too large",
+            Self::ClientMisbehaved(Misbehaviour::Http) => "This port speaks mail, not HTTP, use it in a mail program",
+            Self::ClientMisbehaved(Misbehaviour::LineTooLong) => {
+                "The line is too long, nothing of it was done, say less in one command"
+            }
+            Self::ClientMisbehaved(Misbehaviour::LiteralTooLarge) => {
+                "The literal is too large, nothing was done, send less at once"
+            }
             Self::ClientMisbehaved(Misbehaviour::Nul) => "A message cannot hold octets of value 0, nothing was done",
-            Self::ClientMisbehaved(Misbehaviour::TooManyBadCommands) => "Too many bad commands",
-            Self::ClientMisbehaved(Misbehaviour::TooSlow) => "No command in time, closing",
-            Self::ClientMisbehaved(Misbehaviour::WrongState) => "The command is not possible now",
-            Self::ClientMisbehaved(_) => "The command is not understood",
+            Self::ClientMisbehaved(Misbehaviour::TooManyBadCommands) => {
+                "Too many bad commands, connect again with a program that speaks this protocol"
+            }
+            Self::ClientMisbehaved(Misbehaviour::TooSlow) => "No command in time, connect again when there is one",
+            Self::ClientMisbehaved(Misbehaviour::WrongState) => {
+                "The command is not possible now, it needs another one before it"
+            }
+            Self::ClientMisbehaved(_) => {
+                "The command is not understood, nothing was done, correct it and send it again"
+            }
             Self::ConsentNeeded => {
                 "The provider wants the owner of this mailbox to sign in again, ask the administrator of the mail bridge for the link"
             }
             Self::Denied(Rule::Receiving) => {
                 "Receiving is switched off for this account, ask the administrator of the mail bridge"
             }
-            Self::Denied(Rule::Rights) => "The rights on this folder do not allow it",
-            Self::Denied(Rule::Sender) => "This account may not send from this address",
+            Self::Denied(Rule::Rights) => {
+                "The rights on this folder do not allow it, ask the administrator of the mail bridge"
+            }
+            Self::Denied(Rule::Sender) => {
+                "This account may not send from this address, use its own or ask the administrator of the mail bridge to add an alias"
+            }
             Self::Denied(Rule::Sending) => {
                 "Sending is switched off for this account, ask the administrator of the mail bridge"
             }
             Self::Internal(_) => "The mail bridge has a fault, its log says more, try again later",
-            Self::LoginRefused => "Login or password of the mail bridge is wrong",
+            Self::LoginRefused => "Login or password of the mail bridge is wrong, copy both again from what it showed",
             Self::OurDiskFull => "The disk of the mail bridge is full, tell its administrator",
             Self::ProviderMisbehaved(_) => "The mail provider answered in a way that cannot be used, try again later",
             Self::ProviderUnreachable(_) => "The mail provider cannot be reached now, try again later",

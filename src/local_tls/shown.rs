@@ -8,7 +8,7 @@ use crate::model::Host;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 use tokio_rustls::rustls::{
@@ -31,6 +31,9 @@ pub struct Shown {
     seen: [Option<Seen>; 2],
     /// When the bridge's own certificate was last looked at, in Unix seconds.
     looked_at: i64,
+    /// Fails the next look.
+    #[cfg(test)]
+    planted: bool,
 }
 
 enum Source {
@@ -72,7 +75,14 @@ impl Shown {
         let seen = source.files().map(|file| seen(&file));
         let [chain, key] = source.files();
         let current = Arc::new(Current(RwLock::new(certified(&chain, &key)?)));
-        Ok(Self { source, current, seen, looked_at: now })
+        Ok(Self {
+            source,
+            current,
+            seen,
+            looked_at: now,
+            #[cfg(test)]
+            planted: false,
+        })
     }
 
     /// TLS 1.2 and newer, with what is shown at each handshake.
@@ -85,17 +95,16 @@ impl Shown {
     }
 
     /// Looks again and again, for ever. `clock` gives Unix seconds.
-    pub async fn keep(mut self, clock: impl Fn() -> i64 + Send) {
+    pub async fn keep(self, clock: impl Fn() -> i64 + Send) {
+        let shown = Arc::new(Mutex::new(self));
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = clock();
+            let (shown, now) = (shown.clone(), clock());
             // Files are read, and a key may be made.
-            let looked = tokio::task::spawn_blocking(move || {
-                let looked = self.look(now);
-                (self, looked)
-            });
-            let Ok((shown, looked)) = looked.await else { return };
-            self = shown;
+            let looked =
+                tokio::task::spawn_blocking(move || shown.lock().unwrap_or_else(PoisonError::into_inner).look(now));
+            // A fault is logged where it happens; the next look may do better.
+            let Ok(looked) = looked.await else { continue };
             match looked {
                 Ok(false) => {}
                 Ok(true) => tracing::info!("a new certificate is shown to clients"),
@@ -110,6 +119,8 @@ impl Shown {
 
     /// Renews what is due and reads what has changed; whether another certificate is shown from now on.
     fn look(&mut self, now: i64) -> Result<bool, Error> {
+        #[cfg(test)]
+        assert!(!std::mem::take(&mut self.planted), "planted");
         let seen = self.source.files().map(|file| seen(&file));
         let changed = seen != self.seen;
         let due = matches!(self.source, Source::Local(..)) && now >= self.looked_at.saturating_add(HOUR);
@@ -195,6 +206,25 @@ mod tests {
         local().ensure(&[], due + 30 * DAY).expect("made");
         assert!(shown.look(due + 30 * DAY).expect("read"));
         assert!(good_at(due + LEAF_DAYS * DAY + DAY));
+    }
+
+    #[tokio::test]
+    async fn r21_a_certificate_is_renewed_after_a_fault_in_the_look_before() {
+        let root = tempfile::tempdir().expect("a directory");
+        let local = || LocalTls::at(root.path()).expect("made");
+        let mut shown = Shown::local(local(), Vec::new(), NOW).expect("made");
+        shown.planted = true;
+        let config = shown.config().expect("TLS");
+        let due = NOW + (LEAF_DAYS - RENEW_DAYS + 1) * DAY;
+        let kept = tokio::spawn(shown.keep(move || due));
+        let after = NOW + LEAF_DAYS * DAY + DAY;
+        for _ in 0..40 {
+            tokio::time::sleep(LOOK / 4).await;
+            if handshake(&local(), config.clone(), "localhost", after).is_ok() {
+                return kept.abort();
+            }
+        }
+        panic!("no other certificate is shown");
     }
 
     #[test]

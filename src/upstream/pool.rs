@@ -23,6 +23,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
+    task::AbortHandle,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -49,6 +50,7 @@ struct Lanes {
     parked: Vec<Parked>,
     /// A task closes them in time.
     swept: bool,
+    sweeper: Option<AbortHandle>,
 }
 
 /// A signed-in connection between two sessions, no mailbox selected.
@@ -97,8 +99,10 @@ impl Pool {
             lanes.parked.remove(0);
         }
         lanes.parked.push(parked);
-        if !std::mem::replace(&mut lanes.swept, true) {
-            drop(tokio::spawn(sweep(Arc::downgrade(self))));
+        // One that a fault has ended said nothing of it.
+        let fell = lanes.sweeper.as_ref().is_some_and(AbortHandle::is_finished);
+        if !std::mem::replace(&mut lanes.swept, true) || fell {
+            lanes.sweeper = Some(tokio::spawn(sweep(Arc::downgrade(self))).abort_handle());
         }
     }
 
@@ -231,6 +235,19 @@ mod tests {
         let _provider = park(&pool, 3, Generation(4));
         pool.reach(NOW);
         assert!(pool.take(Generation(4), None).is_some());
+    }
+
+    #[tokio::test]
+    async fn r21_lanes_are_watched_again_after_a_fault_of_the_watch() {
+        let pool = pool();
+        let fell = tokio::spawn(async { panic!("planted") });
+        let handle = fell.abort_handle();
+        fell.await.expect_err("it panicked");
+        *pool.lanes() = Lanes { generation: NOW, swept: true, sweeper: Some(handle), ..Lanes::default() };
+        let watched = || pool.lanes().sweeper.as_ref().is_some_and(|sweeper| !sweeper.is_finished());
+        assert!(!watched());
+        let _provider = park(&pool, 1, NOW);
+        assert!(watched());
     }
 
     #[tokio::test]

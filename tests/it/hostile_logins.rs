@@ -93,8 +93,8 @@ fn give(wire: &mut Wire, way: Way, login: &str, password: &str) -> (String, Dura
 }
 
 fn is_refusal(said: &str) -> bool {
-    said == "NO [AUTHENTICATIONFAILED] Login or password of the mail bridge is wrong"
-        || said == "535 5.7.8 Login or password of the mail bridge is wrong"
+    said == "NO [AUTHENTICATIONFAILED] Login or password of the mail bridge is wrong, copy both again from what it showed"
+        || said == "535 5.7.8 Login or password of the mail bridge is wrong, copy both again from what it showed"
 }
 
 fn tell(what: &str) {
@@ -129,7 +129,7 @@ fn r22_each_refusal_on_a_connection_takes_longer_until_it_closes() {
                 // The sixth finds it closed, and a right password elsewhere is let in at once.
                 let last = String::from_utf8_lossy(&wire.rest()).into_owned();
                 let bye =
-                    if way == Way::Smtp { "" } else { "* BYE [LIMIT] Too many refused logins on this connection\r\n" };
+                    if way == Way::Smtp { "" } else { "* BYE [LIMIT] Too many refused logins on this connection, mend login or password, then connect again\r\n" };
                 assert_eq!(last, bye, "{way:?}");
                 let began = Instant::now();
                 if way == Way::Smtp {

@@ -82,6 +82,17 @@ fn r21_what_is_released_checks_for_overflow() {
     assert!(dist.get("overflow-checks").is_none_or(|checks| checks.as_bool() == Some(true)), "{dist}");
 }
 
+#[test]
+fn r21_what_is_released_survives_the_fault_of_a_session() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest: toml::Table = fs::read_to_string(&path).expect("the manifest").parse().expect("TOML");
+    for (name, profile) in manifest["profile"].as_table().expect("profiles") {
+        // Unwinding is the default; where it is said, it must not be another.
+        let panic = profile.get("panic").and_then(toml::Value::as_str).unwrap_or("unwind");
+        assert_eq!(panic, "unwind", "profile {name}");
+    }
+}
+
 fn for_each_source(folder: &Path, action: &mut impl FnMut(&Path)) {
     let mut entries: Vec<_> =
         fs::read_dir(folder).expect("a folder of src").map(|e| e.expect("an entry").path()).collect();

@@ -2,10 +2,10 @@
 
 use super::{
     BAD_COMMANDS_AFTER_LOGIN, BAD_COMMANDS_BEFORE_LOGIN, Flow, LaneState, Outbox, Pending, Phase, Request, SmtpRelay,
-    Transaction,
+    Transaction, write,
 };
 use crate::{
-    failure::{Failure, Misbehaviour, Rule, SmtpMoment},
+    failure::{Failure, LostTransaction, Misbehaviour, Rule, SmtpMoment},
     model::{Address, SenderPolicy},
     relay::LaneUse,
     wire::smtp::{BodyKind, Command, Path, PathFault, write_reply, write_reply_lines},
@@ -30,7 +30,14 @@ impl SmtpRelay {
             Command::Starttls => return self.bad(502, "5.5.1", "STARTTLS is not offered here", out),
             Command::Syntax => return self.bad(501, "5.5.4", "The arguments are not understood", out),
             Command::Unimplemented => return self.bad(502, "5.5.1", "The command is not offered here", out),
-            Command::Unknown => return self.bad(500, "5.5.2", "The command is not understood", out),
+            Command::Unknown => {
+                return self.bad(
+                    500,
+                    "5.5.2",
+                    "The command is not understood, nothing was done, correct it and send it again",
+                    out,
+                );
+            }
             Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Vrfy if !self.is_admitted() => {
                 write_reply(out.client(), 530, "5.7.0", "Sign in first, with login and password of the mail bridge");
             }
@@ -90,7 +97,7 @@ impl SmtpRelay {
         }
         let Some(mut line) = self.reverse_path(path) else {
             let reply = Failure::Denied(Rule::Sender).smtp(SmtpMoment::Command);
-            return write_reply(out.client(), reply.code, reply.enhanced, reply.text);
+            return write(reply, out.client());
         };
         let Some(lane) = &self.lane else { return self.ask_for_lane(out) };
         if let (Some(size), Some(_)) = (path.size, lane.extensions.size) {
@@ -146,7 +153,7 @@ impl SmtpRelay {
             }
             (Transaction::None, _) => write_reply(out.client(), 503, "5.5.1", "MAIL first"),
             // Not the client's fault, so not for good.
-            _ => write_reply(out.client(), 451, "4.4.2", "The mail provider was lost, send the message again"),
+            _ => write(LostTransaction::NotSent.smtp(), out.client()),
         }
     }
 

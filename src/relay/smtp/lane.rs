@@ -1,9 +1,9 @@
 //! The provider's side: its replies, each to the command that it answers, and its loss.
 
-use super::{Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction};
+use super::{Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction, write};
 use crate::{
-    failure::{Failure, Misbehaviour, SmtpMoment},
-    wire::smtp::{Reply, write_reply},
+    failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
+    wire::smtp::Reply,
 };
 
 impl SmtpRelay {
@@ -126,8 +126,7 @@ impl SmtpRelay {
             Phase::AwaitingDelivery => {
                 self.uncertain += 1;
                 self.transaction = Transaction::None;
-                let text = "The mail provider was lost before it answered, the message may have been sent";
-                write_reply(out.client(), 451, "4.4.2", text);
+                write(LostTransaction::Uncertain.smtp(), out.client());
                 Phase::AwaitingCommand
             }
             phase => phase,
@@ -142,7 +141,7 @@ fn code_for_client(reply: &Reply) -> u16 {
 
 fn lost_reply(failure: &Failure) -> Vec<u8> {
     let mut reply = Vec::new();
-    write_reply(&mut reply, 451, "4.4.2", failure.smtp(SmtpMoment::Command).text);
+    write(failure.smtp(SmtpMoment::Midway), &mut reply);
     reply
 }
 

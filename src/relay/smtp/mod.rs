@@ -21,7 +21,7 @@ use super::{
 };
 use super::{SessionFacts, Side};
 use crate::{
-    failure::{Failure, Misbehaviour, SmtpMoment, Unreachable},
+    failure::{Failure, Misbehaviour, SmtpMoment, SmtpReply, Unreachable},
     wire::{
         COMMAND_LINE_MAX, SASL_LINE_MAX,
         dot::DotFilter,
@@ -220,7 +220,7 @@ impl SmtpRelay {
     /// Says a failure. A 421 announces that the connection closes, so it does.
     fn refuse(&mut self, failure: &Failure, moment: SmtpMoment, out: &mut Outbox) -> Flow {
         let reply = failure.smtp(moment);
-        write_reply(out.client(), reply.code, reply.enhanced, reply.text);
+        write(reply, out.client());
         if reply.code == 421 { self.end(out) } else { Flow::More }
     }
 }
@@ -262,7 +262,7 @@ impl Relay for SmtpRelay {
         }
         // Replies are always written whole, so there is no half one to complete.
         let reply = failure.smtp(SmtpMoment::Closing);
-        write_reply(out.client(), reply.code, reply.enhanced, reply.text);
+        write(reply, out.client());
         self.phase = Phase::Closed;
     }
 
@@ -292,4 +292,8 @@ impl Relay for SmtpRelay {
     fn uncertain(&self) -> u32 {
         self.uncertain
     }
+}
+/// Puts the line of a failure's reply at the end of `out`.
+fn write(reply: SmtpReply, out: &mut Vec<u8>) {
+    write_reply(out, reply.code, reply.enhanced, reply.text);
 }
