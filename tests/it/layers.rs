@@ -93,7 +93,7 @@ fn r21_what_is_released_survives_the_fault_of_a_session() {
     }
 }
 
-fn for_each_source(folder: &Path, action: &mut impl FnMut(&Path)) {
+pub(crate) fn for_each_source(folder: &Path, action: &mut impl FnMut(&Path)) {
     let mut entries: Vec<_> =
         fs::read_dir(folder).expect("a folder of src").map(|e| e.expect("an entry").path()).collect();
     entries.sort();
@@ -227,7 +227,7 @@ fn tokens(code: &str) -> Vec<&str> {
 }
 
 /// The text without comments, strings, characters, and modules for tests.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let mut code = without_comments_and_strings(text);
     const TEST: &str = "#[cfg(test)]";
     while let Some(start) = code.find(TEST) {

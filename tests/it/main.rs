@@ -32,6 +32,7 @@ mod hostile_limits;
 mod hostile_logins;
 mod hostile_slow;
 mod hostile_smtp;
+mod hostile_sql;
 mod hostile_tls;
 mod lab;
 mod lanes;
