@@ -23,7 +23,7 @@ use crate::{
     model::{Address, Endpoint, Login, Pins},
     oauth::{
         TokenEndpoint,
-        flow::{Reason, Trouble, device::Ended},
+        flow::{Nonsense, Reason, Trouble, device::Ended},
     },
     store::{self, ForWhom},
     upstream::Refusal,
@@ -202,7 +202,7 @@ impl Error {
                 let example = format!("give it: `--{service} HOST`");
                 Some(advice.as_ref().map_or_else(|| example.clone(), |advice| format!("{example}; {advice}")))
             }
-            Self::Grant { trouble, .. } => Some(tokens_hint(trouble).to_owned()),
+            Self::Grant { endpoint, trouble } => Some(tokens_hint(endpoint, trouble)),
             Self::Device(Ended::Trouble(trouble)) | Self::Registered { trouble, .. } => {
                 Some(registered_hint(trouble).to_owned())
             }
@@ -316,8 +316,8 @@ fn registered_hint(trouble: &Trouble) -> &'static str {
     }
 }
 
-fn tokens_hint(trouble: &Trouble) -> &'static str {
-    match trouble {
+fn tokens_hint(endpoint: &TokenEndpoint, trouble: &Trouble) -> String {
+    let hint = match trouble {
         Trouble::Client(_) => {
             "check --client-id, and the client secret on the second line; the page of the application at the provider \
              says whether it has expired"
@@ -325,10 +325,40 @@ fn tokens_hint(trouble: &Trouble) -> &'static str {
         Trouble::Consent(_) => {
             "the refresh token is spent, revoked or another client's: get a new one and give it again"
         }
-        Trouble::Nonsense { .. } => "check that a token endpoint answers at --token-endpoint",
+        Trouble::Nonsense { status, what } => return nonsense_hint(endpoint, *status, *what),
         Trouble::Unavailable { .. } => "try again later",
         Trouble::Unreachable(_) => "check the host behind --token-endpoint, and that no firewall stands between",
-    }
+    };
+    hint.to_owned()
+}
+
+/// At fault is the address, or whoever answers there, not the refresh token: what to look at, and how to name another
+/// address, as this one may have come from the provider table.
+fn nonsense_hint(endpoint: &TokenEndpoint, status: u16, what: Nonsense) -> String {
+    let cause = match (what, status) {
+        (_, 404 | 405 | 410) => {
+            "nothing at this address gives tokens, so its path is wrong: take the token endpoint from the provider's own \
+             page for developers"
+        }
+        (Nonsense::NoJson, _) => {
+            "a web page or a proxy of this network answered, not the provider: check the address, and that nothing on the way \
+             asks for a sign-in of its own"
+        }
+        (Nonsense::NoCode | Nonsense::NoToken | Nonsense::TooLong, _) => {
+            "something else of the provider answers at this address: take the token endpoint, not the authorization \
+             endpoint, from its page for developers"
+        }
+        (Nonsense::Redirect, _) => {
+            "the bridge shows secrets to this address alone: if the provider has moved it, give the new one"
+        }
+        (Nonsense::UnknownError, _) => {
+            "the provider refuses and does not say why in words of the standard: its log or its page of the application may \
+             say more, else its support"
+        }
+    };
+    format!(
+        "{cause}; nothing is known to be wrong with what you gave; `--token-endpoint URL` takes the place of {endpoint}"
+    )
 }
 
 impl Refused {

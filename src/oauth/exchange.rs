@@ -7,7 +7,7 @@ use super::{
     TokenEndpoint, assertion,
     failpoint::{Moment, reach},
     flow::{
-        self, BODY_MAX, Client, Means, Question, Tokens, Trouble,
+        self, BODY_MAX, Client, Means, Nonsense, Question, Tokens, Trouble,
         consent::{Discovered, NotDiscovered},
     },
 };
@@ -113,7 +113,7 @@ impl Exchange {
         let mut body = zeroize::Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
             if body.len() + chunk.len() > BODY_MAX {
-                return Err(Trouble::Nonsense { status });
+                return Err(Trouble::Nonsense { status, what: Nonsense::TooLong });
             }
             body.extend_from_slice(&chunk);
         }

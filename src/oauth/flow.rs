@@ -39,15 +39,37 @@ pub enum Trouble {
     /// The grant is gone: a person must consent again.
     #[error("the token endpoint wants its owner to consent again: {0}")]
     Consent(Reason),
-    /// Not what a token endpoint answers.
-    #[error("the token endpoint answered in a way that cannot be used: status {status}")]
-    Nonsense { status: u16 },
+    /// Not what a token endpoint answers. Of client and grant it says nothing.
+    #[error("no token endpoint answers so: {what}; status: {status}")]
+    Nonsense { status: u16, what: Nonsense },
     /// It has trouble of its own, or was asked too often.
     #[error("the token endpoint is not available: status {status}")]
     Unavailable { status: u16 },
     /// There was no answer. Whether the question arrived is not known, unless nobody listened.
     #[error("the token endpoint cannot be reached: {0}")]
     Unreachable(Unreachable),
+}
+
+/// What came where a token endpoint's answer should be (RFC 6749 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Nonsense {
+    /// A page, most often: of a web server, a portal, a proxy.
+    #[error("what came is no JSON object")]
+    NoJson,
+    /// Of success, without a code for another device (RFC 8628 section 3.2).
+    #[error("what came is no code for another device")]
+    NoCode,
+    /// JSON, of success, without a Bearer token that can be used.
+    #[error("what came is JSON without a usable access token")]
+    NoToken,
+    /// A redirect, which is never followed: the secrets would go along.
+    #[error("what came is a redirect to another address")]
+    Redirect,
+    #[error("what came is longer than any answer with a token")]
+    TooLong,
+    /// It refuses, and says so by no error that is known.
+    #[error("what came is a refusal without a known error code")]
+    UnknownError,
 }
 
 /// The error code of RFC 6749 and others that are known, and Microsoft's number behind it.
@@ -113,15 +135,18 @@ pub fn read(status: u16, body: &[u8]) -> Result<Tokens, Trouble> {
     if status >= 500 || status == 429 || status == 408 {
         return Err(Trouble::Unavailable { status });
     }
-    let nonsense = || Trouble::Nonsense { status };
-    if body.len() > BODY_MAX {
-        return Err(nonsense());
+    let nonsense = |what| Trouble::Nonsense { status, what };
+    if (300..400).contains(&status) {
+        return Err(nonsense(Nonsense::Redirect));
     }
-    let answer: Map<String, Value> = serde_json::from_slice(body).map_err(|_| nonsense())?;
+    if body.len() > BODY_MAX {
+        return Err(nonsense(Nonsense::TooLong));
+    }
+    let answer: Map<String, Value> = serde_json::from_slice(body).map_err(|_| nonsense(Nonsense::NoJson))?;
     if answer.contains_key("error") || !(200..300).contains(&status) {
         return Err(refused(status, &answer));
     }
-    tokens(&answer).ok_or_else(nonsense)
+    tokens(&answer).ok_or_else(|| nonsense(Nonsense::NoToken))
 }
 
 fn tokens(answer: &Map<String, Value>) -> Option<Tokens> {
@@ -185,7 +210,7 @@ fn refused(status: u16, answer: &Map<String, Value>) -> Trouble {
     match (known(&CONSENT), known(&CLIENT)) {
         (Some(code), _) => Trouble::Consent(Reason { code, number: consent.or(numbers.first().copied()) }),
         (None, Some(code)) => Trouble::Client(Reason { code, number: numbers.first().copied() }),
-        (None, None) => Trouble::Nonsense { status },
+        (None, None) => Trouble::Nonsense { status, what: Nonsense::UnknownError },
     }
 }
 

@@ -77,3 +77,28 @@ fn a_grant_is_not_for_whoever_shows_any_certificate() {
     assert!(run(state, &[&set, &grant, &["--certificates", "verify"], &unchecked], TOKEN).status.success());
     assert_eq!(endpoint.asked().len(), 0, "no token was asked for");
 }
+
+#[test]
+fn an_endpoint_that_gives_no_token_is_told_by_what_came() {
+    // What comes, what is said of it, and what of the hint is to help.
+    let page = json!("<html>Please sign in to the network</html>");
+    for (status, answer, what, help) in [
+        (200, page.clone(), "no JSON object; status: 200", "a web page or a proxy of this network answered"),
+        (404, page, "no JSON object; status: 404", "its path is wrong"),
+        (302, json!({}), "a redirect to another address; status: 302", "if the provider has moved it"),
+        (200, json!({ "id": TOKEN }), "without a usable access token; status: 200", "not the authorization endpoint"),
+        (403, json!({ "error": TOKEN }), "without a known error code; status: 403", "does not say why"),
+    ] {
+        let root = tempfile::tempdir().expect("a directory");
+        let endpoint = Endpoint::start(move |_, _| (status, answer.clone()));
+        let url = endpoint.url();
+        let grant = ["--refresh-token-stdin", "--client-id", "desktop", "--token-endpoint", &url];
+        let error = refused(root.path(), &[&["account", "add", ALICE], &HOSTS, &grant], TOKEN, 4);
+        let (said, hint) = (error["error"].as_str().expect("words"), error["hint"].as_str().expect("a hint"));
+        assert!(said.starts_with(&url) && said.ends_with(what), "{said}");
+        assert!(hint.contains(help) && hint.contains("nothing is known to be wrong with what you gave"), "{hint}");
+        assert!(hint.ends_with(&format!("`--token-endpoint URL` takes the place of {url}")), "{hint}");
+        assert!(!error.to_string().contains(TOKEN), "{error}");
+        assert_eq!((accounts(root.path()), endpoint.asked().len()), (json!([]), 1));
+    }
+}

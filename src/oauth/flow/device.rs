@@ -2,7 +2,7 @@
 //!
 //! Pure: who polls waits as [`Pace`] says, and brings the answers here.
 
-use super::{BODY_MAX, Client, Reason, Tokens, Trouble, read};
+use super::{BODY_MAX, Client, Nonsense, Reason, Tokens, Trouble, read};
 use crate::{model::Secret, oauth::TokenEndpoint};
 use oauth2::{
     HttpRequest,
@@ -95,7 +95,7 @@ pub fn message(
 /// # Errors
 /// As for [`read`].
 pub fn code(status: u16, body: &[u8]) -> Result<Code, Trouble> {
-    let nonsense = || Trouble::Nonsense { status };
+    let nonsense = || Trouble::Nonsense { status, what: Nonsense::NoCode };
     if !(200..300).contains(&status) {
         return Err(read(status, body).err().unwrap_or_else(nonsense));
     }
@@ -188,7 +188,7 @@ mod tests {
             ("device_code", "other"),
         ] {
             let body = MICROSOFT.replacen(from, to, 1);
-            assert!(matches!(code(200, body.as_bytes()), Err(Trouble::Nonsense { status: 200 })), "{body}");
+            assert!(matches!(code(200, body.as_bytes()), Err(Trouble::Nonsense { status: 200, .. })), "{body}");
         }
         let refused = code(400, br#"{"error":"invalid_client"}"#).err();
         assert_eq!(refused, Some(Trouble::Client(Reason { code: "invalid_client", number: None })));

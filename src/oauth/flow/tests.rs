@@ -79,23 +79,26 @@ fn answers_of_the_providers_are_read() {
 
 #[test]
 fn what_cannot_be_used_is_no_token() {
-    for body in [
-        "",
-        "<html>",
-        "[]",
-        "{}",
-        r#"{"access_token":"a b","token_type":"Bearer"}"#,
-        r#"{"access_token":"","token_type":"Bearer"}"#,
-        r#"{"access_token":"t","token_type":"mac"}"#,
-        r#"{"access_token":"t","refresh_token":"a b"}"#,
-        r#"{"access_token":"t","refresh_token":7}"#,
-        &format!(r#"{{"access_token":"t"}}{}"#, " ".repeat(BODY_MAX)),
-        &"[".repeat(BODY_MAX),
+    let nonsense = |status, what| Trouble::Nonsense { status, what };
+    for (status, body, what) in [
+        (200, "", Nonsense::NoJson),
+        (200, "<html>", Nonsense::NoJson),
+        (200, "[]", Nonsense::NoJson),
+        (200, &"[".repeat(BODY_MAX), Nonsense::NoJson),
+        (404, "not here", Nonsense::NoJson),
+        (200, "{}", Nonsense::NoToken),
+        (200, r#"{"access_token":"a b","token_type":"Bearer"}"#, Nonsense::NoToken),
+        (200, r#"{"access_token":"","token_type":"Bearer"}"#, Nonsense::NoToken),
+        (200, r#"{"access_token":"t","token_type":"mac"}"#, Nonsense::NoToken),
+        (200, r#"{"access_token":"t","refresh_token":"a b"}"#, Nonsense::NoToken),
+        (200, r#"{"access_token":"t","refresh_token":7}"#, Nonsense::NoToken),
+        (200, &format!(r#"{{"access_token":"t"}}{}"#, " ".repeat(BODY_MAX)), Nonsense::TooLong),
+        (302, "{}", Nonsense::Redirect),
+        (307, "<html>", Nonsense::Redirect),
+        (400, r#"{"access_token":"t"}"#, Nonsense::UnknownError),
     ] {
-        assert_eq!(trouble(200, body), Trouble::Nonsense { status: 200 });
+        assert_eq!(trouble(status, body), nonsense(status, what), "{status} {}", &body[..body.len().min(60)]);
     }
-    assert_eq!(trouble(302, "{}"), Trouble::Nonsense { status: 302 });
-    assert_eq!(trouble(400, r#"{"access_token":"t"}"#), Trouble::Nonsense { status: 400 });
 }
 
 #[test]
@@ -138,8 +141,7 @@ fn refusals_are_told_apart() {
         (503, r#"{"error":"invalid_grant"}"#, Trouble::Unavailable { status: 503 }),
         (500, "<html>", Trouble::Unavailable { status: 500 }),
         (429, "", Trouble::Unavailable { status: 429 }),
-        (400, r#"{"error":"ya29.a0"}"#, Trouble::Nonsense { status: 400 }),
-        (404, "not here", Trouble::Nonsense { status: 404 }),
+        (400, r#"{"error":"ya29.a0"}"#, Trouble::Nonsense { status: 400, what: Nonsense::UnknownError }),
     ] {
         assert_eq!(trouble(status, body), awaited, "{status} {body}");
     }
