@@ -21,7 +21,7 @@ use crate::{
 };
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -66,7 +66,7 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     let bound = bind_all(&mut config, &profiles, &tls, handed)?;
     let pages = bind_console(&config)?;
     let shown = Arc::new(console_of(&config, &store, &providers, &profiles));
-    let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).flat_map(aliases).collect();
+    let own = bound.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect();
     let bounds = Bounds {
         lanes_per_account: config.limits.lanes_per_account,
         sessions_per_account: config.limits.sessions_per_account,
@@ -146,7 +146,11 @@ fn no_ipv6(error: &io::Error) -> bool {
 pub fn console_of(config: &Config, store: &Store, providers: &provider::Table, profiles: &profile::Table) -> Console {
     Console {
         store: store.clone(),
-        tables: Tables { providers: providers.clone(), profiles: profiles.clone() },
+        tables: Tables {
+            providers: providers.clone(),
+            profiles: profiles.clone(),
+            own: config.listeners().map(|listener| (listener.address, listener.key())).collect(),
+        },
         public_host: config.console.public_host(),
         secure: config.console.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
     }
@@ -199,16 +203,6 @@ fn bind_all(
         bound.push((listener, port));
     }
     Ok(bound)
-}
-
-/// A listener on all addresses is reached by loopback too: none of them is a provider.
-fn aliases(address: SocketAddr) -> Vec<SocketAddr> {
-    let loopback = ["127.0.0.1", "::1"].into_iter().filter_map(|ip| ip.parse().ok());
-    if address.ip().is_unspecified() {
-        loopback.map(|ip: IpAddr| SocketAddr::new(ip, address.port())).chain([address]).collect()
-    } else {
-        vec![address]
-    }
 }
 
 fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -> Reception {

@@ -9,6 +9,7 @@
 //! Codes: RFC 5530 (IMAP), RFC 3463 and 4954 (SMTP), RFC 2449 and 3206 (POP3).
 
 use crate::model::{Pin, Pins};
+use std::net::SocketAddr;
 
 /// Why a command or a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,8 +128,8 @@ pub enum Unreachable {
     #[error("it does not offer STARTTLS")]
     NoStarttls,
     /// The endpoint is one of the bridge's own listeners.
-    #[error("the endpoint is the bridge itself")]
-    Ourselves,
+    #[error("the endpoint is the bridge itself, which listens at: {listener}")]
+    Ourselves { listener: SocketAddr },
     /// Nobody listens there.
     #[error("the connection was refused")]
     Refused,

@@ -7,7 +7,7 @@ use super::{
 };
 use passerelle::{
     control::{
-        account, crm,
+        OwnListeners, account, crm,
         folder::{self, FolderChange, FolderRow, FolderState},
     },
     rules::namespace::Naming,
@@ -27,18 +27,24 @@ async fn of(
     Ok((account, naming))
 }
 
+/// What a look at the provider needs; None where none is wanted.
+fn checked(place: &Place, unchecked: bool) -> Result<Option<OwnListeners>, Error> {
+    if unchecked { Ok(None) } else { place.own_listeners().map(Some) }
+}
+
 pub(super) async fn run(command: Folder, place: &Place) -> Result<(), Error> {
     let store = place.store().await?;
     match command {
         Folder::List { address, crm } => {
             let (account, naming) = of(place, &store, &address, crm.as_deref()).await?;
-            let rows = folder::list(&store, &account, &naming).await?;
+            let rows = folder::list(&store, &account, &naming, &place.own_listeners()?).await?;
             let cells: Vec<[String; 5]> = rows.iter().map(cells).collect();
             place.answer(&rows, &words::columns(["CRM", "PROVIDER", "ROLE", "SUBSCRIBED", "STATE"], &cells))
         }
         Folder::Map(FolderMapping { address, local, remote, unchecked, crm }) => {
             let (account, naming) = of(place, &store, &address, crm.as_deref()).await?;
-            let change = folder::map(&store, &account, &naming, [&local, &remote], unchecked).await?;
+            let own = checked(place, unchecked)?;
+            let change = folder::map(&store, &account, &naming, [&local, &remote], own.as_ref()).await?;
             answer(place, &change, &format!("CRMs see {} as {local}", change.remote))
         }
         Folder::Unmap { address, local, crm } => {
@@ -48,7 +54,8 @@ pub(super) async fn run(command: Folder, place: &Place) -> Result<(), Error> {
         }
         Folder::Hide { address, folder, unchecked, crm } => {
             let (account, naming) = of(place, &store, &address, crm.as_deref()).await?;
-            let change = folder::hide(&store, &account, &naming, &folder, unchecked).await?;
+            let own = checked(place, unchecked)?;
+            let change = folder::hide(&store, &account, &naming, &folder, own.as_ref()).await?;
             answer(place, &change, &format!("CRMs do not see this folder, nor what is below it: {}", change.remote))
         }
         Folder::Show { address, folder } => {

@@ -21,6 +21,7 @@ use clap::Parser;
 use exit::{Error, Exit};
 use passerelle::{
     config::{Config, Environment, profiles, providers},
+    control::OwnListeners,
     profile,
     provider::Table,
     store::{Store, unix_now},
@@ -109,6 +110,11 @@ impl Place {
 
     fn config(&self) -> Result<Config, Error> {
         Ok(Config::load(self.config.as_deref(), &self.profiles()?)?)
+    }
+
+    /// Where the bridge itself listens, so that no provider is looked for there.
+    fn own_listeners(&self) -> Result<OwnListeners, Error> {
+        Ok(self.config()?.listeners().map(|listener| (listener.address, listener.key())).collect())
     }
 
     fn profiles(&self) -> Result<profile::Table, Error> {

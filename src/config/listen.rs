@@ -79,7 +79,8 @@ pub struct Listener<'a> {
 
 impl Listener<'_> {
     /// Where it stands in the file.
-    pub(super) fn key(&self) -> &'static str {
+    #[must_use]
+    pub fn key(&self) -> &'static str {
         match (self.kind, self.nth) {
             (Kind::Imap, None) => "listen.imap",
             (Kind::Smtp, None) => "listen.smtp",

@@ -5,7 +5,7 @@ use super::{
     folder::{self, FolderRow},
     login::{self, Created, Naming},
     tokens,
-    trial::{self, Report, Trial, Tried, With},
+    trial::{self, Manner, Trial, Tried, With},
     user,
 };
 use crate::{
@@ -107,8 +107,8 @@ pub struct Shown {
 ///
 /// # Errors
 /// If the address is taken, a service does not let us in, or the store fails. Then nothing is stored.
-pub async fn add(store: &Store, mut draft: Draft, report: Report<'_>, now: i64) -> Result<Added, Error> {
-    let folders = prove(store, &mut draft, report).await?;
+pub async fn add(store: &Store, mut draft: Draft, manner: Manner<'_>, now: i64) -> Result<Added, Error> {
+    let folders = prove(store, &mut draft, manner).await?;
     let added = keep(store, draft, Some(now), now).await?;
     Ok(Added { folders: Some(folders), ..added })
 }
@@ -120,16 +120,16 @@ pub async fn add(store: &Store, mut draft: Draft, report: Report<'_>, now: i64) 
 pub(super) async fn add_without_login(
     store: &Store,
     mut draft: Draft,
-    report: Report<'_>,
+    manner: Manner<'_>,
     now: i64,
 ) -> Result<(), Error> {
-    prove(store, &mut draft, report).await?;
+    prove(store, &mut draft, manner).await?;
     place(store, draft, Some(now), now).await?;
     Ok(())
 }
 
 /// That the provider lets us in; gives the folders.
-async fn prove(store: &Store, draft: &mut Draft, report: Report<'_>) -> Result<Vec<FolderRow>, Error> {
+async fn prove(store: &Store, draft: &mut Draft, manner: Manner<'_>) -> Result<Vec<FolderRow>, Error> {
     tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
     free(store, &draft.address).await?;
     user::named(store, draft.owner.as_deref()).await?;
@@ -140,7 +140,7 @@ async fn prove(store: &Store, draft: &mut Draft, report: Report<'_>) -> Result<V
         trial::is_on(&draft.settings, service).then_some(trial)
     };
     let (imap, smtp) = (of(Service::Imap, &draft.imap), of(Service::Smtp, &draft.smtp));
-    let tried = trial::both(store, imap, smtp, report).await?;
+    let tried = trial::both(store, imap, smtp, manner).await?;
     match tried {
         Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => {
             // The account has no row yet, and no choices of its own.

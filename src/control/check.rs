@@ -4,7 +4,7 @@ use super::{
     Error, Refused, Service,
     account::by_address,
     provider,
-    trial::{self, Report, Trial, With},
+    trial::{self, Manner, Trial, With},
 };
 use crate::{
     model::{Address, Endpoint},
@@ -48,7 +48,7 @@ pub async fn check(
     store: &Store,
     table: &Table,
     address: &Address,
-    report: Report<'_>,
+    manner: Manner<'_>,
     now: i64,
 ) -> Result<(Checked, Vec<Refused>), Error> {
     let account = by_address(store, address).await?;
@@ -57,7 +57,7 @@ pub async fn check(
         trial::is_on(&account.settings, service).then_some(trial)
     };
     let mut tried =
-        trial::both(store, of(Service::Imap, &account.imap), of(Service::Smtp, &account.smtp), report).await?;
+        trial::both(store, of(Service::Imap, &account.imap), of(Service::Smtp, &account.smtp), manner).await?;
     let advice = provider::advice(table, &account.settings.provider);
     for refused in [&mut tried.imap, &mut tried.smtp].into_iter().flatten().filter_map(|tried| tried.as_mut().err()) {
         refused.advice = advice.clone();

@@ -9,7 +9,7 @@ mod order;
 pub use order::{Ask, Mailbox, Order, ask};
 
 use super::{
-    Error, account,
+    Error, Manner, OwnListeners, account,
     settings::{self, Wish},
 };
 use crate::{
@@ -179,11 +179,12 @@ async fn send_by(
     Ok(Sending { address, state, cookie })
 }
 
-/// The tables that an account's settings are read by.
+/// The tables that an account's settings are read by, and where no provider is.
 #[derive(Clone)]
 pub struct Tables {
     pub providers: provider::Table,
     pub profiles: profile::Table,
+    pub own: OwnListeners,
 }
 
 /// What a sign-in has come to.
@@ -251,15 +252,15 @@ async fn finish(
     let grant = redeem(store, &order, &code, &answered.verifier).await?;
     let address = order.address.clone();
     let credential = Credential::Grant(grant);
-    let report = &|_, _| {};
+    let manner = Manner { own: &tables.own, report: &|_, _| {} };
     let Some(mailbox) = order.mailbox else {
         let wish = Wish { credential: Some(credential), ..Wish::default() };
-        settings::set(store, &tables.providers, &address, wish, false, report, now).await?;
+        settings::set(store, &tables.providers, &address, wish, false, manner, now).await?;
         return Ok(Done { address, added_for: None });
     };
     let crm = super::crm::named(&tables.profiles, &mailbox.crm)?.clone();
     let added_for = Some(crm.name.clone());
-    account::add_without_login(store, mailbox.draft(address.clone(), credential, crm), report, now).await?;
+    account::add_without_login(store, mailbox.draft(address.clone(), credential, crm), manner, now).await?;
     Ok(Done { address, added_for })
 }
 

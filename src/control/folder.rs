@@ -1,6 +1,6 @@
 //! Folders: what a mailbox is called at the provider, what CRMs see it as, and what people change about that.
 
-use super::{Error, Refused, Service, account};
+use super::{Error, OwnListeners, Refused, Service, account};
 use crate::{
     model::{AccountId, Address, Folder, FolderTable, LocalName, RemoteName, Role},
     oauth::broker::{Broker, Holder},
@@ -112,8 +112,13 @@ fn quoted(name: &str) -> String {
 ///
 /// # Errors
 /// If the provider does not let us in, or the store fails.
-pub async fn list(store: &Store, account: &Account, naming: &Naming) -> Result<Vec<FolderRow>, Error> {
-    let table = read(store, account).await?;
+pub async fn list(
+    store: &Store,
+    account: &Account,
+    naming: &Naming,
+    own: &OwnListeners,
+) -> Result<Vec<FolderRow>, Error> {
+    let table = read(store, account, own).await?;
     let choices = store.choices(account.id).await?;
     Ok(rows(account.id, &table, &choices, naming))
 }
@@ -122,27 +127,27 @@ pub async fn list(store: &Store, account: &Account, naming: &Naming) -> Result<V
 /// (`Envoyés`). Names are texts, as people type them.
 ///
 /// # Errors
-/// If a name cannot be one, the provider has no such folder (unless `unchecked`), either name is taken, the provider does
+/// If a name cannot be one, the provider has no such folder (unless it is not to be `checked`), either name is taken, the provider does
 /// not let us in, or the store fails. Then nothing is changed.
 pub async fn map(
     store: &Store,
     account: &Account,
     naming: &Naming,
     [local, remote]: [&str; 2],
-    unchecked: bool,
+    checked: Option<&OwnListeners>,
 ) -> Result<FolderChange, Error> {
     let name = naming.house_of_typed(&local_name(local)?);
     let choices = store.choices(account.id).await?;
-    let target = if unchecked {
-        typed(remote)?
-    } else {
-        let table = read(store, account).await?;
+    let target = if let Some(own) = checked {
+        let table = read(store, account, own).await?;
         let target = find(&table, remote).ok_or_else(|| Refusal::Unknown(remote.to_owned()))?;
         if target.attributes.no_select {
             return Err(Refusal::NoMessages(remote.to_owned()).into());
         }
         free(account.id, &table, &choices, &name, &target.name)?;
         target.name.clone()
+    } else {
+        typed(remote)?
     };
     if target.is_inbox() {
         return Err(Refusal::Inbox.into());
@@ -174,25 +179,25 @@ pub async fn unmap(store: &Store, account: &Account, naming: &Naming, local: &st
 /// Hides a folder, and what is below it, from CRMs. It is named as CRMs see it, or as the provider calls it.
 ///
 /// # Errors
-/// If there is no such folder (`unchecked`: the name is the provider's), a person mapped it, or it is INBOX; if the
+/// If there is no such folder (where that is not to be `checked`, the name is the provider's), a person mapped it, or it is INBOX; if the
 /// provider does not let us in, or the store fails.
 pub async fn hide(
     store: &Store,
     account: &Account,
     naming: &Naming,
     name: &str,
-    unchecked: bool,
+    checked: Option<&OwnListeners>,
 ) -> Result<FolderChange, Error> {
     let choices = store.choices(account.id).await?;
-    let target = if unchecked {
-        typed(name)?
-    } else {
-        let table = read(store, account).await?;
+    let target = if let Some(own) = checked {
+        let table = read(store, account, own).await?;
         let namespace = Namespace::new(account.id, &table, &choices, naming);
         let shown = namespace.entries().find(|entry| readable(entry.local.as_bytes()) == name);
         let shown = shown.and_then(|entry| entry.remote().cloned());
         let found = shown.or_else(|| find(&table, name).map(|folder| folder.name.clone()));
         found.ok_or_else(|| Refusal::Unknown(name.to_owned()))?
+    } else {
+        typed(name)?
     };
     if target.is_inbox() {
         return Err(Refusal::Inbox.into());
@@ -222,13 +227,15 @@ pub async fn show(store: &Store, account: &Account, name: &str) -> Result<Folder
     Ok(FolderChange { local: None, remote: readable(target.as_bytes()), changed })
 }
 
-async fn read(store: &Store, account: &Account) -> Result<FolderTable, Error> {
+async fn read(store: &Store, account: &Account, own: &OwnListeners) -> Result<FolderTable, Error> {
     let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?, Holder::Command);
-    let wanted = Wanted { account, purpose: LaneUse::Imap, reads_folders: true, own: &[] };
+    let wanted = Wanted { account, purpose: LaneUse::Imap, reads_folders: true, own: own.addresses() };
     let silent = &mut |_| {};
     let opened = upstream::open_stored(store, &broker, wanted, account::DEADLINES, silent).await;
-    let opened = opened.map_err(|refusal| Error::Refused(vec![Refused::by(Service::Imap, &account.imap, refusal)]))?;
-    Ok(table(opened))
+    match opened {
+        Ok(opened) => Ok(table(opened)),
+        Err(refusal) => Err(Error::Refused(vec![Refused::by(Service::Imap, &account.imap, refusal, own)])),
+    }
 }
 
 /// The folder that a person means by this text.

@@ -31,7 +31,7 @@ use crate::{
 use serde::Serialize;
 use std::fmt;
 
-pub use trial::Report;
+pub use trial::{Manner, OwnListeners, Report};
 
 /// The two services of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -161,12 +161,15 @@ pub struct Refused {
     pub advice: Option<String>,
     /// The account, if it is stored: its settings mend it.
     pub account: Option<Address>,
+    /// Where the endpoint is a listener of the bridge itself: the key of the configuration that names it.
+    pub own_key: Option<&'static str>,
 }
 
 impl Refused {
-    fn by(service: Service, endpoint: &Endpoint, refusal: Refusal) -> Self {
+    fn by(service: Service, endpoint: &Endpoint, refusal: Refusal, own: &OwnListeners) -> Self {
         let Refusal { failure, words, .. } = refusal;
-        Self { service, endpoint: endpoint.clone(), failure, words, advice: None, account: None }
+        let own_key = own.key_of(&failure);
+        Self { service, endpoint: endpoint.clone(), failure, words, advice: None, account: None, own_key }
     }
 }
 
@@ -418,7 +421,13 @@ impl Refused {
             }
             Unreachable::NameUnknown => format!("check the spelling behind --{service}, and this machine's DNS"),
             Unreachable::NoStarttls => format!("try `--{service}-security tls`"),
-            Unreachable::Ourselves => format!("--{service} takes the provider's host, not the bridge's own address"),
+            Unreachable::Ourselves { listener } => {
+                let own = self.own_key.map_or_else(|| listener.to_string(), |key| format!("{key} = {listener}"));
+                format!(
+                    "--{service} takes the host and port of the provider; where the CRM connects to the bridge ({own} in its \
+                     configuration) is no provider"
+                )
+            }
             Unreachable::Refused | Unreachable::TimedOut => {
                 format!("check host and port behind --{service}, and that no firewall stands between")
             }

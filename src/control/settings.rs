@@ -5,7 +5,7 @@ use super::{
     account::by_address,
     provider::{self, Whereabouts},
     tokens,
-    trial::{self, Report, Trial, With},
+    trial::{self, Manner, Trial, With},
 };
 use crate::{
     model::{Address, Certificates, Secret, SmtpAuth, UnreadScope, UserFormat},
@@ -67,7 +67,7 @@ pub async fn set(
     address: &Address,
     wish: Wish,
     unchecked: bool,
-    report: Report<'_>,
+    manner: Manner<'_>,
     now: i64,
 ) -> Result<bool, Error> {
     let account = by_address(store, address).await?;
@@ -78,7 +78,7 @@ pub async fn set(
     let certificates = changes.certificates.as_ref().unwrap_or(&account.certificates);
     let by_grant = changes.credential.as_ref().map(|credential| matches!(credential, Credential::Grant(_)));
     tokens::fit(certificates, by_grant.unwrap_or(account.by_grant))?;
-    let tried = !unchecked && prove(store, table, &account, &mut changes, report).await?;
+    let tried = !unchecked && prove(store, table, &account, &mut changes, manner).await?;
     changes.checked_at = tried.then_some(now);
     // Words fit any place; what signs in fits the one that was looked at.
     changes.of = changes.of_sign_in().then_some(account.generation);
@@ -117,7 +117,7 @@ async fn prove(
     table: &Table,
     account: &Account,
     changes: &mut Changes,
-    report: Report<'_>,
+    manner: Manner<'_>,
 ) -> Result<bool, Error> {
     let next = changed(account, changes);
     let given = match &mut changes.credential {
@@ -138,7 +138,7 @@ async fn prove(
     };
     let (imap, smtp) = (of(Service::Imap, imap, &next.imap), of(Service::Smtp, smtp, &next.smtp));
     let any = imap.is_some() || smtp.is_some();
-    let mut refused = trial::both(store, imap, smtp, report).await?.refused();
+    let mut refused = trial::both(store, imap, smtp, manner).await?.refused();
     if refused.is_empty() {
         return Ok(any);
     }

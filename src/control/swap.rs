@@ -7,7 +7,7 @@ use super::{
     Error, Refused, Service, account,
     folder::{self, readable},
     tokens,
-    trial::{self, Report, Trial, Tried, With},
+    trial::{self, Manner, OwnListeners, Trial, Tried, With},
 };
 use crate::{
     model::{Address, Certificates, Endpoint, FolderTable, LocalName, RemoteName, Role, SmtpAuth, UserFormat},
@@ -93,7 +93,7 @@ pub async fn prepare(
     account: Account,
     mut draft: Draft,
     naming: &Naming,
-    report: Report<'_>,
+    manner: Manner<'_>,
 ) -> Result<Prepared, Error> {
     tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
     let new = draft.address.take().unwrap_or_else(|| account.address.clone());
@@ -107,7 +107,7 @@ pub async fn prepare(
         sign_ins: [sign_in.clone(), sign_in],
         advice: draft.advice.as_deref(),
     };
-    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
+    let (known, table) = tokio::join!(known(store, &account, manner.own), goal.folders(store, &account, manner));
     let (before, table) = (known?, table?);
     let hidden = counterpart::hidden(account.id, &before.choices.hidden, &before.table, &table);
     let plan = counterpart::plan(account.id, &before.known, &table, &hidden);
@@ -135,7 +135,7 @@ pub async fn prepare_back(
     store: &Store,
     account: Account,
     naming: &Naming,
-    report: Report<'_>,
+    manner: Manner<'_>,
     now: i64,
 ) -> Result<Prepared, Error> {
     let back = store.way_back(account.id, now).await?.ok_or_else(|| Error::NoWayBack(account.address.clone()))?;
@@ -163,7 +163,7 @@ pub async fn prepare_back(
         sign_ins: [own, submission],
         advice: None,
     };
-    let (known, table) = tokio::join!(known(store, &account), goal.folders(store, &account, report));
+    let (known, table) = tokio::join!(known(store, &account, manner.own), goal.folders(store, &account, manner));
     let (before, table) = (known?, table?);
     let plan = counterpart::with(account.id, &before.known, &table, &back.choices);
     Ok(Prepared { account, to: To::Back(Box::new(back)), folders: folders(&plan, before.complete, naming) })
@@ -221,14 +221,14 @@ struct Goal<'a> {
 
 impl Goal<'_> {
     /// The folders there, if each service that is not switched off lets us in.
-    async fn folders(self, store: &Store, account: &Account, report: Report<'_>) -> Result<FolderTable, Error> {
+    async fn folders(self, store: &Store, account: &Account, manner: Manner<'_>) -> Result<FolderTable, Error> {
         let Self { endpoints: [imap, smtp], certificates, sign_ins: [own, submission], advice } = self;
         let of = |service, endpoint, sign_in| {
             let trial = Trial { service, endpoint, certificates, with: With::Given(sign_in) };
             trial::is_on(&account.settings, service).then_some(trial)
         };
         let (imap, smtp) = (of(Service::Imap, imap, own), of(Service::Smtp, smtp, submission));
-        match trial::both(store, imap, smtp, report).await? {
+        match trial::both(store, imap, smtp, manner).await? {
             Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => Ok(folder::table(imap)),
             Tried { imap: None, smtp: None | Some(Ok(_)) } => Ok(FolderTable::default()),
             tried => {
@@ -249,14 +249,14 @@ struct Before {
 
 /// What CRMs know of the account's folders. A provider that one leaves may be gone already: then it is what numbers were
 /// told for.
-async fn known(store: &Store, account: &Account) -> Result<Before, Error> {
+async fn known(store: &Store, account: &Account, own: &OwnListeners) -> Result<Before, Error> {
     let choices = store.choices(account.id).await?;
     if !account.settings.receives {
         return Ok(Before { known: Vec::new(), choices, table: FolderTable::default(), complete: true });
     }
     let (endpoint, certificates) = (&account.imap, &account.certificates);
     let trial = Trial { service: Service::Imap, endpoint, certificates, with: With::Stored(account) };
-    if let Some(Ok(opened)) = trial::both(store, Some(trial), None, &|_, _| {}).await?.imap {
+    if let Some(Ok(opened)) = trial::both(store, Some(trial), None, Manner { own, report: &|_, _| {} }).await?.imap {
         let table = folder::table(opened);
         let namespace = Namespace::new(account.id, &table, &choices, &Naming::default());
         return Ok(Before { known: counterpart::known(&namespace, &table), choices, table, complete: true });

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     app,
     config::{Config, Listen, Listeners},
-    control::{self, account, crm as profiles},
+    control::{self, Manner, OwnListeners, account, crm as profiles},
     listener::handed::Handed,
     local_tls::LocalTls,
     model::{Address, Certificates, Endpoint, Secret, Security, UserFormat},
@@ -243,7 +243,8 @@ async fn add(folder: &TempDir, address: &Address, gmail: &Provider) -> Done<(Sto
         advice: None,
         crm: profiles::named(&crms()?, profile::GENERIC)?.clone(),
     };
-    let added = account::add(&store, draft, &|_, _| {}, unix_now()).await.map_err(with_causes)?;
+    let manner = Manner { own: &OwnListeners::default(), report: &|_, _| {} };
+    let added = account::add(&store, draft, manner, unix_now()).await.map_err(with_causes)?;
     let folders = added.folders.unwrap_or_default();
     let roles = folders.iter().filter(|folder| folder.role.is_some());
     let roles = roles.filter_map(|folder| Some(format!("{} = {}", folder.local.as_ref()?, folder.remote)));
@@ -373,7 +374,8 @@ async fn swap(store: &Store, address: &Address, ovh: &Provider) -> Done<String> 
     };
     let account = control::account::by_address(store, address).await.map_err(with_causes)?;
     let naming = Naming::default();
-    let prepared = control::swap::prepare(store, account, draft, &naming, &|_, _| {}).await.map_err(with_causes)?;
+    let manner = Manner { own: &OwnListeners::default(), report: &|_, _| {} };
+    let prepared = control::swap::prepare(store, account, draft, &naming, manner).await.map_err(with_causes)?;
     let moved = prepared.folders.known.iter().chain(&prepared.folders.fresh);
     let moved = moved.filter_map(|moved| Some(format!("{} = {}", moved.local, moved.remote.as_ref()?)));
     let note = moved.collect::<Vec<_>>().join(", ");

@@ -29,8 +29,8 @@ pub(super) async fn dial(
     if addresses.is_empty() {
         return Err(Failure::ProviderUnreachable(Unreachable::NameUnknown));
     }
-    if addresses.iter().any(|address| is_own(*address, own)) {
-        return Err(Failure::ProviderUnreachable(Unreachable::Ourselves));
+    if let Some(listener) = addresses.iter().find_map(|address| own_at(*address, own)) {
+        return Err(Failure::ProviderUnreachable(Unreachable::Ourselves { listener }));
     }
     steps(Step::Resolved(addresses.iter().map(SocketAddr::ip).collect()));
     let mut last = Unreachable::TimedOut;
@@ -39,8 +39,8 @@ pub(super) async fn dial(
             Ok(Ok(stream)) => {
                 // Commands and answers are small and wait for each other: Nagle's rule costs 40 ms each.
                 stream.set_nodelay(true).map_err(|_| Failure::ProviderUnreachable(Unreachable::Lost))?;
-                if reached_ourselves(&stream, own) {
-                    return Err(Failure::ProviderUnreachable(Unreachable::Ourselves));
+                if let Some(listener) = reached_ourselves(&stream, own) {
+                    return Err(Failure::ProviderUnreachable(Unreachable::Ourselves { listener }));
                 }
                 steps(Step::Connected(address));
                 return Ok(stream);
@@ -53,24 +53,24 @@ pub(super) async fn dial(
     Err(Failure::ProviderUnreachable(last))
 }
 
-/// Whether one of the listeners is at this address, however it is written. One on all addresses is at every loopback
-/// address; and whoever dials "all addresses" reaches loopback.
-fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
+/// Which of the listeners is at this address, however it is written. One on all addresses is at every loopback address;
+/// and whoever dials "all addresses" reaches loopback.
+fn own_at(address: SocketAddr, own: &[SocketAddr]) -> Option<SocketAddr> {
     let ip = address.ip().to_canonical();
     let here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-    own.iter().any(|listener| {
+    own.iter().copied().find(|listener| {
         let theirs = listener.ip().to_canonical();
         let same = theirs == ip || (theirs.is_unspecified() && here(ip)) || (ip.is_unspecified() && here(theirs));
         listener.port() == address.port() && same
     })
 }
 
-/// Whether a listener on all addresses took the connection: then both its ends are at one address of this machine, which
+/// The listener on all addresses that took the connection: then both its ends are at one address of this machine, which
 /// was not known before.
-fn reached_ourselves(stream: &TcpStream, own: &[SocketAddr]) -> bool {
-    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return false };
+fn reached_ourselves(stream: &TcpStream, own: &[SocketAddr]) -> Option<SocketAddr> {
+    let (peer, local) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
     let on_all = |listener: &SocketAddr| listener.ip().is_unspecified() && listener.port() == peer.port();
-    peer.ip() == local.ip() && own.iter().any(on_all)
+    own.iter().copied().find(|listener| peer.ip() == local.ip() && on_all(listener))
 }
 
 #[cfg(test)]
@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn r35_a_listener_is_known_however_its_address_is_written() {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let is = |dialled: &str, listener: &str| is_own(address(dialled), &[address(listener)]);
+        let is =
+            |dialled: &str, listener: &str| own_at(address(dialled), &[address(listener)]) == Some(address(listener));
         for (dialled, listener) in [
             ("127.0.0.1:143", "127.0.0.1:143"),
             ("[::ffff:127.0.0.1]:143", "127.0.0.1:143"),
@@ -108,8 +109,8 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let stream = TcpStream::connect(address).await.expect("connected");
         let on_all = SocketAddr::new("0.0.0.0".parse().expect("an address"), address.port());
-        assert!(reached_ourselves(&stream, &[on_all]));
-        assert!(!reached_ourselves(&stream, &[SocketAddr::new(on_all.ip(), 1)]));
-        assert!(!reached_ourselves(&stream, &[]));
+        assert_eq!(reached_ourselves(&stream, &[on_all]), Some(on_all));
+        assert_eq!(reached_ourselves(&stream, &[SocketAddr::new(on_all.ip(), 1)]), None);
+        assert_eq!(reached_ourselves(&stream, &[]), None);
     }
 }

@@ -89,7 +89,8 @@ const EHLO_NAME: &str = "localhost";
 /// One read of an opening.
 pub(crate) const CHUNK: usize = 8 * 1024;
 
-/// Dials, secures and signs in; of IMAP the folder table is read too.
+/// Dials, secures and signs in; of IMAP the folder table is read too. `own` are the bridge's listeners, which are no
+/// provider.
 ///
 /// # Errors
 /// What went wrong, with the provider's words where it said some.
@@ -97,10 +98,11 @@ pub async fn open(
     target: &Target,
     purpose: LaneUse,
     sign_in: SignIn,
+    own: &[SocketAddr],
     deadlines: Deadlines,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
-    let order = Order { purpose, sign_in, reads_folders: true, own: &[] };
+    let order = Order { purpose, sign_in, reads_folders: true, own };
     carry_out(target, order, deadlines, steps).await
 }
 

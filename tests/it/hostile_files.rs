@@ -283,6 +283,66 @@ fn r35_a_provider_that_is_the_bridge_itself_is_refused() {
     assert!(back.is_some(), "{} sockets, {before} before", bridge.sockets());
 }
 
+/// Nothing serves here: whoever dialled all the same would say that the connection was refused.
+#[test]
+fn r35_the_command_line_names_the_listener_that_is_no_provider() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let own = free_port();
+    let more = format!(
+        "[[crm]]\nprofile = \"vtiger\"\nimap = \"127.0.0.3:{own}\"\nimaps = \"off\"\nsmtp = \"off\"\nsmtps = \"off\"\n"
+    );
+    let bridge = Bridge::configured(&lab, &more);
+    bridge.listens_at("imaps", "0.0.0.0");
+    let (imap, smtp) = (
+        Provider::imap(Some(&lab.certificates.good), |_, _, _| Some(false)),
+        Provider::smtp(Some(&lab.certificates.good)),
+    );
+    let honest = AddAccount::unchecked(&lab, &imap, &smtp, ALICE);
+    let told = |arguments: &[&str], listener: &str, key: &str| {
+        let output = bridge.cli(&[arguments, &["--json"]].concat(), b"hunter2\n");
+        assert!(!output.status.success(), "{arguments:?}: {}", words(&output));
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).expect("JSON");
+        let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+        let (said, hint) = (text("error"), text("hint"));
+        assert!(said.contains(&format!("the endpoint is the bridge itself, which listens at: {listener}")), "{said}");
+        assert!(hint.contains(&format!("({key} = {listener} in its configuration) is no provider")), "{hint}");
+    };
+    let at = |address: &'static str, hosts: [&str; 2]| {
+        let [imap, smtp] = hosts.map(str::to_owned);
+        let words = ["account", "add", address, "--imap", &imap, "--imap-security", "none", "--smtp", &smtp];
+        let more = ["--smtp-security", "none", "--password-stdin"];
+        words.into_iter().chain(more).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let add = |hosts: [&str; 2], listener: &str, key: &str| {
+        let arguments = at("new@lab.test", hosts);
+        told(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), listener, key);
+    };
+    let here = |port: u16| format!("127.0.0.1:{port}");
+    let (our_imap, our_smtp, crm) = (here(bridge.imap), here(bridge.smtp), format!("127.0.0.3:{own}"));
+    add([&our_imap, &our_smtp], &our_imap, "listen.imap");
+    add([&format!("localhost:{}", bridge.imap), &our_smtp], &our_imap, "listen.imap");
+    add([&format!("127.0.0.9:{}", bridge.imaps), &our_smtp], &format!("0.0.0.0:{}", bridge.imaps), "listen.imaps");
+    add([&crm, &our_smtp], &crm, "crm.imap");
+
+    bridge.add_account(&honest);
+    let set = ["account", "set", ALICE, "--smtp", &our_smtp, "--smtp-security", "none"];
+    told(&set, &our_smtp, "listen.smtp");
+    let swap = ["account", "swap", ALICE, "--provider", "generic", "--imap", &our_imap, "--imap-security", "none"];
+    let swap = [&swap[..], &["--smtp", &our_smtp, "--smtp-security", "none", "--password-stdin", "--yes"]].concat();
+    told(&swap, &our_imap, "listen.imap");
+    let listed = bridge.cli(&["account", "show", ALICE, "--json"], b"");
+    let shown: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert!(!shown.to_string().contains(&our_imap) && !shown.to_string().contains(&our_smtp), "{shown}");
+
+    // Stored without a look, from before this was known.
+    let mut stored = at("old@lab.test", [&our_imap, &our_smtp]);
+    stored.push("--unchecked".to_owned());
+    let stored = bridge.cli(&stored.iter().map(String::as_str).collect::<Vec<_>>(), b"hunter2\n");
+    assert!(stored.status.success(), "{}", words(&stored));
+    told(&["account", "check", "old@lab.test"], &our_imap, "listen.imap");
+    told(&["folder", "list", "old@lab.test"], &our_imap, "listen.imap");
+}
+
 /// What of the bridge's others may read or write, as `find` sees it.
 fn open_to_others(bridge: &Bridge) -> String {
     let output = run(10, Command::new("find").arg(bridge.state()).args(["-perm", "/077"]), b"");

@@ -8,7 +8,7 @@ use crate::cli::{
 };
 use passerelle::{
     control::{
-        self, Service,
+        self, Manner, Service,
         account::{self, Added, Draft},
         crm,
         folder::FolderRow,
@@ -30,7 +30,8 @@ pub(super) async fn run(place: &Place, arguments: AccountAdd) -> Result<(), Erro
     let added = if unchecked {
         account::add_unchecked(&store, draft, unix_now()).await?
     } else {
-        account::add(&store, draft, &progress(place.json), unix_now()).await?
+        let manner = Manner { own: &place.own_listeners()?, report: &progress(place.json) };
+        account::add(&store, draft, manner, unix_now()).await?
     };
     let card = Card {
         address: added.account.address.as_str(),

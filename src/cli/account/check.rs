@@ -3,7 +3,7 @@
 use super::progress;
 use crate::cli::{Error, Place};
 use passerelle::{
-    control::{self, check},
+    control::{self, Manner, check},
     model::Address,
     store::unix_now,
 };
@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 pub(super) async fn run(place: &Place, address: &Address) -> Result<(), Error> {
     let table = place.providers()?;
     let store = place.store().await?;
-    let (checked, refused) = check::check(&store, &table, address, &progress(place.json), unix_now()).await?;
+    let manner = Manner { own: &place.own_listeners()?, report: &progress(place.json) };
+    let (checked, refused) = check::check(&store, &table, address, manner, unix_now()).await?;
     let mut text = String::new();
     for (service, outcome) in [("imap", &checked.imap), ("smtp", &checked.smtp)] {
         if outcome.state == "off" {

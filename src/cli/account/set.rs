@@ -4,7 +4,7 @@ use super::{device, grant, password, progress, words_of_shown};
 use crate::cli::{Error, Place, arguments::AccountSet};
 use passerelle::{
     control::{
-        self,
+        self, Manner,
         account::{self, Shown},
         registration,
         settings::{self, Wish},
@@ -75,8 +75,8 @@ async fn change(
     wish: Wish,
     unchecked: bool,
 ) -> Result<(), Error> {
-    let report = progress(place.json);
-    let signed_in = settings::set(store, table, address, wish, unchecked, &report, unix_now()).await?;
+    let manner = Manner { own: &place.own_listeners()?, report: &progress(place.json) };
+    let signed_in = settings::set(store, table, address, wish, unchecked, manner, unix_now()).await?;
     let account = account::show(store, address).await?;
     let words = format!("the account is changed:\n\n{}", words_of_shown(&account));
     place.answer(&SetJson { signed_in, account: &account }, &words)

@@ -41,7 +41,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(place: &Place, arguments: AccountSignIn) -> Result<(), Error> {
     let config = place.config()?;
-    let tables = Tables { providers: place.providers()?, profiles: place.profiles()? };
+    let tables = Tables { providers: place.providers()?, profiles: place.profiles()?, own: place.own_listeners()? };
     let store = place.store().await?;
     let address = arguments.address().clone();
     if arguments.answer_stdin {

@@ -4,7 +4,7 @@ use super::{grant, password, progress};
 use crate::cli::{Error, Place, arguments::AccountSwap, say, words};
 use passerelle::{
     control::{
-        self, Service, registration,
+        self, Manner, Service, registration,
         settings::User,
         swap::{self, Draft, Folders, Moved, Prepared, Switched},
     },
@@ -47,14 +47,14 @@ struct Ready {
 }
 
 async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> {
-    let report = progress(place.json);
+    let manner = Manner { own: &place.own_listeners()?, report: &progress(place.json) };
     let store = place.store().await?;
     let at = &arguments.at;
     // Nobody is asked for the password of an account that there is not.
     let account = control::account::by_address(&store, &arguments.address.0).await?;
     let naming = control::crm::naming(&store, &place.profiles()?, &account, None).await?;
     if arguments.back {
-        let prepared = swap::prepare_back(&store, account, &naming, &report, unix_now()).await?;
+        let prepared = swap::prepare_back(&store, account, &naming, manner, unix_now()).await?;
         return Ok(Ready { store, prepared });
     }
     let table = place.providers()?;
@@ -89,7 +89,7 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
         advice: provider.sign_in.advice.clone(),
         address: arguments.new_address.as_ref().map(|address| address.0.clone()),
     };
-    let prepared = swap::prepare(&store, account, draft, &naming, &report).await?;
+    let prepared = swap::prepare(&store, account, draft, &naming, manner).await?;
     Ok(Ready { store, prepared })
 }
 
