@@ -82,10 +82,14 @@ pub enum Misbehaviour {
     TooManyBadCommands,
     #[error("too many lines in one answer")]
     TooManyLines,
+    #[error("too many names of mailboxes")]
+    TooManyMailboxes,
     #[error("too slow")]
     TooSlow,
     #[error("an answer that nobody asked for")]
     Unasked,
+    #[error("the UIDVALIDITY of mailboxes changes again and again")]
+    Validity,
     #[error("a command out of order")]
     WrongState,
 }

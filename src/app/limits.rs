@@ -10,7 +10,7 @@ use crate::{
     relay::{self, imap, opening, smtp},
     rules::{breaker, guesses, namespace},
     session,
-    store::changes,
+    store::{changes, folder},
     upstream::{dial, gate, open, pool},
     wire,
 };
@@ -189,6 +189,7 @@ fn clients() -> Vec<Limit> {
         count("pending", model::number(imap::PENDING_MAX), "commands of IMAP at the provider at once"),
         count("smtp-pending", model::number(smtp::PENDING_MAX), "commands of SMTP at the provider at once"),
         count("smtp-bad-commands", smtp::BAD_COMMANDS_AFTER_LOGIN, "of SMTP after login, then it closes"),
+        count("validity-changes", imap::VALIDITY_CHANGES_MAX, "of UIDVALIDITY by a provider in one session"),
         octets("withheld", imap::WITHHELD_MAX, "lines kept from a client that waits for +"),
         count("list-patterns", model::number(wire::imap::list::PATTERNS_MAX), "patterns of one LIST"),
         limit("list-steps", imap::tree::LIST_COST_MAX.to_string(), "steps of matching names with one LIST"),
@@ -225,6 +226,7 @@ fn lanes() -> Vec<Limit> {
         wait("store-again", gate::AGAIN, "pause after a failed read of the store"),
         count("folders", model::number(wire::FOLDERS_MAX), "mailboxes of one account"),
         octets("folder-names", wire::FOLDER_NAMES_MAX, "all their names"),
+        limit("validity-rows", folder::VALIDITY_ROWS_MAX.to_string(), "names of one account with a UIDVALIDITY kept"),
         octets("folder-name", model::MAILBOX_NAME_MAX, "one name"),
         count("folder-levels", model::number(namespace::LEVELS_MAX), "levels in one name"),
     ]

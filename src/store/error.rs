@@ -3,7 +3,7 @@
 //! An error holds paths and names that the administrator gave, never a secret and never a value read from a row.
 
 use super::vault;
-use crate::failure::{Failure, Unreachable};
+use crate::failure::{Failure, Misbehaviour, Unreachable};
 use std::{io, path::PathBuf};
 
 /// Why the store could not do what was asked.
@@ -45,6 +45,9 @@ pub enum Error {
     /// The system gives no random octets.
     #[error("the system gives no random numbers")]
     Randomness,
+    /// The provider has shown more names of mailboxes than are kept of one account.
+    #[error("this account has shown more folder names than the bridge keeps for one")]
+    TooManyNames,
     /// The key, or what it seals.
     #[error(transparent)]
     Vault(#[from] vault::Error),
@@ -77,6 +80,11 @@ impl Error {
             Self::Migration(sqlx::migrate::MigrateError::VersionMissing(_)) => {
                 Some("this database was written by a newer passerelle: start that version".to_owned())
             }
+            Self::TooManyNames => Some(
+                "if the provider makes up new folders all the time, ask it why; if they are real, add the account anew: \
+                 `passerelle account remove ADDRESS`, then `passerelle account add ADDRESS`"
+                    .to_owned(),
+            ),
             Self::OpenToOthers(path) => Some(format!("chmod 600 {}", path.display())),
             Self::Vault(error) => error.hint(),
             Self::WritableByOthers(path) => Some(format!("chmod go-w {}", path.display())),
@@ -103,6 +111,7 @@ impl From<&Error> for Failure {
             // What was begun goes on with the account as it is now.
             Error::Changed => Self::ProviderUnreachable(Unreachable::Lost),
             Error::DiskFull => Self::OurDiskFull,
+            Error::TooManyNames => Self::ProviderMisbehaved(Misbehaviour::TooManyMailboxes),
             Error::Vault(_) => Self::Internal("a sealed secret does not open"),
             _ => Self::Internal("the store"),
         }

@@ -13,6 +13,13 @@ use serde::{Deserialize, Serialize};
 /// session's change went through.
 const ROUNDS: usize = 16;
 
+/// LocalNames of one account of which what was told is kept: four whole trees, for what was renamed and swapped away.
+///
+/// A full account takes no new name, and nothing goes to make room. What was told under a name binds us for as long as a
+/// client may remember it: without its row the next mailbox of that name, mapped or swapped there, is told the provider's
+/// own value, which may be the very one that was told of another mailbox.
+pub(crate) const VALIDITY_ROWS_MAX: i64 = 40_000;
+
 /// Ends what was let in before: a name may mean another mailbox from now on.
 const GROW: &str = "UPDATE accounts SET generation = generation + 1 WHERE id = $1 AND removed_at IS NULL";
 
@@ -223,7 +230,8 @@ impl Store {
     /// `now` is in Unix seconds. Sessions may ask for one mailbox at once: all are told the same.
     ///
     /// # Errors
-    /// [`Error::Missing`] if the account is gone, or if the store fails.
+    /// [`Error::Missing`] if the account is gone, [`Error::TooManyNames`] if this is one more name than are kept, or if the
+    /// store fails.
     pub async fn uid_validity(
         &self,
         account: AccountId,
@@ -232,12 +240,18 @@ impl Store {
         upstream: u32,
         now: i64,
     ) -> Result<u32, Error> {
+        let mut not_first = false;
         for _ in 0..ROUNDS {
             let (epoch, last) = self.told(account, local).await?;
+            // Rows stay: where nobody was first, it was the cap that refused.
+            if not_first && last.is_none() {
+                return Err(Error::TooManyNames);
+            }
             let (next, committed) = match &last {
                 None => {
                     let first = Told::first(epoch, remote.clone(), upstream);
                     let committed = self.tell_first(account, local, &first).await?;
+                    not_first = !committed;
                     (first, committed)
                 }
                 Some(last) => match last.next(epoch, remote, upstream, now) {
@@ -267,10 +281,11 @@ impl Store {
         Ok((Epoch(row.account_epoch), told(row)?))
     }
 
-    /// False if another session was first.
+    /// False if another session was first, or the account has as many rows as it may.
     async fn tell_first(&self, account: AccountId, local: &LocalName, first: &Told) -> Result<bool, Error> {
         const INSERT: &str = "INSERT INTO uid_validity
-            (account_id, local_name, epoch, remote_name, upstream, told, rewritten) VALUES ($1, $2, $3, $4, $5, $6, 0)
+            (account_id, local_name, epoch, remote_name, upstream, told, rewritten) SELECT $1, $2, $3, $4, $5, $6, 0
+            WHERE (SELECT COUNT(*) FROM uid_validity WHERE account_id = $1) < $7
             ON CONFLICT (account_id, local_name) DO NOTHING";
         let rows = on!(self, pool => {
             sqlx::query(INSERT)
@@ -280,6 +295,7 @@ impl Store {
                 .bind(first.remote.as_bytes())
                 .bind(i64::from(first.upstream))
                 .bind(i64::from(first.told))
+                .bind(VALIDITY_ROWS_MAX)
                 .execute(pool)
                 .await?
                 .rows_affected()

@@ -11,7 +11,7 @@ pub(crate) mod changes;
 pub mod consent;
 mod error;
 pub(crate) mod files;
-mod folder;
+pub(crate) mod folder;
 mod grant;
 mod lease;
 mod login;

@@ -376,7 +376,7 @@ async fn persistently<T>(read: impl AsyncFn() -> Result<T, crate::store::Error>)
 
 /// Logs a fault of the store and says what it means for the session.
 fn said(error: &crate::store::Error, what: &'static str) -> Failure {
-    tracing::error!(error = error as &dyn std::error::Error, "{what}");
+    tracing::error!(error = error as &dyn std::error::Error, hint = error.hint(), "{what}");
     Failure::from(error)
 }
 

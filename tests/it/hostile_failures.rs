@@ -56,7 +56,9 @@ fn cells(failure: &Failure) -> &'static [Cell] {
             Misbehaviour::LiteralSize
             | Misbehaviour::StarttlsInjection
             | Misbehaviour::TooManyLines
-            | Misbehaviour::Unasked => &[],
+            | Misbehaviour::TooManyMailboxes
+            | Misbehaviour::Unasked
+            | Misbehaviour::Validity => &[],
         },
         Failure::Denied(Rule::Receiving) => &[Imap],
         Failure::Denied(Rule::Sender) => &[Command],

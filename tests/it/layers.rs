@@ -15,7 +15,16 @@ const LAYERS: &[&[&str]] = &[
     &["control", "config", "filing", "telemetry"],
     &["upstream"],
     &["engine"],
-    &["oauth::broker", "oauth::consent", "oauth::device", "oauth::exchange", "store", "local_tls"],
+    &[
+        "oauth::assertion",
+        "oauth::broker",
+        "oauth::consent",
+        "oauth::device",
+        "oauth::exchange",
+        "oauth::failpoint",
+        "store",
+        "local_tls",
+    ],
     &[
         "relay",
         "engine::letter",

@@ -34,6 +34,7 @@ mod hostile_slow;
 mod hostile_smtp;
 mod hostile_sql;
 mod hostile_tls;
+mod hostile_validity;
 mod lab;
 mod lanes;
 mod layers;

@@ -224,7 +224,7 @@ mod tests {
             (400, r#"{"error":"access_denied"}"#, "the person declined"),
             (400, r#"{"error":"expired_token"}"#, "the code has expired"),
             (400, r#"{"error":"invalid_client"}"#, "the token endpoint refuses the client: invalid_client"),
-            (200, "<html>", "the token endpoint answered in a way that cannot be used: status 200"),
+            (200, "<html>", "no token endpoint answers so: what came is no JSON object; status: 200"),
             (200, r#"{"access_token":"a","token_type":"Bearer"}"#, "tokens"),
         ] {
             assert_eq!(name(status, body), awaited, "{status} {body}");

@@ -305,7 +305,7 @@ impl Session {
             Some(CodeFate::CopyUid) => oldest(&[Verb::Move]).and_then(|pending| pending.route.clone()),
             _ => None,
         };
-        let Some(code) = self.code(octets, status.code, route.as_ref(), out) else { return Ok(()) };
+        let Some(code) = self.code(octets, status.code, route.as_ref(), out)? else { return Ok(()) };
         let words = self.words(status).into_owned();
         let mut line = Vec::new();
         say(b"*", status.condition.name(), code.as_deref(), &words, &mut line);
@@ -326,7 +326,7 @@ impl Session {
             return Err(unasked);
         }
         let route = self.pending.get(at).and_then(|pending| pending.route.clone());
-        let Some(code) = self.code(octets, status.code, route.as_ref(), out) else { return Ok(()) };
+        let Some(code) = self.code(octets, status.code, route.as_ref(), out)? else { return Ok(()) };
         let words = if ok { Cow::Borrowed(&b""[..]) } else { self.words(status) }.into_owned();
         let Some(pending) = self.pending.remove(at) else { return Err(unasked) };
         self.completed(&pending, ok, out);

@@ -102,6 +102,8 @@ struct Session {
     provider_selected: bool,
     /// What UIDVALIDITY is told for a mailbox of the namespace, with the upstream value that it stands for.
     told: HashMap<LocalName, (u32, u32)>,
+    /// How often a value that was told already has changed, of all mailboxes.
+    validity_changes: u16,
     /// Untagged lines that would reach a client which waits for `+`: laminas and Webklex read exactly one line there.
     withheld: Vec<u8>,
     /// The client waits for our `+` to a literal that is held.
@@ -171,6 +173,9 @@ pub(crate) const REFUSED_LOGINS_MAX: u8 = 5;
 pub(crate) const MISBEHAVED_BEFORE_LOGIN_MAX: u8 = 3;
 /// Commands at the provider at once. A client that pipelines more waits; real ones pipeline a handful.
 pub(crate) const PENDING_MAX: usize = 256;
+/// Changes of UIDVALIDITY in one session, each of them a commit. A mailbox that is made anew changes it once; a host that
+/// makes up another with each SELECT has room here for all that a CRM selects in a session.
+pub(crate) const VALIDITY_CHANGES_MAX: u16 = 64;
 /// Untagged lines withheld before they go out all the same.
 pub(crate) const WITHHELD_MAX: usize = 16 * 1024;
 
@@ -199,6 +204,7 @@ impl ImapRelay {
             idling: None,
             provider_selected: false,
             told: HashMap::new(),
+            validity_changes: 0,
             withheld: Vec::new(),
             owes_go_ahead: false,
             literal_refused: false,

@@ -1,9 +1,9 @@
 //! What the client is told of a provider's status lines and STATUS answers: codes and numbers as the house tells them,
 //! words that hold no name of the provider's.
 
-use super::{Asked, Session};
+use super::{Asked, Session, VALIDITY_CHANGES_MAX};
 use crate::{
-    failure::Failure,
+    failure::{Failure, Misbehaviour},
     model::{RemoteName, UnreadScope},
     relay::{Outbox, Request},
     rules::{
@@ -20,30 +20,46 @@ use std::borrow::Cow;
 
 impl Session {
     /// The code as the client gets it. Outer None: the response waits for the UIDVALIDITY to tell, and comes again.
+    ///
+    /// # Errors
+    /// As for [`Session::uid_validity`].
     pub(super) fn code(
         &mut self,
         octets: &[u8],
         code: Option<Code<'_>>,
         route: Option<&Route>,
         out: &mut Outbox,
-    ) -> Option<Option<String>> {
-        let Some(code) = code else { return Some(None) };
-        match (told_code(code), route) {
+    ) -> Result<Option<Option<String>>, Failure> {
+        let Some(code) = code else { return Ok(Some(None)) };
+        Ok(match (told_code(code), route) {
             (ToldCode::Pass(text), _) => Some(Some(text)),
             (ToldCode::Validity { name, upstream, behind }, Some(route)) => {
                 let told = self.uid_validity(route, upstream, octets, out)?;
-                Some(Some(format!("{name} {told}{behind}")))
+                told.map(|told| Some(format!("{name} {told}{behind}")))
             }
             _ => Some(None),
-        }
+        })
     }
 
     /// What UIDVALIDITY to tell; None while it is asked for, with the response that waits.
-    fn uid_validity(&mut self, route: &Route, upstream: u32, response: &[u8], out: &mut Outbox) -> Option<u32> {
-        if let Some((known, told)) = self.told.get(&route.local)
-            && *known == upstream
-        {
-            return Some(*told);
+    ///
+    /// # Errors
+    /// [`Misbehaviour::Validity`] of a provider that changes it without end: each change costs a commit, and the client
+    /// would fetch all its mail anew.
+    fn uid_validity(
+        &mut self,
+        route: &Route,
+        upstream: u32,
+        response: &[u8],
+        out: &mut Outbox,
+    ) -> Result<Option<u32>, Failure> {
+        match self.told.get(&route.local) {
+            Some((known, told)) if *known == upstream => return Ok(Some(*told)),
+            Some(_) if self.validity_changes >= VALIDITY_CHANGES_MAX => {
+                return Err(Failure::ProviderMisbehaved(Misbehaviour::Validity));
+            }
+            Some(_) => self.validity_changes += 1,
+            None => {}
         }
         let request = Request::Validity {
             account: route.account,
@@ -53,7 +69,7 @@ impl Session {
         };
         let local = route.local.clone();
         self.ask(request, Asked::Validity { local, upstream, response: response.to_vec() }, out);
-        None
+        Ok(None)
     }
 
     /// The answer to a STATUS: the name as its command spelt it, UIDVALIDITY as the house tells it.
@@ -74,7 +90,7 @@ impl Session {
             items = items.with_unseen(0);
         }
         let told = match items.upstream() {
-            Some(upstream) => self.uid_validity(&route, upstream, octets, out),
+            Some(upstream) => self.uid_validity(&route, upstream, octets, out)?,
             None => Some(0),
         };
         let Some(told) = told else { return Ok(()) };
