@@ -18,9 +18,11 @@ pub(super) enum Exit {
     NotFound = 5,
     Taken = 6,
     State = 7,
+    Warned = 8,
+    Unwell = 9,
 }
 
-const TABLE: [(Exit, &str); 8] = [
+const TABLE: [(Exit, &str); 10] = [
     (Exit::Ok, "done"),
     (Exit::Failed, "failed for another reason than these"),
     (Exit::Usage, "the command line is not understood"),
@@ -29,6 +31,8 @@ const TABLE: [(Exit, &str); 8] = [
     (Exit::NotFound, "there is no such account, client, CRM, login, provider or user"),
     (Exit::Taken, "the address, client, folder name or login name is taken"),
     (Exit::State, "the state directory, its database or its key cannot be used"),
+    (Exit::Warned, "`doctor` found what works, and not as it should"),
+    (Exit::Unwell, "`doctor` found what does not work"),
 ];
 
 /// The table, for `--help`.
@@ -78,6 +82,10 @@ pub(super) enum Error {
     Unanswered(#[source] io::Error),
     #[error("not confirmed, nothing was changed")]
     Unconfirmed,
+    #[error("problems that were found: {0}")]
+    Unwell(usize),
+    #[error("warnings that were found: {0}")]
+    Warned(usize),
     #[error("cannot write the answer")]
     Write(#[source] io::Error),
 }
@@ -122,6 +130,8 @@ impl Error {
             },
             Self::Store(error) => of_store(error),
             Self::NoConsole => Exit::Configuration,
+            Self::Unwell(_) => Exit::Unwell,
+            Self::Warned(_) => Exit::Warned,
             Self::SignIn(_) => Exit::Provider,
             Self::ClientSecret
             | Self::File { .. }
@@ -160,6 +170,7 @@ impl Error {
             Self::Store(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Unanswered(_) => Some("run it as the user that runs `passerelle serve`".to_owned()),
+            Self::Unwell(_) | Self::Warned(_) => Some("each of them says what to do".to_owned()),
             Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
             Self::Answer(_) | Self::Demo(_) | Self::File { .. } | Self::Write(_) => None,
         }

@@ -7,6 +7,7 @@ mod arguments;
 mod config;
 mod crm;
 mod demo;
+mod doctor;
 mod exit;
 mod folder;
 mod limits;
@@ -89,6 +90,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Crm(command) => crm::run(command, &place).await,
         Command::Config(command) => config::run(&command, &place),
         Command::Limits => limits::run(&place).await,
+        Command::Doctor { address } => doctor::run(&place, address.as_ref().map(|address| &address.0)).await,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod check;
 pub mod consent;
 pub mod crm;
 pub mod device;
+pub mod doctor;
 pub mod folder;
 pub mod login;
 pub mod provider;

@@ -69,6 +69,8 @@ struct Held {
     serial: u64,
     token: Option<Token>,
     pause: Option<Pause>,
+    /// The last one, for whoever asks why.
+    trouble: Option<Trouble>,
     /// Came from the provider and could not be committed: not to be used, and not to be lost. Its version says of which
     /// grant it is, whatever the generation.
     uncommitted: Option<Uncommitted>,
@@ -174,6 +176,12 @@ impl Broker {
         reach(Moment::AfterUse).await;
     }
 
+    /// What became of the last renewal, where the endpoint was in the way.
+    #[must_use]
+    pub fn trouble(&self, id: AccountId) -> Option<Trouble> {
+        self.desk(id).held().trouble.clone()
+    }
+
     /// Ends when no renewal is under way: one that is cut could lose a refresh token.
     pub async fn settle(&self) {
         let desks: Vec<_> = self.desks.iter().map(|entry| entry.value().clone()).collect();
@@ -218,6 +226,9 @@ impl Broker {
             // The account was changed meanwhile: this token is another credential's.
             Ok(_) => Err(OUTDATED),
             Err(problem) => {
+                if let Problem::Trouble(trouble) = &problem {
+                    held.trouble = Some(trouble.clone());
+                }
                 // The trouble of an older credential is none of the new one's.
                 let lasts = !matches!(problem, Problem::ConsentNeeded | Problem::Superseded);
                 if lasts && held.generation == generation {
@@ -255,6 +266,7 @@ impl Broker {
                 Err(Problem::Trouble(Trouble::Consent(reason))) => {
                     let now = self.grant(id, generation).await?;
                     if now.version == grant.version {
+                        desk.held().trouble = Some(Trouble::Consent(reason));
                         tracing::error!(account = id.0, %reason, "the owner of this mailbox must consent again");
                         self.store.grant_refused(id, now.version).await.map_err(Problem::store)?;
                         return Err(Problem::ConsentNeeded);
@@ -381,7 +393,7 @@ impl Held {
         let ripe = born + tokens.lifetime.mul_f64(0.75 + 0.15 * jitter());
         let dies = born + tokens.lifetime.mul_f64(0.97);
         self.token = Some(Token { access: access.clone(), born, ripe, dies, in_place_of_refused, worked: Vec::new() });
-        self.pause = None;
+        (self.pause, self.trouble) = (None, None);
         access
     }
 

@@ -4,9 +4,11 @@
 //! from disk and hand in here. Nothing here does I/O, and no protocol machine knows a provider's name.
 
 mod entry;
+mod explanation;
 mod register;
 
 pub use entry::{Filed, Limits, Mechanism, OAuth, Password, Provider, Quirk, Sent, Service, SignIn, Tokens};
+pub use explanation::{Explanation, Explanations, Said, Who};
 pub use register::{Places, Register, Way};
 
 use crate::mistake::Mistake;

@@ -18,6 +18,7 @@ mod demo;
 mod devices;
 mod dialogue;
 mod dialogue_tls;
+mod doctor;
 mod engine;
 mod families;
 mod filters;

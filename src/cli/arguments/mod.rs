@@ -57,6 +57,15 @@ and takes those of the sockets from systemd (passerelle.socket). Other
 commands work beside it, and it sees each change within a second.
 ";
 
+const DOCTOR_EXAMPLES: &str = "Examples:
+  passerelle doctor
+  passerelle doctor sales@example.com
+  passerelle doctor --json
+
+It stops at nothing: configuration, state directory and key, the running bridge
+and its ports, then for each account the grant, an access token, names, TLS,
+sign-ins and special folders. What a provider says is explained where it is
+known. The exit code is 0, 8 (warnings) or 9 (problems).";
 const LIMITS_EXAMPLES: &str = "Examples:
   passerelle limits
   passerelle limits --json
@@ -117,6 +126,12 @@ pub(in crate::cli) enum Command {
     /// Check and show the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Look at everything, or at one account, and say what is wrong and what to do
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor {
+        /// The mailbox [default: all]
+        address: Option<AddressArgument>,
+    },
     /// Show every limit and time-out, and what is in use now
     #[command(after_help = LIMITS_EXAMPLES)]
     Limits,

@@ -1,0 +1,172 @@
+//! `passerelle doctor`: looks at everything, says what, why and what to do, and ends with the worst of it.
+
+use super::{Error, Place, words};
+use passerelle::{
+    app::usage,
+    config::Config,
+    control::doctor::{self, Finding, Severity},
+    model::Address,
+    provider::Explanations,
+    store::{Store, unix_now},
+};
+use serde_json::json;
+use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+
+/// Our own listeners answer in milliseconds.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
+/// The start of a greeting, which is all that is looked at.
+const GREETING: usize = 64;
+
+pub(super) async fn run(place: &Place, address: Option<&Address>) -> Result<(), Error> {
+    let mut found = Vec::new();
+    let config = configuration(place, &mut found);
+    let store = state(place, &mut found).await;
+    found.push(Finding::good("clock", format!("{} (UTC)", words::day(unix_now()))));
+    if let Some(config) = &config {
+        serving(place, config, &mut found).await;
+    }
+    if let Some(store) = store {
+        accounts(place, &store, address, &mut found).await?;
+    }
+    let worst = found.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
+    place.answer(&json!({ "worst": worst, "findings": found }), &words_of(&found))?;
+    let count = |severity| found.iter().filter(|finding| finding.severity == severity).count();
+    match worst {
+        Severity::Ok => Ok(()),
+        Severity::Warning => Err(Error::Warned(count(Severity::Warning))),
+        Severity::Problem => Err(Error::Unwell(count(Severity::Problem))),
+    }
+}
+
+/// A wrong one stops nothing: what stands in the state directory can be looked at all the same.
+fn configuration(place: &Place, found: &mut Vec<Finding>) -> Option<Config> {
+    match place.config() {
+        Ok(config) => {
+            let what = match &place.config {
+                Some(file) => format!("{} is understood", file.display()),
+                None => "none, so all is as built in".to_owned(),
+            };
+            found.push(Finding::good("configuration", what));
+            Some(config)
+        }
+        Err(error) => {
+            found.push(failed("configuration", &error));
+            None
+        }
+    }
+}
+
+/// Opening looks at the modes of the files and at the key.
+async fn state(place: &Place, found: &mut Vec<Finding>) -> Option<Store> {
+    match place.store().await {
+        Ok(store) => {
+            let what = format!("{}: modes, database and key are right", place.state.display());
+            found.push(Finding::good("state", what));
+            Some(store)
+        }
+        Err(error) => {
+            found.push(failed("state", &error));
+            None
+        }
+    }
+}
+
+async fn serving(place: &Place, config: &Config, found: &mut Vec<Finding>) {
+    match usage::ask(&place.state).await {
+        Ok(Some(used)) => {
+            found.push(Finding::good("serve", format!("a bridge runs, with {} connections", used.connections)));
+        }
+        Ok(None) => {
+            let mend = "start it: `passerelle serve`, or `systemctl start passerelle`";
+            found.push(Finding::bad("serve", Severity::Problem, "no bridge runs on this state directory", mend));
+            return;
+        }
+        Err(error) => {
+            let mend = "run it as the user that runs `passerelle serve`";
+            let what = format!("a bridge runs and does not tell how it is: {error}");
+            found.push(Finding::bad("serve", Severity::Warning, what, mend));
+        }
+    }
+    for listener in config.listeners().filter(|listener| listener.address.port() != 0) {
+        let secured = listener.kind.is_secured();
+        found.push(match reached(listener.address, secured).await {
+            Ok(()) => Finding::good(listener.key(), format!("{} answers", listener.address)),
+            Err(why) => {
+                let mend =
+                    "look at the log of `passerelle serve`, and whether a firewall of this machine stands between";
+                let what = format!("{} does not answer: {why}", listener.address);
+                Finding::bad(listener.key(), Severity::Problem, what, mend)
+            }
+        });
+    }
+}
+
+/// A port in clear greets; one with TLS waits for the client.
+async fn reached(address: SocketAddr, secured: bool) -> Result<(), String> {
+    let reach = async {
+        let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        if secured {
+            return Ok(());
+        }
+        let mut greeting = [0; GREETING];
+        let read = stream.read(&mut greeting).await.map_err(|error| error.to_string())?;
+        let greeting = greeting.get(..read).unwrap_or_default();
+        let greets = [&b"* OK "[..], b"220 "].iter().any(|start| greeting.starts_with(start));
+        if greets { Ok(()) } else { Err("what answers there is no mail bridge, or it is full".to_owned()) }
+    };
+    timeout(REACHED_WITHIN, reach).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+}
+
+async fn accounts(
+    place: &Place,
+    store: &Store,
+    address: Option<&Address>,
+    found: &mut Vec<Finding>,
+) -> Result<(), Error> {
+    let addresses = match address {
+        Some(address) => vec![address.clone()],
+        None => store.accounts().await?.into_iter().map(|account| account.address).collect(),
+    };
+    if addresses.is_empty() {
+        let mend = "add one: `passerelle account add ADDRESS`";
+        found.push(Finding::bad("accounts", Severity::Warning, "there is no account yet", mend));
+    }
+    let (table, explanations) = (place.providers()?, Explanations::built_in());
+    let own = place.own_listeners().unwrap_or_default();
+    for address in addresses {
+        if !place.json {
+            super::say(&format!("looking at {address} ...\n"));
+        }
+        found.extend(doctor::account(store, &table, &explanations, &own, &address).await?);
+    }
+    Ok(())
+}
+
+fn failed(check: &str, error: &Error) -> Finding {
+    let mend = error.hint().unwrap_or_else(|| "the message says what is wrong".to_owned());
+    Finding::bad(check, Severity::Problem, error.chain(), mend)
+}
+
+fn words_of(found: &[Finding]) -> String {
+    let mut text = String::new();
+    let mut of = None;
+    for finding in found {
+        if finding.account != of {
+            of.clone_from(&finding.account);
+            let _ = writeln!(text, "\n{}", of.as_ref().map_or("", Address::as_str));
+        }
+        let mark = match finding.severity {
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Problem => "PROBLEM",
+        };
+        let _ = writeln!(text, "{mark:<9}{:<16}{}", finding.check, finding.what);
+        for (name, told) in [("why", &finding.why), ("do", &finding.mend)] {
+            if let Some(told) = told {
+                let _ = writeln!(text, "{:<9}{name:<16}{told}", "");
+            }
+        }
+    }
+    text
+}
