@@ -127,6 +127,9 @@ fn words_of_shown(account: &Shown) -> String {
     match &account.smtp_auth {
         SmtpAuth::Same => {}
         SmtpAuth::None => words::field(&mut text, "SMTP sign-in", "none"),
+        SmtpAuth::Delegate(user) => {
+            words::field(&mut text, "SMTP sign-in", format_args!("as {user}, the delegate of this mailbox"));
+        }
         SmtpAuth::Separate(user) => words::field(&mut text, "SMTP sign-in", format_args!("as {user}")),
     }
     if !account.display_name.is_empty() {

@@ -231,6 +231,7 @@ fn sign_in(draft: &Draft, given: &SignIn, service: Service) -> SignIn {
         (Service::Smtp, SmtpAuth::Separate(user), Some(password)) => {
             SignIn::Password { user: user.as_str().into(), password: password.clone() }
         }
+        (Service::Smtp, SmtpAuth::Delegate(user), _) => given.as_user(user),
         _ => given.clone(),
     }
 }

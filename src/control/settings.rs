@@ -127,7 +127,7 @@ async fn prove(
     let changes = &*changes;
     let concerns_both = changes.certificates.is_some();
     let concerns_user = changes.user.is_some() || changes.credential.is_some();
-    let same = next.settings.smtp_auth == SmtpAuth::Same;
+    let same = matches!(next.settings.smtp_auth, SmtpAuth::Same | SmtpAuth::Delegate(_));
     let auth = changes.smtp_auth.is_some() || changes.smtp_password.is_some();
     let imap = concerns_both || concerns_user || changes.imap.is_some();
     let smtp = concerns_both || (concerns_user && same) || auth || changes.smtp.is_some();
@@ -175,6 +175,7 @@ fn sign_in<'a>(next: &'a Account, changes: &Changes, given: Option<&SignIn>, ser
         (Service::Imap, _, _, Some(given)) | (Service::Smtp, SmtpAuth::Same, _, Some(given)) => {
             With::Given(given.clone())
         }
+        (Service::Smtp, SmtpAuth::Delegate(user), _, Some(given)) => With::Given(given.as_user(user)),
         _ => With::Stored(next),
     }
 }

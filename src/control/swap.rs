@@ -152,6 +152,7 @@ pub async fn prepare_back(
     let submission = match &back.smtp_auth {
         SmtpAuth::Same => own.clone(),
         SmtpAuth::None => SignIn::Nobody,
+        SmtpAuth::Delegate(user) => own.as_user(user),
         SmtpAuth::Separate(user) => {
             let password = store.way_back_smtp_password(account.id).await?;
             SignIn::Password { user: user.as_str().into(), password }

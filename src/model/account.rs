@@ -96,6 +96,8 @@ pub enum SmtpAuth {
     None,
     /// As this user, with a password of its own.
     Separate(String),
+    /// As this user, with what opens the mailbox: a shared one of Microsoft's, which its delegate sends for.
+    Delegate(String),
 }
 
 impl SmtpAuth {
@@ -106,6 +108,7 @@ impl SmtpAuth {
             Self::Same => "same",
             Self::None => "none",
             Self::Separate(_) => "separate",
+            Self::Delegate(_) => "delegate",
         }
     }
 }

@@ -141,7 +141,7 @@ impl Store {
         let certificates = new.certificates.to_string();
         let settings = &new.settings;
         let smtp_user = match &settings.smtp_auth {
-            SmtpAuth::Separate(user) => user.as_str(),
+            SmtpAuth::Separate(user) | SmtpAuth::Delegate(user) => user.as_str(),
             SmtpAuth::Same | SmtpAuth::None => "",
         };
         on!(self, pool => {

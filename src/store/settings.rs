@@ -140,7 +140,7 @@ impl Store {
         let password = seal(password_place(id.0), &password)?;
         let smtp_password = seal(smtp_password_place(id.0), &changes.smtp_password)?;
         let smtp_user = changes.smtp_auth.as_ref().map(|auth| match auth {
-            SmtpAuth::Separate(user) => user.as_str(),
+            SmtpAuth::Separate(user) | SmtpAuth::Delegate(user) => user.as_str(),
             SmtpAuth::Same | SmtpAuth::None => "",
         });
         let sender = changes.sender.as_ref().map(|sender| sender.as_ref().map_or("", Address::as_str));
@@ -278,7 +278,7 @@ pub(super) fn read(row: Row) -> Result<Settings, Error> {
 }
 
 pub(super) fn smtp_auth(kind: &str, user: String) -> Result<SmtpAuth, Error> {
-    let kinds = [SmtpAuth::Same, SmtpAuth::None, SmtpAuth::Separate(user)];
+    let kinds = [SmtpAuth::Same, SmtpAuth::None, SmtpAuth::Delegate(user.clone()), SmtpAuth::Separate(user)];
     kinds.into_iter().find(|auth| auth.kind() == kind).ok_or(Error::Corrupt("accounts.smtp_auth"))
 }
 

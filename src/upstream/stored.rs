@@ -64,8 +64,11 @@ pub async fn open_stored(
         LaneUse::Imap => "imap",
         LaneUse::Submission => "smtp",
     };
-    let bearer =
-        |access: &Access| SignIn::Bearer { user: account.sign_in_name.as_str().into(), token: access.token.clone() };
+    let user = match (wanted.purpose, &account.settings.smtp_auth) {
+        (LaneUse::Submission, SmtpAuth::Delegate(user)) => user.as_str(),
+        _ => account.sign_in_name.as_str(),
+    };
+    let bearer = |access: &Access| SignIn::Bearer { user: user.into(), token: access.token.clone() };
     let mut access = within(left(), broker.token(account.id, account.generation)).await?;
     let mut opened = wanted.carry_out(bearer(&access), rest(), steps).await;
     if opened.as_ref().is_err_and(|refusal| refusal.token_refused) {
@@ -91,7 +94,10 @@ async fn without_token(store: &Store, account: &Account, purpose: LaneUse) -> Re
     let (user, password) = match (purpose, &account.settings.smtp_auth) {
         (LaneUse::Submission, SmtpAuth::None) => return Ok(Some(SignIn::Nobody)),
         (LaneUse::Submission, SmtpAuth::Separate(user)) => (user.as_str(), store.smtp_password(account).await),
-        (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) if account.by_grant => return Ok(None),
+        (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same | SmtpAuth::Delegate(_)) if account.by_grant => {
+            return Ok(None);
+        }
+        (LaneUse::Submission, SmtpAuth::Delegate(user)) => (user.as_str(), store.account_password(account).await),
         (LaneUse::Imap, _) | (LaneUse::Submission, SmtpAuth::Same) => (user, store.account_password(account).await),
     };
     let password = password.map_err(|error| said(&error, "a stored password cannot be opened"))?;

@@ -51,6 +51,7 @@ mod revocation;
 mod scopes;
 mod serve;
 mod settings;
+mod shared_mailbox;
 mod sign_in;
 mod sign_in_toys;
 mod store;

@@ -37,6 +37,7 @@ const SET_EXAMPLES: &str = "Examples:
       --sender sales@example.org --alias info@example.org
   passerelle account set alice@example.org --imap imap.example.net
   passerelle account set alice@example.org --smtp-user relay-42
+  passerelle account set info@example.com --smtp-delegate alice@example.com
   passerelle account set alice@example.org --send off
   passerelle account set erin@example.com --by-registration
   passerelle account set carol@gmail.com --client-id ID \\

@@ -52,6 +52,9 @@ pub(in crate::cli) struct Settings {
     /// Sign in to the submission server as this user, with a password of its own
     #[arg(long, value_name = "NAME", help_heading = PROVIDER)]
     pub(in crate::cli) smtp_user: Option<String>,
+    /// Sign in to the submission server as this user, with what opens the mailbox: for a shared mailbox its delegate
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["smtp_user", "smtp_auth"], help_heading = PROVIDER)]
+    smtp_delegate: Option<String>,
     /// Read the password for --smtp-user from the next line of standard input, not from a prompt
     #[arg(long, requires = "smtp_user", help_heading = PROVIDER)]
     pub(in crate::cli) smtp_password_stdin: bool,
@@ -104,7 +107,8 @@ impl Settings {
             SmtpAuthArgument::Same => SmtpAuth::Same,
             SmtpAuthArgument::None => SmtpAuth::None,
         });
-        self.smtp_user.clone().map(SmtpAuth::Separate).or(kind)
+        let delegate = self.smtp_delegate.clone().map(SmtpAuth::Delegate);
+        self.smtp_user.clone().map(SmtpAuth::Separate).or(delegate).or(kind)
     }
 
     pub(in crate::cli) fn receives(&self) -> Option<bool> {

@@ -21,6 +21,18 @@ pub enum SignIn {
     Password { user: Box<str>, password: Secret<String> },
 }
 
+impl SignIn {
+    /// The same as another user.
+    #[must_use]
+    pub fn as_user(&self, user: &str) -> Self {
+        match self {
+            Self::Bearer { token, .. } => Self::Bearer { user: user.into(), token: token.clone() },
+            Self::Nobody => Self::Nobody,
+            Self::Password { password, .. } => Self::Password { user: user.into(), password: password.clone() },
+        }
+    }
+}
+
 /// What stands in the place of a secret.
 const HIDDEN: &str = "[hidden]";
 /// Where words are cut, so may be a secret at their end: this much of it is hidden too.
