@@ -447,6 +447,10 @@ mod tests {
             b"a STORE 1 +X-GM-LABELS (\"[Gmail]/x\")",
             b"a STORE 1 -x-gm-labels x",
             b"a FETCH 1 (X-MAILBOX)",
+            b"a FETCH 1 (BODY.PEEK[] X-GM-LABELS)",
+            b"a FETCH 1 (BODY.PEEK[TEXT X-GM-LABELS)",
+            b"a FETCH 1 (FLAGS[X-GM-LABELS])",
+            b"a FETCH 1 (BODY [X-GM-LABELS])",
         ] {
             assert!(read(line).is_err(), "{}", String::from_utf8_lossy(line));
         }
@@ -463,6 +467,7 @@ mod tests {
             b"A STORE 3 +Flags (\\Seen)",
             b"A FETCH 6 (RFC822)",
             b"A FETCH 4:1,* BODY.PEEK[1.2]<0.16384>",
+            b"A UID FETCH 1:* (UID BODY.PEEK[HEADER.FIELDS (DATE X-Priority X-Mailer)])",
             b"A UID SEARCH RETURN (COUNT MIN MAX) ALL TEXT x",
             b"A THREAD REFERENCES UTF-8 ALL",
             b"A ID (\"name\" \"x\")",

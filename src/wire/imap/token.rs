@@ -317,15 +317,26 @@ pub fn write_string(value: &[u8], plus: bool, out: &mut Vec<u8>) {
 }
 
 /// Runs over arguments that pass as they are: strings must close, parentheses balance, nothing may be a control octet.
-/// Every word outside strings is given to `word`, upper case left as it is.
+/// Every word outside strings and sections is given to `word`, upper case left as it is.
 ///
 /// # Errors
 /// [`Misbehaviour::Syntax`], or what `word` refuses.
 pub fn check_arguments(octets: &[u8], nesting: usize, mut word: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut cursor = Cursor::new(octets);
     let mut depth = 0_usize;
+    // The words of a section, `BODY[HEADER.FIELDS (X-Priority)]`, name fields of a message.
+    let (mut item, mut in_section) = (false, false);
     while let Some(octet) = cursor.peek() {
+        let behind_item = std::mem::take(&mut item);
         match octet {
+            b'[' => {
+                in_section |= behind_item;
+                cursor.at += 1;
+            }
+            b']' => {
+                in_section = false;
+                cursor.at += 1;
+            }
             b'(' => {
                 depth += 1;
                 cursor.at += 1;
@@ -334,7 +345,7 @@ pub fn check_arguments(octets: &[u8], nesting: usize, mut word: impl FnMut(&[u8]
                 depth = depth.checked_sub(1).ok_or(Misbehaviour::Syntax)?;
                 cursor.at += 1;
             }
-            b' ' | b'[' | b']' | b'<' | b'>' => cursor.at += 1,
+            b' ' | b'<' | b'>' => cursor.at += 1,
             b'"' | b'{' => {
                 // A string that hangs on a word is read in two ways by two readers; one may take its octets for commands.
                 let before = cursor.at.checked_sub(1).and_then(|at| octets.get(at));
@@ -348,15 +359,22 @@ pub fn check_arguments(octets: &[u8], nesting: usize, mut word: impl FnMut(&[u8]
                 let found = cursor.run(|octet| {
                     !matches!(octet, 0..=b' ' | 0x7f | b'(' | b')' | b'[' | b']' | b'<' | b'>' | b'"' | b'{')
                 });
-                word(found)?;
+                item = SECTIONED.iter().any(|known| found.eq_ignore_ascii_case(known));
+                if !in_section {
+                    word(found)?;
+                }
             }
         }
         if depth > nesting {
             return Err(Misbehaviour::Syntax);
         }
     }
-    if depth == 0 { Ok(()) } else { Err(Misbehaviour::Syntax) }
+    // A section without an end would hide words from us that a lenient provider reads.
+    if depth == 0 && !in_section { Ok(()) } else { Err(Misbehaviour::Syntax) }
 }
+
+/// Items of FETCH that a section may follow (RFC 3501 section 6.4.5, RFC 3516).
+const SECTIONED: [&[u8]; 5] = [b"BODY", b"BODY.PEEK", b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"];
 
 #[cfg(test)]
 mod tests {
@@ -428,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_found_outside_strings_only() {
+    fn words_are_found_outside_strings_and_sections_only() {
         let mut words = Vec::new();
         let line = b"1:* (FLAGS BODY.PEEK[HEADER.FIELDS (\"X-GM-A\" {5}\r\nX-GM-)]<0.9>) X-GM-RAW";
         check_arguments(line, 16, |word| {
@@ -436,7 +454,7 @@ mod tests {
             Ok(())
         })
         .expect("well formed");
-        assert_eq!(words, ["1:*", "FLAGS", "BODY.PEEK", "HEADER.FIELDS", "0.9", "X-GM-RAW"]);
+        assert_eq!(words, ["1:*", "FLAGS", "BODY.PEEK", "0.9", "X-GM-RAW"]);
     }
 
     proptest! {
