@@ -13,8 +13,8 @@ use passerelle::{
 };
 use std::{fs, process::Command};
 
-const USER: &str = "alice@ovh.test";
-const PASSWORD: &str = "secret";
+pub(crate) const USER: &str = "alice@ovh.test";
+pub(crate) const PASSWORD: &str = "secret";
 
 /// An engine over one mailbox, on a port of its own.
 struct House {
@@ -40,25 +40,11 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         runtime.block_on(as_loaded(&memory));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0))).expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let shared = memory.clone();
         let good = &lab.certificates.good;
         let tls = passerelle::local_tls::server_config(&good.certificate, &good.key).expect("a certificate");
         let tls = tokio_rustls::TlsAcceptor::from(tls);
-        let own_tls = tls.clone();
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let memory = shared.clone();
-                let judge = move |credentials| std::future::ready(judged(&credentials).then(|| memory.clone()));
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    let stream = tls.accept(stream).await?;
-                    driver::serve(stream, Manner::ovh("engine"), judge).await
-                });
-            }
-        });
-        let smtp = runtime.block_on(submission(memory.clone(), own_tls));
+        let port = runtime.block_on(access(memory.clone(), tls.clone()));
+        let smtp = runtime.block_on(submission(memory.clone(), tls));
         Self { port, smtp, memory, runtime: Some(runtime) }
     }
 }
@@ -66,6 +52,23 @@ impl House {
 fn judged(credentials: &Credentials) -> bool {
     matches!(credentials, Credentials::Password { user, password }
         if user == USER && password.expose() == PASSWORD.as_bytes())
+}
+
+/// An IMAP server over these mailboxes.
+pub(crate) async fn access(memory: Memory, tls: tokio_rustls::TlsAcceptor) -> u16 {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (memory, tls) = (memory.clone(), tls.clone());
+            let judge = move |credentials| std::future::ready(judged(&credentials).then(|| memory.clone()));
+            tokio::spawn(async move {
+                let stream = tls.accept(stream).await?;
+                driver::serve(stream, Manner::ovh("engine"), judge).await
+            });
+        }
+    });
+    port
 }
 
 /// A sink that delivers into INBOX.

@@ -54,7 +54,7 @@ fn r16_sets_and_patterns_cost_no_more_than_their_octets() {
 }
 
 /// The bridge reads no MIME: items of FETCH, and what answers them, pass as they are. So nesting, headers and parts of any
-/// size are octets, and this is what is shown.
+/// size are octets, and this is what is shown. The bombs themselves are in `hostile_mime.rs`.
 #[test]
 fn r20_mime_bombs_pass_unread() {
     play("R20");

@@ -31,6 +31,7 @@ mod hostile_files;
 mod hostile_imap;
 mod hostile_limits;
 mod hostile_logins;
+mod hostile_mime;
 mod hostile_slow;
 mod hostile_smtp;
 mod hostile_sql;

@@ -97,7 +97,23 @@ impl Typed {
         }
         Some(Self { kind, subtype, parameters })
     }
+
+    /// A message in a message.
+    pub(super) fn is_message(&self) -> bool {
+        let known = [&b"rfc822"[..], b"global"];
+        self.kind.eq_ignore_ascii_case(b"message") && known.iter().any(|sub| self.subtype.eq_ignore_ascii_case(sub))
+    }
+
+    /// What separates the parts of a multipart.
+    pub(super) fn boundary(&self) -> Option<&[u8]> {
+        let (_, value) = self.parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"boundary"))?;
+        let value = value.trim_ascii_end();
+        (self.kind.eq_ignore_ascii_case(b"multipart") && (1..=BOUNDARY_MAX).contains(&value.len())).then_some(value)
+    }
 }
+
+/// RFC 2046 allows 70 octets; some write more.
+const BOUNDARY_MAX: usize = 1_000;
 
 /// Words, quoted strings and comments of a structured field (RFC 2045 section 5.1).
 struct Words<'a> {

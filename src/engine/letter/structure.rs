@@ -6,7 +6,7 @@ use crate::wire::imap::token::write_string;
 impl Read<'_> {
     /// The envelope of the message.
     pub fn write_envelope(&self, out: &mut Vec<u8>) {
-        envelope::write(self.slice(&self.root.header), out);
+        envelope::write(self.block(&self.root), out);
     }
 
     /// BODYSTRUCTURE, or BODY, which lacks what is an `extension`.
@@ -15,7 +15,7 @@ impl Read<'_> {
     }
 
     fn structure(&self, part: &Part, extension: bool, out: &mut Vec<u8>) {
-        let block = self.slice(&part.header);
+        let block = self.block(part);
         let typed = header::value(block, "Content-Type").and_then(|value| Typed::read(&value));
         out.push(b'(');
         match &part.kind {
@@ -56,7 +56,7 @@ impl Read<'_> {
         let lines = memchr::memchr_iter(b'\n', self.slice(&part.body)).count();
         if let Kind::Message(inner) = &part.kind {
             out.push(b' ');
-            envelope::write(self.slice(&inner.header), out);
+            envelope::write(self.block(inner), out);
             out.push(b' ');
             self.structure(inner, extension, out);
             out.extend_from_slice(format!(" {lines}").as_bytes());
