@@ -128,7 +128,8 @@ fn opens(bridge: &Bridge, name: &str, password: &str) -> [bool; 3] {
         let mut wire = Wire::plain(bridge.imap);
         wire.expect("* OK");
         let answer = wire.imap(command);
-        let refused = answer.tagged == "NO [AUTHENTICATIONFAILED] Login or password of the mail bridge is wrong";
+        let refused = answer.tagged
+            == "NO [AUTHENTICATIONFAILED] Login or password of the mail bridge is wrong, copy both again from what it showed";
         assert!(answer.is_ok() || refused, "{name}: {}", answer.tagged);
         answer.is_ok()
     };
