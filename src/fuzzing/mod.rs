@@ -5,6 +5,7 @@ mod dot;
 mod engine;
 mod imap_framer;
 mod imap_rewrite;
+mod names;
 mod oauth_response;
 mod opening;
 mod relay_imap;
@@ -19,6 +20,7 @@ pub use dot::dot;
 pub use engine::engine;
 pub use imap_framer::imap_framer;
 pub use imap_rewrite::imap_rewrite;
+pub use names::names;
 pub use oauth_response::oauth_response;
 pub use opening::opening;
 pub use relay_imap::relay_imap;
@@ -63,6 +65,11 @@ mod tests {
     #[test]
     fn imap_rewrite() {
         seeds("imap_rewrite", super::imap_rewrite);
+    }
+
+    #[test]
+    fn names() {
+        seeds("names", super::names);
     }
 
     #[test]

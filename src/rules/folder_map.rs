@@ -62,7 +62,7 @@ impl FolderMap {
         }
         let mut name = self.escape(octets.strip_prefix(&*self.prefix)?)?;
         if self.is_held(0, &name) {
-            escape_first(0, &mut name);
+            self.escape_first(0, &mut name)?;
         }
         LocalName::parse(&name).ok()
     }
@@ -75,7 +75,7 @@ impl FolderMap {
         let own = local.as_bytes().len();
         let mut name = [local.as_bytes(), &[self.separator], &self.escape(rest)?].concat();
         if self.is_held(own, &name) {
-            escape_first(own + 1, &mut name);
+            self.escape_first(own + 1, &mut name)?;
         }
         LocalName::parse(&name).ok()
     }
@@ -157,6 +157,16 @@ impl FolderMap {
         (!name.is_empty()).then_some(name)
     }
 
+    /// Escapes one octet that needs none, so that the name is another one. Not a separator: it would come back as an octet
+    /// of a part. None: the name is nothing else.
+    fn escape_first(&self, at: usize, name: &mut Vec<u8>) -> Option<()> {
+        let behind = name.get(at..)?.iter().position(|octet| *octet != self.separator)?;
+        let at = at + behind;
+        let octet = name.get(at).copied()?;
+        name.splice(at..=at, escaped(octet));
+        Some(())
+    }
+
     fn unescape(&self, octets: &[u8]) -> Result<Vec<u8>, Unnameable> {
         let mut name = Vec::with_capacity(octets.len());
         for (index, component) in octets.split(|octet| *octet == self.separator).enumerate() {
@@ -202,13 +212,6 @@ fn escape_component(component: &[u8], separator: u8, name: &mut Vec<u8>) {
         } else {
             name.extend_from_slice(&escaped(octet));
         }
-    }
-}
-
-/// Escapes one octet that needs none, so that the name is another one.
-fn escape_first(at: usize, name: &mut Vec<u8>) {
-    if let Some(first) = name.get(at).copied() {
-        name.splice(at..=at, escaped(first));
     }
 }
 
@@ -418,6 +421,14 @@ mod tests {
                 map
             },
         )
+    }
+
+    #[test]
+    fn a_held_name_that_begins_with_a_separator_comes_back() {
+        let mut map = FolderMap::new(b"", Some(b'/'), None, b'/');
+        map.pair(local("/o"), remote("Elsewhere"));
+        let named = map.to_local(&remote("/o")).expect("shown");
+        assert_eq!((named.as_bytes(), map.to_remote(&named)), (&b"/=6F"[..], Ok(remote("/o"))));
     }
 
     proptest! {
