@@ -96,7 +96,8 @@ impl Breaker {
     }
 
     fn is_in_doubt(&self) -> bool {
-        self.refusals > 0 || self.sent_away > 0
+        // Once is a provider that restarts, or one connection too many: whoever else sends mail now is not held up.
+        self.refusals > 0 || self.sent_away > 1
     }
 }
 
@@ -159,6 +160,17 @@ mod tests {
         assert_eq!(breaker.begin(s(2)), Ok(()));
         breaker.ended(Outcome::SignedIn, s(3), 0.0);
         assert_eq!((breaker.begin(s(3)), breaker.begin(s(3))), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_provider_that_was_busy_once_holds_nobody_up() {
+        let mut breaker = Breaker::default();
+        breaker.begin(s(0)).expect("the first");
+        breaker.ended(Outcome::SentAway(None), s(0), 0.0);
+        assert_eq!((breaker.begin(s(1)), breaker.begin(s(1))), (Ok(()), Ok(())));
+        breaker.ended(Outcome::SentAway(None), s(1), 0.0);
+        assert_eq!(breaker.begin(s(2)), Err(s(1)));
+        assert_eq!((breaker.begin(s(3)), breaker.begin(s(3))), (Ok(()), Err(s(0))));
     }
 
     #[test]
