@@ -62,7 +62,7 @@ impl FolderMap {
         }
         let mut name = self.escape(octets.strip_prefix(&*self.prefix)?)?;
         if self.is_held(0, &name) {
-            self.escape_first(0, &mut name)?;
+            name = self.freed(0, &name)?;
         }
         LocalName::parse(&name).ok()
     }
@@ -75,7 +75,7 @@ impl FolderMap {
         let own = local.as_bytes().len();
         let mut name = [local.as_bytes(), &[self.separator], &self.escape(rest)?].concat();
         if self.is_held(own, &name) {
-            self.escape_first(own + 1, &mut name)?;
+            name = self.freed(own, &name)?;
         }
         LocalName::parse(&name).ok()
     }
@@ -157,14 +157,24 @@ impl FolderMap {
         (!name.is_empty()).then_some(name)
     }
 
-    /// Escapes one octet that needs none, so that the name is another one. Not a separator: it would come back as an octet
-    /// of a part. None: the name is nothing else.
-    fn escape_first(&self, at: usize, name: &mut Vec<u8>) -> Option<()> {
-        let behind = name.get(at..)?.iter().position(|octet| *octet != self.separator)?;
-        let at = at + behind;
-        let octet = name.get(at).copied()?;
-        name.splice(at..=at, escaped(octet));
-        Some(())
+    /// The same name with one octet escaped that needs no escape, so that no pair holds it: the first that does. Neither a
+    /// separator, which would come back as an octet of a part, nor what is an escape already. None: each is held, as below
+    /// a pair whose name is but separators.
+    fn freed(&self, above: usize, name: &[u8]) -> Option<Vec<u8>> {
+        let mut at = above;
+        while let Some(&octet) = name.get(at) {
+            if read_escape(name.get(at..).unwrap_or_default()).is_some() {
+                at += 3;
+                continue;
+            }
+            let (before, behind) = name.split_at_checked(at)?;
+            let other = [before, &escaped(octet), behind.get(1..).unwrap_or_default()].concat();
+            if octet != self.separator && !self.is_held(above, &other) {
+                return Some(other);
+            }
+            at += 1;
+        }
+        None
     }
 
     fn unescape(&self, octets: &[u8]) -> Result<Vec<u8>, Unnameable> {
@@ -427,8 +437,31 @@ mod tests {
     fn a_held_name_that_begins_with_a_separator_comes_back() {
         let mut map = FolderMap::new(b"", Some(b'/'), None, b'/');
         map.pair(local("/o"), remote("Elsewhere"));
-        let named = map.to_local(&remote("/o")).expect("shown");
-        assert_eq!((named.as_bytes(), map.to_remote(&named)), (&b"/=6F"[..], Ok(remote("/o"))));
+        both_ways(&map, "/o", "/=6F");
+    }
+
+    #[test]
+    fn below_a_pair_of_separators_alone_nothing_else_is_shown() {
+        let mut map = FolderMap::new(b"", Some(b'/'), None, b'/');
+        map.pair(local("/"), remote("Elsewhere"));
+        both_ways(&map, "Elsewhere/x", "//x");
+        for hidden in ["/", "//x", "//x/y"] {
+            assert_eq!(map.to_local(&remote(hidden)), None, "{hidden}");
+        }
+        both_ways(&map, "/x", "/x");
+    }
+
+    #[test]
+    fn a_held_name_that_begins_with_an_escape_comes_back() {
+        // A person's `.x` in a CRM that separates by dots.
+        let mut map = FolderMap::new(b"", Some(b'/'), None, b'.');
+        map.pair(local("=2Ex"), remote("Elsewhere"));
+        both_ways(&map, ".x", "=2E=78");
+        both_ways(&map, "=2Ex", "=3D2Ex");
+        // What frees a name from one pair may be what another holds.
+        let mut map = ovh();
+        map.pair(local("=53ent"), remote("INBOX.Elsewhere"));
+        both_ways(&map, "INBOX.Sent", "S=65nt");
     }
 
     proptest! {
