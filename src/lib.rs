@@ -123,6 +123,8 @@ pub mod listener;
 pub mod local_tls;
 #[cfg(feature = "bridge")]
 pub mod panics;
+#[cfg(all(test, feature = "bridge"))]
+mod plant;
 #[cfg(feature = "bridge")]
 pub mod session;
 #[cfg(feature = "bridge")]

@@ -8,8 +8,6 @@
 #![allow(clippy::disallowed_methods, reason = "the driver is where time comes from")]
 
 pub(crate) mod pipe;
-#[cfg(test)]
-pub(crate) mod plant;
 pub(crate) mod progress;
 mod requests;
 
@@ -264,7 +262,7 @@ impl Session {
             }
             let before = input.len();
             #[cfg(test)]
-            plant::spring(input);
+            crate::plant::IN_A_SESSION.spring(input);
             let flow = self.relay.input(side, &mut input, &mut self.outbox)?;
             let taken = before - input.len();
             pipe.consume(taken);

@@ -18,6 +18,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
+use tracing::Instrument as _;
 
 /// What has come of something that was waited for.
 pub(super) enum Done {
@@ -116,6 +117,10 @@ impl Requests {
                     earlier.watch.abort();
                 }
                 self.answer(async move {
+                    #[cfg(test)]
+                    if let crate::relay::Credentials::Plain { login, .. } = &credentials {
+                        crate::plant::IN_A_REQUEST.spring(login.as_str().as_bytes());
+                    }
                     match gates.verdict(&credentials, refused).await {
                         Ok((admission, standing)) => {
                             let seated = gates.seat(admission.account);
@@ -209,9 +214,10 @@ impl Requests {
         });
     }
 
+    /// What the log hears of it names the session.
     fn answer(&mut self, task: impl Future<Output = Done> + Send + 'static) {
         self.open += 1;
-        self.tasks.spawn(task);
+        self.tasks.spawn(task.in_current_span());
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Done, Failure>> {

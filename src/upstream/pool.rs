@@ -23,7 +23,6 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
-    task::AbortHandle,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -48,9 +47,8 @@ struct Lanes {
     generation: Generation,
     /// Oldest first; at most [`PARKED_MAX`].
     parked: Vec<Parked>,
-    /// A task closes them in time.
+    /// A task closes them in time; [`Sweep`] says so.
     swept: bool,
-    sweeper: Option<AbortHandle>,
 }
 
 /// A signed-in connection between two sessions, no mailbox selected.
@@ -99,10 +97,9 @@ impl Pool {
             lanes.parked.remove(0);
         }
         lanes.parked.push(parked);
-        // One that a fault has ended said nothing of it.
-        let fell = lanes.sweeper.as_ref().is_some_and(AbortHandle::is_finished);
-        if !std::mem::replace(&mut lanes.swept, true) || fell {
-            lanes.sweeper = Some(tokio::spawn(sweep(Arc::downgrade(self))).abort_handle());
+        if !std::mem::replace(&mut lanes.swept, true) {
+            let sweep = Sweep { pool: Arc::downgrade(self) };
+            drop(tokio::spawn(sweep.until_none_is_left()));
         }
     }
 
@@ -130,21 +127,41 @@ impl Pool {
     }
 }
 
-/// Closes parked lanes whose time is over or that their provider closed, until none is left.
-async fn sweep(pool: Weak<Pool>) {
-    loop {
-        let Some(strong) = pool.upgrade() else { return };
-        let next = {
-            let mut lanes = strong.lanes();
-            lanes.parked.retain_mut(Parked::is_good);
-            let Some(first) = lanes.parked.iter().map(|parked| parked.until).min() else {
-                lanes.swept = false;
-                return;
+/// Closes parked lanes whose time is over or that their provider closed.
+struct Sweep {
+    /// Of nobody once the sweep has ended as it should.
+    pool: Weak<Pool>,
+}
+
+impl Sweep {
+    async fn until_none_is_left(mut self) {
+        loop {
+            let Some(strong) = self.pool.upgrade() else { return };
+            let next = {
+                let mut lanes = strong.lanes();
+                lanes.parked.retain_mut(Parked::is_good);
+                let Some(first) = lanes.parked.iter().map(|parked| parked.until).min() else {
+                    lanes.swept = false;
+                    // The next lane has a sweep of its own from here on.
+                    self.pool = Weak::new();
+                    return;
+                };
+                first.min(Instant::now() + LOOKED_AT)
             };
-            first.min(Instant::now() + LOOKED_AT)
-        };
-        drop(strong);
-        sleep_until(next).await;
+            drop(strong);
+            sleep_until(next).await;
+        }
+    }
+}
+
+/// Where a sweep ends by a panic, what it was to close is closed at once, and the next lane gets another sweep.
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            let mut lanes = pool.lanes();
+            lanes.swept = false;
+            lanes.parked.clear();
+        }
     }
 }
 
@@ -180,7 +197,8 @@ async fn leave(lane: &mut Lane, capabilities: &Capabilities) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{DuplexStream, duplex};
+    use std::{io, task::Poll};
+    use tokio::io::{AsyncWrite, DuplexStream, duplex};
 
     const NOW: Generation = Generation(3);
 
@@ -238,25 +256,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r21_lanes_are_watched_again_after_a_fault_of_the_watch() {
-        let pool = pool();
-        let fell = tokio::spawn(async { panic!("planted") });
-        let handle = fell.abort_handle();
-        fell.await.expect_err("it panicked");
-        *pool.lanes() = Lanes { generation: NOW, swept: true, sweeper: Some(handle), ..Lanes::default() };
-        let watched = || pool.lanes().sweeper.as_ref().is_some_and(|sweeper| !sweeper.is_finished());
-        assert!(!watched());
-        let _provider = park(&pool, 1, NOW);
-        assert!(watched());
-    }
-
-    #[tokio::test]
     async fn few_are_kept_and_the_oldest_goes() {
         let pool = pool();
         let parked = (0..).take(PARKED_MAX + 1);
         let mut providers: Vec<_> = parked.map(|number| park(&pool, number, NOW)).collect();
         assert_eq!(providers[0].read(&mut [0]).await.ok(), Some(0));
         assert_eq!(pool.lanes().parked.len(), PARKED_MAX);
+    }
+
+    /// A lane whose reading is a fault of ours.
+    struct Faulty(DuplexStream);
+
+    impl AsyncRead for Faulty {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            panic!("planted");
+        }
+    }
+
+    impl AsyncWrite for Faulty {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(context, data)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    /// Reads to the end that the bridge makes.
+    async fn closed(provider: &mut DuplexStream) -> bool {
+        timeout(Duration::from_secs(10), provider.read(&mut [0])).await.is_ok_and(|read| read.ok() == Some(0))
+    }
+
+    #[tokio::test]
+    async fn r21_a_planted_panic_ends_one_sweep_and_not_the_next() {
+        let pool = pool();
+        let mut bystander = park(&pool, 1, NOW);
+        let (ours, mut provider) = duplex(64);
+        pool.keep(Parked::new(Box::new(Faulty(ours)), LaneNumber(2), Capabilities::default()), NOW);
+        // Nobody is left who would close them in time.
+        assert!(closed(&mut provider).await && closed(&mut bystander).await);
+        assert!(pool.is_empty());
+        let (ours, mut provider) = duplex(64);
+        let until = Instant::now() + Duration::from_millis(50);
+        let parked = Parked { until, ..Parked::new(Box::new(ours), LaneNumber(3), Capabilities::default()) };
+        pool.keep(parked, NOW);
+        assert!(!pool.is_empty());
+        assert!(closed(&mut provider).await && pool.is_empty());
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["rules", "provider", "profile", "oauth"],
     &["wire"],
-    &["model", "failure", "mistake"],
+    &["model", "failure", "mistake", "plant"],
 ];
 
 /// From this row on there is no I/O, no clock and no randomness.
@@ -92,14 +92,21 @@ fn r21_what_is_released_checks_for_overflow() {
 }
 
 #[test]
-fn r21_what_is_released_survives_the_fault_of_a_session() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let manifest: toml::Table = fs::read_to_string(&path).expect("the manifest").parse().expect("TOML");
-    for (name, profile) in manifest["profile"].as_table().expect("profiles") {
-        // Unwinding is the default; where it is said, it must not be another.
-        let panic = profile.get("panic").and_then(toml::Value::as_str).unwrap_or("unwind");
-        assert_eq!(panic, "unwind", "profile {name}");
+fn r21_what_is_released_unwinds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = |file: &str| -> toml::Table {
+        fs::read_to_string(root.join(file)).expect("a file of this package").parse().expect("TOML")
+    };
+    // An abort in one session would end all of them; cargo takes a profile from its own configuration, too.
+    let (manifest, cargo) = (table("Cargo.toml"), table(".cargo/config.toml"));
+    let panic = |profile: &toml::Value| profile.get("panic").and_then(toml::Value::as_str).map(str::to_owned);
+    let profiles = [&manifest, &cargo].into_iter().filter_map(|file| file.get("profile")?.as_table());
+    for (name, profile) in profiles.flatten() {
+        assert!(panic(profile).is_none_or(|panic| panic == "unwind"), "profile {name}: {profile}");
     }
+    assert_eq!(panic(&manifest["profile"]["release"]).as_deref(), Some("unwind"));
+    let flags = ["build", "target"].map(|section| cargo.get(section).map(ToString::to_string).unwrap_or_default());
+    assert!(!flags.concat().contains("panic"), "{flags:?}");
 }
 
 pub(crate) fn for_each_source(folder: &Path, action: &mut impl FnMut(&Path)) {
