@@ -1,6 +1,6 @@
 //! `passerelle demo`: the whole job in one command, on a machine that has nothing but the binary.
 
-use crate::harness::{Lab, Leashed, PATIENCE, Program, run, until, words};
+use crate::harness::{Lab, Leashed, PATIENCE, Program, faults, run, until, words};
 use serde_json::Value;
 use std::{fs, path::Path, process::Command};
 
@@ -107,6 +107,7 @@ fn the_demo_stays_and_its_curl_lines_work() {
     assert!(curl[0].contains(password) && card["connect"][0]["host"] == "127.0.0.1");
     assert!(!json["steps"].to_string().contains(password));
     assert!(demo.terminate(PATIENCE), "it does not end when it is told to");
+    faults::refuse(&fs::read_to_string(&out).expect("what it said"));
 }
 
 fn shell(line: &str) -> String {

@@ -20,6 +20,7 @@ mod cyrus;
 mod dovecot;
 mod endpoint;
 mod exim;
+pub(crate) mod faults;
 mod filter;
 mod filter_client;
 mod filter_server;
