@@ -171,6 +171,11 @@ pub enum SmtpMoment {
     Closing,
 }
 
+impl SmtpMoment {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Auth, Self::Command, Self::Midway, Self::Closing];
+}
+
 /// What SMTP says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SmtpReply {
@@ -203,6 +208,11 @@ impl LostTransaction {
     }
 }
 
+/// For a stray CR or LF. RFC 3463 has no code of its own for it. This one is Exchange Online's (its non-delivery reports
+/// say `550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal`), so that whoever looks it up finds what it means and how to mend the
+/// sender; software that does not know it reads class and subject: permanent, the content (RFC 3463 sections 2 and 3.7).
+const BARE_LINE_END: (u16, &str) = (550, "5.6.11");
+
 impl Failure {
     /// The IMAP column of the table.
     #[must_use]
@@ -228,8 +238,7 @@ impl Failure {
         let (code, enhanced) = match (self, moment) {
             (Self::Busy(_), _) => (421, "4.3.2"),
             (Self::ClientMisbehaved(Misbehaviour::WrongState), _) => (503, "5.5.1"),
-            // As Exchange calls it, which refuses bare LF: "5.6.11 Invalid characters". RFC 3463 has no such number.
-            (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => (550, "5.6.11"),
+            (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => BARE_LINE_END,
             (Self::ClientMisbehaved(Misbehaviour::Nul), _) => (550, "5.6.0"),
             (Self::ClientMisbehaved(_), Auth | Command | Midway) => (500, "5.5.2"),
             (Self::ClientMisbehaved(_), Closing) => (421, "4.7.0"),
@@ -263,24 +272,28 @@ impl Failure {
                 "Too many connections are signed in to this account, close some or try again in a moment"
             }
             Self::Busy(_) => "The mail bridge is busy, try again in a moment",
-            Self::ClientMisbehaved(Misbehaviour::BareLineEnd) => "Lines must end with CR LF, nothing was done",
+            Self::ClientMisbehaved(Misbehaviour::BareLineEnd) => {
+                "A CR or LF stands alone and nothing was done, end each line with CR LF"
+            }
             Self::ClientMisbehaved(Misbehaviour::Http) => "This port speaks mail, not HTTP, use it in a mail program",
             Self::ClientMisbehaved(Misbehaviour::LineTooLong) => {
-                "The line is too long, nothing of it was done, say less in one command"
+                "The line is too long and nothing of it was done, say less in one command"
             }
             Self::ClientMisbehaved(Misbehaviour::LiteralTooLarge) => {
-                "The literal is too large, nothing was done, send less at once"
+                "The literal is too large and nothing was done, send less at once"
             }
-            Self::ClientMisbehaved(Misbehaviour::Nul) => "A message cannot hold octets of value 0, nothing was done",
+            Self::ClientMisbehaved(Misbehaviour::Nul) => {
+                "A message cannot hold octets of value 0 and nothing was done, encode its parts in base64"
+            }
             Self::ClientMisbehaved(Misbehaviour::TooManyBadCommands) => {
                 "Too many bad commands, connect again with a program that speaks this protocol"
             }
             Self::ClientMisbehaved(Misbehaviour::TooSlow) => "No command in time, connect again when there is one",
             Self::ClientMisbehaved(Misbehaviour::WrongState) => {
-                "The command is not possible now, it needs another one before it"
+                "The command is not possible now, sign in, select a folder or await earlier answers first"
             }
             Self::ClientMisbehaved(_) => {
-                "The command is not understood, nothing was done, correct it and send it again"
+                "The command is not understood and nothing was done, correct it and send it again"
             }
             Self::ConsentNeeded => {
                 "The provider wants the owner of this mailbox to sign in again, ask the administrator of the mail bridge for the link"
@@ -325,7 +338,7 @@ mod tests {
             Failure::SignInRefused,
         ];
         for failure in ours {
-            for moment in [SmtpMoment::Auth, SmtpMoment::Command, SmtpMoment::Closing] {
+            for moment in SmtpMoment::ALL {
                 assert_eq!(failure.smtp(moment).code / 100, 4, "{failure} at {moment:?}");
             }
             assert_ne!(failure.imap().code, Some("AUTHENTICATIONFAILED"), "{failure}");

@@ -20,6 +20,7 @@ mod dialogue;
 mod dialogue_tls;
 mod doctor;
 mod engine;
+mod failure_table;
 mod families;
 mod filters;
 mod folders;

@@ -48,7 +48,7 @@ pub(crate) async fn one_account(store: &Store) -> AccountId {
     store.add_account(&account(admin(store).await, "alice@example.test"), NOW).await.expect("added")
 }
 
-async fn raw(state: &Path, statement: &'static str) {
+pub(crate) async fn raw(state: &Path, statement: &'static str) {
     let mut connection =
         SqliteConnectOptions::new().filename(store::database_path(state)).connect().await.expect("a connection");
     connection.execute(statement).await.expect("executed");

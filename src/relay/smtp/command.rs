@@ -31,12 +31,8 @@ impl SmtpRelay {
             Command::Syntax => return self.bad(501, "5.5.4", "The arguments are not understood", out),
             Command::Unimplemented => return self.bad(502, "5.5.1", "The command is not offered here", out),
             Command::Unknown => {
-                return self.bad(
-                    500,
-                    "5.5.2",
-                    "The command is not understood, nothing was done, correct it and send it again",
-                    out,
-                );
+                let reply = Failure::ClientMisbehaved(Misbehaviour::Syntax).smtp(SmtpMoment::Command);
+                return self.bad(reply.code, reply.enhanced, reply.text, out);
             }
             Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Vrfy if !self.is_admitted() => {
                 write_reply(out.client(), 530, "5.7.0", "Sign in first, with login and password of the mail bridge");
