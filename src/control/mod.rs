@@ -26,6 +26,7 @@ use crate::{
         TokenEndpoint,
         flow::{Nonsense, Reason, Trouble, device::Ended},
     },
+    provider::{Explanations, Said},
     store::{self, ForWhom},
     upstream::Refusal,
 };
@@ -368,6 +369,9 @@ fn nonsense_hint(endpoint: &TokenEndpoint, status: u16, what: Nonsense) -> Strin
 impl Refused {
     /// What mends it, for people.
     fn hint(&self) -> Option<String> {
+        if let Some(explained) = self.explained() {
+            return Some(explained);
+        }
         let hint = self.advises()?;
         let Some(address) = &self.account else { return Some(hint) };
         Some(match self.failure {
@@ -379,6 +383,19 @@ impl Refused {
             | Failure::ProviderUnreachable(Unreachable::CertificateTime | Unreachable::Unavailable) => hint,
             _ => format!("{hint}; `passerelle account set {address}` changes it"),
         })
+    }
+
+    /// What the table of explanations says of the provider's words.
+    fn explained(&self) -> Option<String> {
+        let on = match self.service {
+            Service::Imap => Said::Imap,
+            Service::Smtp => Said::Smtp,
+        };
+        let all = Explanations::built_in();
+        let words = self.words.as_deref()?;
+        let row = all.of(on, words).filter(|row| row.is_its_own(words))?;
+        let mend = row.mend_for(self.account.as_ref().map_or("ADDRESS", Address::as_str));
+        Some(format!("{}: {mend}", row.what))
     }
 
     fn advises(&self) -> Option<String> {

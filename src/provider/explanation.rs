@@ -78,6 +78,12 @@ impl Explanations {
 }
 
 impl Explanation {
+    /// Whether the words are this row's own: an enhanced code alone is said by others, too.
+    #[must_use]
+    pub fn is_its_own(&self, words: &str) -> bool {
+        self.says.iter().any(|says| says.contains(|c: char| c.is_ascii_alphabetic()) && words.contains(says.as_str()))
+    }
+
     /// What to do, for this account.
     #[must_use]
     pub fn mend_for(&self, address: &str) -> String {
