@@ -209,6 +209,13 @@ pub fn server_config(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, Erro
     tls_with(Arc::new(shown)).map_err(|source| Error::Unusable { path: chain.to_owned(), source })
 }
 
+/// When a certificate (DER) ends, in Unix seconds; None for what is no certificate.
+#[must_use]
+pub fn ends_at(certificate: &[u8]) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 fn certified(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Error> {
     let unread = |path: &Path| {
         let path = path.to_owned();

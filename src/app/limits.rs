@@ -239,6 +239,7 @@ fn openings() -> Vec<Limit> {
         wait("opening", gate::lease::OPENING, "from its name to signed in, in all"),
         wait("account-check", control::account::DEADLINE, "the same when a person waits, for each service"),
         wait("account-check-handshake", open::HANDSHAKE, "its greeting and its TLS handshake, each"),
+        wait("doctor-clock", control::doctor::CLOCK_DIFFERS, "`doctor` warns where our clock differs by more"),
         wait("doctor-sender", control::doctor::ASKED_WITHIN, "whether an account may send, asked by `doctor`"),
         octets("opening-read", open::CHUNK, "one read of an opening"),
         octets("opening-response", opening::imap::RESPONSE_MAX, "one response in it"),

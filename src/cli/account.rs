@@ -163,7 +163,11 @@ fn words_of_shown(account: &Shown) -> String {
 
 /// Since when, and in whose words.
 fn words_of_refusal(refusal: &StandingRefusal) -> String {
-    let (service, since) = (refusal.service.to_uppercase(), words::day(refusal.since));
+    let since = words::day(refusal.since);
+    if refusal.service == "token" {
+        return format!("access tokens since {since}; the provider refuses the registered client: {}", refusal.words);
+    }
+    let service = refusal.service.to_uppercase();
     format!("{service} since {since}; the provider says: {}", refusal.words)
 }
 

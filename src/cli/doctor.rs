@@ -5,9 +5,11 @@ use passerelle::{
     app::usage,
     config::Config,
     control::doctor::{self, Finding, Severity},
+    local_tls,
     model::Address,
     provider::Explanations,
     store::{Store, unix_now},
+    upstream,
 };
 use serde_json::json;
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
@@ -17,6 +19,9 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 const REACHED_WITHIN: Duration = Duration::from_secs(2);
 /// The start of a greeting, which is all that is looked at.
 const GREETING: usize = 64;
+const DAY: i64 = 86_400;
+/// Whoever renews by hand needs some days; programs that renew do it earlier.
+const DAYS_LEFT: i64 = 14;
 
 pub(super) async fn run(place: &Place, address: Option<&Address>) -> Result<(), Error> {
     let mut found = Vec::new();
@@ -88,10 +93,14 @@ async fn serving(place: &Place, config: &Config, found: &mut Vec<Finding>) {
             found.push(Finding::bad("serve", Severity::Warning, what, mend));
         }
     }
+    let mut ends = None;
     for listener in config.listeners().filter(|listener| listener.address.port() != 0) {
         let secured = listener.kind.is_secured();
         found.push(match reached(listener.address, secured).await {
-            Ok(()) => Finding::good(listener.key(), format!("{} answers", listener.address)),
+            Ok(end) => {
+                ends = end.or(ends);
+                Finding::good(listener.key(), format!("{} answers", listener.address))
+            }
             Err(why) => {
                 let mend =
                     "look at the log of `passerelle serve`, and whether a firewall of this machine stands between";
@@ -100,20 +109,37 @@ async fn serving(place: &Place, config: &Config, found: &mut Vec<Finding>) {
             }
         });
     }
+    found.extend(ends.map(|ends| certificate(ends, unix_now())));
 }
 
-/// A port in clear greets; one with TLS waits for the client.
-async fn reached(address: SocketAddr, secured: bool) -> Result<(), String> {
+/// What CRMs are shown, and for how long it is still good. The bridge renews its own a month before its end.
+fn certificate(ends: i64, now: i64) -> Finding {
+    let (days, day) = ((ends - now).div_euclid(DAY), words::day(ends));
+    if days >= DAYS_LEFT {
+        return Finding::good("certificate", format!("what CRMs are shown is good until {day}, days left: {days}"));
+    }
+    let (severity, what) = match days {
+        0.. => (Severity::Warning, format!("what CRMs are shown ends on {day}, days left: {days}")),
+        _ => (Severity::Problem, format!("what CRMs are shown ended on {day}, and they may refuse it")),
+    };
+    let mend = "your own: renew the files behind certificate.file and certificate.key, they are read again at once; the \
+                bridge's own: the log of `passerelle serve` says why it was not renewed";
+    Finding::bad("certificate", severity, what, mend)
+}
+
+/// A port in clear greets; one with TLS shows its certificate, whose end is given.
+async fn reached(address: SocketAddr, secured: bool) -> Result<Option<i64>, String> {
     let reach = async {
         let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         if secured {
-            return Ok(());
+            let shown = upstream::shown_by(stream).await.map_err(|error| error.to_string())?;
+            return Ok(local_tls::ends_at(&shown));
         }
         let mut greeting = [0; GREETING];
         let read = stream.read(&mut greeting).await.map_err(|error| error.to_string())?;
         let greeting = greeting.get(..read).unwrap_or_default();
         let greets = [&b"* OK "[..], b"220 "].iter().any(|start| greeting.starts_with(start));
-        if greets { Ok(()) } else { Err("what answers there is no mail bridge, or it is full".to_owned()) }
+        if greets { Ok(None) } else { Err("what answers there is no mail bridge, or it is full".to_owned()) }
     };
     timeout(REACHED_WITHIN, reach).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }
@@ -169,4 +195,21 @@ fn words_of(found: &[Finding]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_told_of_before_it_ends() {
+        let days = |days: i64| certificate(1_800_000_000 + days * DAY, 1_800_000_000);
+        for (left, severity) in
+            [(388, Severity::Ok), (14, Severity::Ok), (13, Severity::Warning), (0, Severity::Warning)]
+        {
+            assert_eq!(days(left).severity, severity, "{left}");
+        }
+        assert!(days(13).what.ends_with("days left: 13"), "{}", days(13).what);
+        assert_eq!(days(-1).severity, Severity::Problem);
+    }
 }

@@ -35,6 +35,9 @@ use tokio::{
 /// One reply of a provider that has just let us in.
 pub(crate) const ASKED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Google takes no assertion that was signed more than some minutes away from its own time.
+pub(crate) const CLOCK_DIFFERS: Duration = Duration::from_secs(120);
+
 /// How bad a finding is; the worst is what the command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,7 +108,11 @@ pub async fn account(
     let mut found = settings(&account);
     let has_token = grant(store, &account, explanations, &mut found).await?;
     for refusal in store.refusals(account.id).await? {
-        let on = if refusal.service == "imap" { Said::Imap } else { Said::Smtp };
+        let on = match refusal.service.as_str() {
+            "imap" => Said::Imap,
+            "token" => Said::Token,
+            _ => Said::Smtp,
+        };
         let what = "a running bridge was refused, and asks the provider seldom until it is put right";
         let mend = format!("put right what is said below, then `passerelle account check {address}`");
         let finding = Finding::bad("refusals", Severity::Warning, what, mend);
@@ -150,9 +157,10 @@ async fn grant(
     }
     found.push(Finding::good("grant", format!("there is one, of the client {}", grant.client_id)));
     let exchange = upstream::exchange().map_err(|_| Error::NoHttp)?;
-    let broker = Broker::new(store.clone(), exchange, Holder::Command);
+    let broker = Broker::new(store.clone(), exchange.clone(), Holder::Command);
     let asked = broker.token(account.id, account.generation).await;
     broker.settle().await;
+    found.extend(exchange.ahead().map(|ahead| clock(ahead, &grant.token_endpoint)));
     let failure = match asked {
         Ok(_) => {
             found.push(Finding::good("token", format!("an access token came from {}", grant.token_endpoint)));
@@ -173,6 +181,17 @@ async fn grant(
     let finding = Finding::bad("token", Severity::Problem, what, mend);
     found.push(explained(finding, explanations, Said::Token, &words, account));
     Ok(false)
+}
+
+/// Providers refuse what is signed with a time that is not theirs, and certificates that seem not to be valid.
+fn clock(ahead: i64, endpoint: &str) -> Finding {
+    let seconds = ahead.unsigned_abs();
+    if seconds <= CLOCK_DIFFERS.as_secs() {
+        return Finding::good("clock", format!("within {} s of that of {endpoint}", seconds.max(1)));
+    }
+    let way = if ahead > 0 { "behind" } else { "ahead of" };
+    let what = format!("the clock of this machine is {way} that of {endpoint}, by seconds: {seconds}");
+    Finding::bad("clock", Severity::Warning, what, "let this machine keep its time by NTP: `timedatectl set-ntp true`")
 }
 
 async fn sign_ins(

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the age of a token is told by the monotonic clock")]
 
+mod alarm;
 mod lease;
 
 use self::lease::Lease;
@@ -71,6 +72,8 @@ struct Held {
     pause: Option<Pause>,
     /// The last one, for whoever asks why.
     trouble: Option<Trouble>,
+    /// What the store says of the registered client: whether the provider refuses it. None: not looked at yet.
+    alarmed: Option<bool>,
     /// Came from the provider and could not be committed: not to be used, and not to be lost. Its version says of which
     /// grant it is, whatever the generation.
     uncommitted: Option<Uncommitted>,
@@ -220,6 +223,7 @@ impl Broker {
         refused: bool,
     ) -> Result<Access, Failure> {
         let renewed = self.ask(id, generation, desk).await;
+        self.tell_operator(id, generation, desk, &renewed).await;
         let mut held = desk.held();
         match renewed {
             Ok(tokens) if held.generation == generation => Ok(held.keep(tokens, refused)),

@@ -14,7 +14,10 @@ use super::{
 use crate::{failure::Unreachable, store::unix_now};
 use oauth2::HttpRequest;
 use reqwest::redirect::Policy;
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, UNIX_EPOCH},
+};
 use tokio_rustls::rustls::ClientConfig;
 
 /// For the whole of an exchange; Google and Microsoft take less than a second.
@@ -22,7 +25,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Asks token endpoints.
 #[derive(Clone)]
-pub struct Exchange(reqwest::Client);
+pub struct Exchange {
+    http: reqwest::Client,
+    /// By how many seconds the clock of who answered last is ahead of ours.
+    ahead: Arc<Mutex<Option<i64>>>,
+}
 
 impl Exchange {
     /// `tls` says whom to believe: what this machine trusts.
@@ -38,7 +45,7 @@ impl Exchange {
             .timeout(DEADLINE)
             .user_agent("passerelle")
             .build();
-        client.map(Self).map_err(|_| ExchangeUnusable)
+        client.map(|http| Self { http, ahead: Arc::default() }).map_err(|_| ExchangeUnusable)
     }
 
     /// Asks for an access token.
@@ -99,6 +106,21 @@ impl Exchange {
         })
     }
 
+    /// By how many seconds the clock of who answered last is ahead of ours, as its `Date` says (RFC 9110 section 6.6.1);
+    /// None where nobody has said it.
+    #[must_use]
+    pub fn ahead(&self) -> Option<i64> {
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compare_clocks(&self, response: &reqwest::Response) {
+        let date = response.headers().get("date").and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        if let Some(date) = date.and_then(|date| i64::try_from(date.as_secs()).ok()) {
+            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(date.saturating_sub(unix_now()));
+        }
+    }
+
     /// One request and its answer, read up to [`BODY_MAX`].
     ///
     /// # Errors
@@ -107,7 +129,8 @@ impl Exchange {
         let request =
             reqwest::Request::try_from(request).map_err(|_| Trouble::Unreachable(Unreachable::NameUnknown))?;
         reach(Moment::BeforeRequest).await;
-        let mut response = self.0.execute(request).await.map_err(|error| unreachable(&error))?;
+        let mut response = self.http.execute(request).await.map_err(|error| unreachable(&error))?;
+        self.compare_clocks(&response);
         reach(Moment::BeforeAnswer).await;
         let status = response.status().as_u16();
         let mut body = zeroize::Zeroizing::new(Vec::new());

@@ -9,7 +9,7 @@ use serde::Serialize;
 /// A refusal of an account's credentials that still stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct StandingRefusal {
-    /// `imap` or `smtp`.
+    /// `imap`, `smtp`, or `token`: the token endpoint refuses the registered client.
     pub service: String,
     /// Unix seconds.
     pub since: i64,

@@ -16,6 +16,7 @@ pub use gate::{Bounds, GateUse, Gates, NotLetIn, Seat, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use stored::{Wanted, exchange, open_stored};
+pub use tls::shown_by;
 
 use crate::model::{Certificates, Endpoint};
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -14,6 +14,7 @@ use std::{
     path::Path,
     sync::{Arc, OnceLock},
 };
+use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -39,6 +40,18 @@ pub(super) async fn connect(
         _ => "TLS 1.2",
     };
     Ok((Box::new(stream), version))
+}
+
+/// The certificate that a TLS server shows, in DER, whatever it is worth: nothing else is said to it.
+///
+/// # Errors
+/// If there is no handshake, or no certificate in it.
+pub async fn shown_by(server: TcpStream) -> io::Result<Vec<u8>> {
+    let config = config(&Certificates::AcceptAny).map_err(io::Error::other)?;
+    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+    let stream = TlsConnector::from(config).connect(name, server).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    shown.map(|leaf| leaf.to_vec()).ok_or_else(|| io::Error::other("no certificate"))
 }
 
 fn unreachable(reason: Unreachable) -> Failure {

@@ -13,6 +13,9 @@ use std::{
 
 const ALICE: &str = "alice@lab.test";
 
+/// When the token endpoint's clock stood still.
+const NEW_YEAR: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
+
 /// What the doubles say next; none: they let in.
 type Says = Arc<Mutex<Option<String>>>;
 
@@ -75,6 +78,13 @@ impl House {
         (output, answer)
     }
 
+    /// A grant that is known to be gone is not asked for again, this one is.
+    fn is_granted(&self, endpoint: &str) {
+        let grant = ["account", "set", ALICE, "--refresh-token-stdin", "--client-id", "c", "--unchecked"];
+        let set = self.bridge.cli(&[&grant[..], &["--token-endpoint", endpoint]].concat(), b"R1\n");
+        assert!(set.status.success(), "{}", words(&set));
+    }
+
     /// The provider says what the row has as its sample: the row is what is told of it.
     fn explains(&self, row: &Explanation) {
         let (output, answer) = self.doctor();
@@ -101,6 +111,7 @@ fn what_is_well_is_said_and_nothing_else() {
         "serve",
         "listen.imap",
         "listen.smtps",
+        "certificate",
         "imap-dns",
         "imap-tcp",
         "imap-tls",
@@ -147,7 +158,10 @@ fn endpoint(answer: Says) -> String {
                     _ => break,
                 }
             }
-            let head = format!("HTTP/1.1 400 Bad\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 400 Bad\r\nDate: {NEW_YEAR}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
             let _ = stream.write_all((head + &body).as_bytes());
         }
     });
@@ -164,12 +178,15 @@ fn what_a_token_endpoint_says_is_explained() {
         let (code, number) = row.sample.split_once(' ').unwrap_or((&row.sample, ""));
         let body = format!(r#"{{"error":"{code}","error_codes":[{number}]}}"#);
         *answer.lock().expect("no test panicked in here") = Some(body);
-        // A grant that is known to be gone is not asked for again.
-        let grant = ["account", "set", ALICE, "--refresh-token-stdin", "--client-id", "c", "--unchecked"];
-        let set = house.bridge.cli(&[&grant[..], &["--token-endpoint", &endpoint]].concat(), b"R1\n");
-        assert!(set.status.success(), "{}", words(&set));
+        house.is_granted(&endpoint);
         house.explains(row);
     }
+    house.is_granted(&endpoint);
+    let (_, told) = house.doctor();
+    let clock = told["findings"].as_array().expect("findings").iter().rfind(|finding| finding["check"] == "clock");
+    let clock = clock.expect("of the two clocks");
+    assert!(clock["what"].as_str().is_some_and(|what| what.contains(" is ahead of that of http")), "{clock}");
+    assert!(clock["severity"] == "warning" && clock["account"] == ALICE, "{clock}");
     *answer.lock().expect("no test panicked in here") = None;
 }
 

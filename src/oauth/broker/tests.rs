@@ -256,6 +256,21 @@ async fn trouble_that_passes_deletes_nothing_and_is_not_hammered() {
 }
 
 #[tokio::test]
+async fn a_refused_client_is_its_operators_alarm_until_a_token_comes() {
+    let house = House::with(false).await;
+    house.endpoints.say(&[(401, r#"{"error":"invalid_client"}"#)]);
+    assert_eq!(house.token().await, Err(Failure::SignInRefused));
+    let standing = house.store.refusals(house.id).await.expect("read");
+    let standing: Vec<_> = standing.iter().map(|refusal| (refusal.service.as_str(), refusal.words.as_str())).collect();
+    assert_eq!(standing, [("token", "invalid_client")]);
+    // Another program of this store, once the client is mended.
+    house.endpoints.say(&[(200, &tokens("A1", None))]);
+    let other = Broker::new(house.store.clone(), exchange().expect("HTTP"), Holder::Command);
+    assert!(other.token(house.id, FIRST).await.is_ok());
+    assert_eq!(house.store.refusals(house.id).await.expect("read"), []);
+}
+
+#[tokio::test]
 async fn redirects_and_endless_answers_are_not_followed() {
     let house = House::with(false).await;
     house.endpoints.say(&[(307, "")]);
