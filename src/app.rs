@@ -8,7 +8,7 @@ pub mod usage;
 use crate::{
     config::Config,
     console::{self, Console},
-    control::consent::Tables,
+    control::consent::{Links, Tables},
     listener::{
         self, Port, Protocol, Reception,
         handed::{self, Handed},
@@ -78,7 +78,11 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
             .clamp(1, Semaphore::MAX_PERMITS),
     };
     let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?, Holder::Serve);
+    // On this machine alone, nobody who reads a CRM's error could follow it.
+    let links = config.console.public_url.is_some().then(|| config.console.base()).flatten();
+    let links = links.map(|base| Arc::new(Links::new(store.clone(), providers.clone(), base)));
     let gates = Gates::new(store, broker.clone(), bounds, own, providers, profiles);
+    links.into_iter().for_each(|links| gates.invite_by(links));
     let (stop, drain) = watch::channel(false);
     let reception = reception(&config, gates.clone(), drain.clone());
     let _telling = telling(&state, gates.clone(), reception.clone());

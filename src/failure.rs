@@ -8,8 +8,8 @@
 //!
 //! Codes: RFC 5530 (IMAP), RFC 3463 and 4954 (SMTP), RFC 2449 and 3206 (POP3).
 
-use crate::model::{Pin, Pins};
-use std::net::SocketAddr;
+use crate::model::{Pin, Pins, SignInLink};
+use std::{borrow::Cow, net::SocketAddr};
 
 /// Why a command or a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,9 +20,10 @@ pub enum Failure {
     /// The client broke its protocol. The command or the session ends; nothing went to the provider.
     #[error("the client misbehaved: {0}")]
     ClientMisbehaved(Misbehaviour),
-    /// The provider wants a person to consent again. Transient towards the CRM, until someone acts.
+    /// The provider wants a person to consent again; by this link, where there is one. Transient towards the CRM, until
+    /// someone acts.
     #[error("the provider wants its owner to sign in again")]
-    ConsentNeeded,
+    ConsentNeeded(Option<SignInLink>),
     /// A rule of the house says no. Permanent.
     #[error("not allowed: {0}")]
     Denied(Rule),
@@ -149,13 +150,13 @@ pub enum Unreachable {
 }
 
 /// What IMAP says: `NO [CODE] text` under the command's tag, or `* BYE [CODE] text` when the session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImapReply {
     /// `NO` or `BAD`.
     pub condition: &'static str,
     /// A response code of RFC 5530 without brackets.
     pub code: Option<&'static str>,
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }
 
 /// Where in an SMTP session a failure is told.
@@ -177,12 +178,12 @@ impl SmtpMoment {
 }
 
 /// What SMTP says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpReply {
     pub code: u16,
     /// RFC 3463; its class is that of the code.
     pub enhanced: &'static str,
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }
 
 /// What became of a transaction whose lane is gone.
@@ -197,14 +198,14 @@ pub enum LostTransaction {
 impl LostTransaction {
     /// Transient: a client tries again, and knows what it risks.
     #[must_use]
-    pub const fn smtp(self) -> SmtpReply {
+    pub fn smtp(self) -> SmtpReply {
         let text = match self {
             Self::NotSent => "The mail provider was lost, send the message again",
             Self::Uncertain => {
                 "The mail provider was lost before it answered, the message may have been sent, look before you try again"
             }
         };
-        SmtpReply { code: 451, enhanced: "4.4.2", text }
+        SmtpReply { code: 451, enhanced: "4.4.2", text: Cow::Borrowed(text) }
     }
 }
 
@@ -220,7 +221,7 @@ impl Failure {
         let (condition, code) = match self {
             Self::Busy(_) => ("NO", Some("LIMIT")),
             Self::ClientMisbehaved(_) => ("BAD", None),
-            Self::ConsentNeeded | Self::SignInRefused => ("NO", Some("CONTACTADMIN")),
+            Self::ConsentNeeded(_) | Self::SignInRefused => ("NO", Some("CONTACTADMIN")),
             Self::Denied(_) => ("NO", Some("NOPERM")),
             Self::Internal(_) => ("NO", Some("SERVERBUG")),
             Self::LoginRefused => ("NO", Some("AUTHENTICATIONFAILED")),
@@ -251,7 +252,7 @@ impl Failure {
             (Self::ProviderUnreachable(_) | Self::ProviderMisbehaved(_), Midway) => (451, "4.4.2"),
             (Self::ProviderUnreachable(_) | Self::ProviderMisbehaved(_), Closing) => (421, "4.4.2"),
             (
-                Self::ConsentNeeded
+                Self::ConsentNeeded(_)
                 | Self::SignInRefused
                 | Self::Internal(_)
                 | Self::ProviderUnreachable(_)
@@ -263,7 +264,15 @@ impl Failure {
     }
 
     /// One sentence for whoever reads the CRM's error: why, and what to do.
-    fn words(&self) -> &'static str {
+    fn words(&self) -> Cow<'static, str> {
+        if let Self::ConsentNeeded(Some(link)) = self {
+            let why = "The provider wants the owner of this mailbox to sign in again, open this link in a browser:";
+            return format!("{why} {}", link.as_str()).into();
+        }
+        self.fixed_words().into()
+    }
+
+    fn fixed_words(&self) -> &'static str {
         match self {
             Self::Busy(Cap::Logins) => {
                 "Too many refused logins on this connection, mend login or password, then connect again"
@@ -295,7 +304,7 @@ impl Failure {
             Self::ClientMisbehaved(_) => {
                 "The command is not understood and nothing was done, correct it and send it again"
             }
-            Self::ConsentNeeded => {
+            Self::ConsentNeeded(_) => {
                 "The provider wants the owner of this mailbox to sign in again, ask the administrator of the mail bridge for the link"
             }
             Self::Denied(Rule::Receiving) => {
@@ -330,7 +339,7 @@ mod tests {
     fn only_a_wrong_login_looks_like_a_wrong_password() {
         let ours = [
             Failure::Busy(Cap::Lanes),
-            Failure::ConsentNeeded,
+            Failure::ConsentNeeded(None),
             Failure::Internal("x"),
             Failure::OurDiskFull,
             Failure::ProviderMisbehaved(Misbehaviour::Syntax),
@@ -349,7 +358,8 @@ mod tests {
 
     #[test]
     fn words_fit_every_protocol() {
-        let failures = [Failure::LoginRefused, Failure::SignInRefused, Failure::ConsentNeeded, Failure::OurDiskFull];
+        let failures =
+            [Failure::LoginRefused, Failure::SignInRefused, Failure::ConsentNeeded(None), Failure::OurDiskFull];
         for failure in failures {
             let text = failure.imap().text;
             assert!(text.is_ascii() && !text.contains("  ") && text.len() < 200, "{text}");

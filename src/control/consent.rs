@@ -4,8 +4,10 @@
 //! Where the answer comes in is the console's matter, or the command line's where it is pasted. Nothing is stored of an
 //! account before the provider has let us in with what was given.
 
+mod links;
 mod order;
 
+pub use links::Links;
 pub use order::{Ask, Mailbox, Order, ask};
 
 use super::{

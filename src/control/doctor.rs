@@ -169,7 +169,7 @@ async fn grant(
         Err(failure) => failure,
     };
     let mend = match failure {
-        Failure::ConsentNeeded => again,
+        Failure::ConsentNeeded(_) => again,
         _ => format!("check that {} can be reached from this machine, and the registered client", grant.token_endpoint),
     };
     let trouble = broker.trouble(account.id);

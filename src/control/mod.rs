@@ -379,7 +379,7 @@ impl Refused {
                 format!("if the password has changed: `passerelle account set {address} --password`; else {hint}")
             }
             // No setting mends these, or the hint names the one that does.
-            Failure::ConsentNeeded
+            Failure::ConsentNeeded(_)
             | Failure::ProviderUnreachable(Unreachable::CertificateTime | Unreachable::Unavailable) => hint,
             _ => format!("{hint}; `passerelle account set {address}` changes it"),
         })
@@ -402,7 +402,7 @@ impl Refused {
         let service = self.service;
         let reason = match &self.failure {
             Failure::ProviderUnreachable(reason) => reason,
-            Failure::ConsentNeeded => {
+            Failure::ConsentNeeded(_) => {
                 let address = self.account.as_ref().map_or("ADDRESS", Address::as_str);
                 return Some(format!(
                     "its owner must sign in again: `passerelle account sign-in {address}`; or get a new refresh token and \

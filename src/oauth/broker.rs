@@ -436,7 +436,7 @@ impl Problem {
 
     fn failure(&self) -> Failure {
         match self {
-            Self::ConsentNeeded => Failure::ConsentNeeded,
+            Self::ConsentNeeded => Failure::ConsentNeeded(None),
             Self::Superseded => OUTDATED,
             Self::Failure(failure) => failure.clone(),
             Self::Trouble(trouble) => Failure::from(trouble),
@@ -449,7 +449,7 @@ impl From<&Trouble> for Failure {
     fn from(trouble: &Trouble) -> Self {
         match trouble {
             Trouble::Client(_) => Self::SignInRefused,
-            Trouble::Consent(_) => Self::ConsentNeeded,
+            Trouble::Consent(_) => Self::ConsentNeeded(None),
             Trouble::Nonsense { .. } => Self::ProviderMisbehaved(Misbehaviour::Syntax),
             Trouble::Unavailable { .. } => Self::ProviderUnreachable(Unreachable::Unavailable),
             Trouble::Unreachable(reason) => Self::ProviderUnreachable(*reason),

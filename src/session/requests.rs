@@ -140,7 +140,8 @@ impl Requests {
                         gates.ready(account, standing, &naming).await
                     };
                     let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
-                    Done::Answer(id, Answer::Ready(timeout(wait, ready).await.unwrap_or(late)))
+                    let ready = timeout(wait, ready).await.unwrap_or(late);
+                    Done::Answer(id, Answer::Ready(gates.invited(account, ready).await))
                 });
             }
             Request::Lane(account, purpose) => {
@@ -152,7 +153,8 @@ impl Requests {
                         gates.lease(account, standing, &naming, purpose, last).await
                     };
                     let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
-                    Done::Leased(id, timeout(wait, leased).await.unwrap_or(late))
+                    let leased = timeout(wait, leased).await.unwrap_or(late);
+                    Done::Leased(id, gates.invited(account, leased).await)
                 });
             }
             Request::Folders(account) => {

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod guard;
+mod invitation;
 pub(crate) mod lease;
 mod seat;
 
@@ -24,12 +25,13 @@ use crate::{
 use dashmap::DashMap;
 use guard::Guard;
 pub use guard::{NotLetIn, Wait};
+pub use invitation::{Invitation, Inviter};
 pub use seat::{GateUse, Seat};
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, AtomicUsize},
     },
     time::{Duration, Instant},
@@ -74,6 +76,7 @@ pub struct Gates {
     /// Whose caps hold beside ours.
     providers: provider::Table,
     profiles: profile::Table,
+    inviter: OnceLock<Arc<dyn Inviter>>,
 }
 
 /// What the sessions of one account share.
@@ -146,7 +149,8 @@ impl Gates {
         profiles: profile::Table,
     ) -> Arc<Self> {
         let (revoked, guard) = (watch::Sender::new(HashSet::new()), Guard::new(bounds.refusals));
-        Arc::new(Self { store, broker, gates: DashMap::new(), bounds, guard, revoked, own, providers, profiles })
+        let (gates, inviter) = (DashMap::new(), OnceLock::new());
+        Arc::new(Self { store, broker, gates, bounds, guard, revoked, own, providers, profiles, inviter })
     }
 
     /// Whether these credentials open an account, and which; good for as long as the standing lasts. `refused` is how many

@@ -12,7 +12,7 @@ pub(crate) mod pool;
 mod stored;
 mod tls;
 
-pub use gate::{Bounds, GateUse, Gates, NotLetIn, Seat, Wait};
+pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, NotLetIn, Seat, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use stored::{Wanted, exchange, open_stored};

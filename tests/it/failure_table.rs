@@ -4,7 +4,10 @@
 //! a new variant does not compile until it stands in its list, and not until it has a row. `hostile_failures` provokes
 //! each cell.
 
-use passerelle::failure::{Cap, Failure, LostTransaction, Misbehaviour, Rule, SmtpMoment, Unreachable};
+use passerelle::{
+    failure::{Cap, Failure, LostTransaction, Misbehaviour, Rule, SmtpMoment, Unreachable},
+    model::SignInLink,
+};
 use std::{fmt::Write as _, fs, path::Path};
 
 const GOLDEN: &str = "tests/golden/failures.txt";
@@ -76,7 +79,7 @@ fn all() -> Vec<Failure> {
     every_failure! {
         Busy(every!(Cap: Connections Lanes Logins Sessions)),
         ClientMisbehaved(every_misbehaviour()),
-        ConsentNeeded,
+        ConsentNeeded([None, SignInLink::new("https://mail.firm.test/sign-in/A-TICKET")]),
         Denied(every!(Rule: Receiving Rights Sender Sending)),
         Internal(["a place in the code"]),
         LoginRefused,
@@ -113,7 +116,7 @@ fn row(failure: &Failure) -> Row {
             | Misbehaviour::Unasked
             | Misbehaviour::Validity => Nobody("only providers answer"),
         },
-        Failure::ConsentNeeded | Failure::SignInRefused => Heard(&[Imap, ImapBye, Auth, Command]),
+        Failure::ConsentNeeded(_) | Failure::SignInRefused => Heard(&[Imap, ImapBye, Auth, Command]),
         Failure::Denied(Rule::Receiving) => Heard(&[Imap]),
         Failure::Denied(Rule::Rights) => Nobody("every login has all rights so far"),
         Failure::Denied(Rule::Sender) => Heard(&[Command]),
@@ -149,6 +152,8 @@ pub(crate) fn line(failure: &Failure, cell: Cell) -> String {
 /// `SignInRefused`, `Busy(Lanes)`. What is told alike, whatever became of the provider, is one row.
 pub(crate) fn name(failure: &Failure) -> String {
     match failure {
+        Failure::ConsentNeeded(None) => "ConsentNeeded".to_owned(),
+        Failure::ConsentNeeded(Some(_)) => "ConsentNeeded, where the console is public".to_owned(),
         Failure::Internal(_) => "Internal".to_owned(),
         Failure::ProviderMisbehaved(_) => "ProviderMisbehaved".to_owned(),
         Failure::ProviderUnreachable(_) => "ProviderUnreachable".to_owned(),
@@ -226,7 +231,7 @@ fn what_is_not_the_crms_fault_is_transient() {
     for failure in all() {
         let ours = match failure {
             Failure::Busy(_)
-            | Failure::ConsentNeeded
+            | Failure::ConsentNeeded(_)
             | Failure::Internal(_)
             | Failure::OurDiskFull
             | Failure::ProviderMisbehaved(_)
@@ -247,7 +252,7 @@ fn what_is_not_the_crms_fault_is_transient() {
 #[test]
 fn every_text_is_one_sentence_with_its_remedy() {
     let remedies = [
-        "ask ", "close ", "connect ", "copy ", "correct ", "encode ", "end ", "look ", "mend ", "say ", "send ",
+        "ask ", "close ", "connect ", "copy ", "correct ", "encode ", "end ", "look ", "open ", "say ", "send ",
         "sign in", "tell ", "try ", "use ",
     ];
     for failure in all() {

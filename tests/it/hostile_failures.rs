@@ -7,11 +7,15 @@
 use crate::{
     failure_table::{Cell, awaited, line, lost_line, lost_name, name},
     harness::{
-        AddAccount, Bridge, CrmSettings, Endpoint, Lab, Mood, Provider, REMOTE, Wire, moody_imap, moody_smtp, words,
+        AddAccount, Bridge, CrmSettings, Endpoint, Lab, Mood, Person, Provider, REMOTE, Wire, moody_imap, moody_smtp,
+        secrets, words,
     },
     store::raw,
 };
-use passerelle::failure::{Cap, Failure, LostTransaction, Misbehaviour, Rule, Unreachable};
+use passerelle::{
+    failure::{Cap, Failure, LostTransaction, Misbehaviour, Rule, Unreachable},
+    model::SignInLink,
+};
 use serde_json::json;
 use std::{
     cell::RefCell,
@@ -131,17 +135,17 @@ impl House {
 
     /// Sessions whose lanes are lost in the middle, and that find trouble when they want others: a mailbox that is open is
     /// lost with its lane, MAIL can be said again.
-    fn sessions_hear(&self, failure: &Failure, trouble: impl FnOnce()) {
+    fn sessions_hear(&self, trouble: impl FnOnce() -> Failure) {
         let mut imap = self.bridge.sign_in(&self.crm);
         imap.imap_ok("SELECT INBOX");
         let mut smtp = self.without_lane();
-        trouble();
+        let failure = trouble();
         self.imap.cut();
         // Said again on another lane, if this one is not known to be lost yet.
         imap.line("z STATUS INBOX (MESSAGES)");
-        self.hears(failure, Cell::ImapBye, &last_of(&mut imap));
+        self.hears(&failure, Cell::ImapBye, &last_of(&mut imap));
         smtp.line(MAIL);
-        self.hears(failure, Cell::Command, &smtp.next());
+        self.hears(&failure, Cell::Command, &smtp.next());
     }
 
     /// Both sides' last words, after these octets.
@@ -191,7 +195,10 @@ fn the_provider_fails_in_the_middle(house: &House) {
     for (mood, failure) in
         [(Mood::Nonsense, &misbehaved), (Mood::Closed, &unreachable), (Mood::Refuses, &Failure::SignInRefused)]
     {
-        house.sessions_hear(failure, || house.are(mood));
+        house.sessions_hear(|| {
+            house.are(mood);
+            failure.clone()
+        });
         house.are(Mood::Good);
     }
     for (command, failure) in [("FETCH 1 (FLAGS)", &misbehaved), ("FETCH 2 (FLAGS)", &unreachable)] {
@@ -226,7 +233,10 @@ fn the_provider_fails_in_the_middle(house: &House) {
 fn the_store_fails(house: &House) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let alter = |statement| runtime.block_on(raw(&house.bridge.state(), statement));
-    house.sessions_hear(&INTERNAL, || alter("ALTER TABLE accounts RENAME TO accounts_elsewhere"));
+    house.sessions_hear(|| {
+        alter("ALTER TABLE accounts RENAME TO accounts_elsewhere");
+        INTERNAL
+    });
     house.sign_ins_hear(&INTERNAL);
     alter("ALTER TABLE accounts_elsewhere RENAME TO accounts");
     house.bridge.sign_in(&house.crm).imap_ok("SELECT INBOX");
@@ -389,9 +399,18 @@ fn without_its_profile() -> Option<House> {
 }
 
 const REFRESH_TOKEN: &str = "refresh-token-of-alice";
+const PUBLIC: &str = "https://mail.firm.test";
+const TOYS: &str = r#"
+[oauth]
+authorise = "https://toys.test/auth"
+token = "TOKEN"
+scopes = ["mail.read", "mail.send", "offline_access"]
+old-refresh-tokens = "spent"
+source = "a test"
+"#;
 
-/// An account whose grant ends while its sessions are there.
-fn without_its_grant() -> Option<House> {
+/// An account whose grant ends while its sessions are there; where the console is public, its owner is told a link.
+fn without_its_grant(public: bool) -> Option<House> {
     let revoked = Arc::new(Mutex::new(false));
     let ended = revoked.clone();
     let endpoint = Endpoint::start(move |_, _| match *ended.lock().expect("no test panicked in here") {
@@ -399,22 +418,56 @@ fn without_its_grant() -> Option<House> {
         false => (200, json!({ "access_token": "access-token-of-alice", "token_type": "Bearer", "expires_in": 3600 })),
     });
     let house = House::of("", |bridge, lab, imap, smtp| {
+        if public {
+            bridge.is_public_as(PUBLIC);
+        }
+        let toys = TOYS.replace("TOKEN", &endpoint.url());
+        bridge.know_provider("toys", &(include_str!("../../config/providers/gandi.toml").to_owned() + &toys));
         let [imap, smtp] = [imap, smtp].map(|double| format!("localhost:{}", double.port));
         let (certificates, url) = (format!("ca={}", lab.certificates.ca.display()), endpoint.url());
         let mut arguments = vec!["account", "add", ALICE, "--imap", &imap, "--smtp", &smtp, "--unchecked", "--json"];
         arguments.extend(["--certificates", &certificates, "--token-endpoint", &url, "--client-id", "bridge"]);
-        arguments.push("--refresh-token-stdin");
+        arguments.extend(["--provider", "toys", "--refresh-token-stdin"]);
         let output = bridge.cli(&arguments, format!("{REFRESH_TOKEN}\n").as_bytes());
         assert!(output.status.success(), "{}", words(&output));
         let made: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let text = |key: &str| made[key].as_str().expect("text").to_owned();
         CrmSettings { login: text("login"), password: text("password") }
     })?;
-    house.sessions_hear(&Failure::ConsentNeeded, || {
+    let revoke = || {
         *revoked.lock().expect("no test panicked in here") = true;
         house.are(Mood::Refuses);
+    };
+    let link = || {
+        if !public {
+            return None;
+        }
+        // Drawn at random, and the same for all who ask within hours.
+        house.imap.cut();
+        let mut imap = house.imap();
+        let mut told = imap.imap(&house.crm.imap_login()).tagged;
+        // Of an account that was well a moment ago a login waits for no lane.
+        if told.starts_with("OK") {
+            told = imap.imap("SELECT INBOX").tagged;
+        }
+        let link = told.split(' ').find(|word| word.starts_with(PUBLIC)).unwrap_or_else(|| panic!("no link: {told}"));
+        secrets::give_out(link.rsplit('/').next().expect("a ticket"));
+        SignInLink::new(link)
+    };
+    house.sessions_hear(|| {
+        revoke();
+        Failure::ConsentNeeded(link())
     });
-    house.sign_ins_hear(&Failure::ConsentNeeded);
+    let link = link();
+    house.sign_ins_hear(&Failure::ConsentNeeded(link.clone()));
+    if let Some(link) = link {
+        // As the web server before the console passes it on.
+        let local = link.as_str().replace(PUBLIC, &format!("http://localhost:{}", house.bridge.console));
+        let host = "Host: mail.firm.test\r\nSec-Fetch-Site: same-origin\r\n";
+        let sent = Person::default().ask("POST", &local, host, Some(""));
+        let to = sent.header("location").unwrap_or_default();
+        assert!(to.starts_with("https://toys.test/auth?") && to.contains("alice%40ovh.test"), "{sent:?}");
+    }
     Some(house)
 }
 
@@ -435,9 +488,13 @@ fn every_cell_of_the_table_is_heard_by_a_client() {
     our_caps(&small);
     let Some(narrow) = House::start(narrow) else { return };
     our_caps_in_the_middle(&narrow);
-    let (Some(profile), Some(grant)) = (without_its_profile(), without_its_grant()) else { return };
+    let (Some(profile), Some(grant), Some(public)) =
+        (without_its_profile(), without_its_grant(false), without_its_grant(true))
+    else {
+        return;
+    };
 
-    let mut heard: BTreeSet<_> = [house, small, narrow, profile, grant].iter().flat_map(House::heard).collect();
+    let mut heard: BTreeSet<_> = [house, small, narrow, profile, grant, public].iter().flat_map(House::heard).collect();
     heard.extend(ELSEWHERE.map(|(name, cell)| (name.to_owned(), cell)));
     let missing: Vec<_> = awaited().filter(|cell| !heard.contains(cell)).collect();
     assert!(missing.is_empty(), "nobody heard: {missing:?}");

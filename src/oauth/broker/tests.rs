@@ -221,7 +221,7 @@ async fn a_grant_that_is_gone_is_asked_for_once() {
     let house = House::with(false).await;
     house.endpoints.say(&[GONE]);
     for _ in 0..3 {
-        assert_eq!(house.token().await, Err(Failure::ConsentNeeded));
+        assert_eq!(house.token().await, Err(Failure::ConsentNeeded(None)));
     }
     assert_eq!(house.endpoints.shown(), ["R1"]);
     assert_eq!(house.kept().await, ("R1".to_owned(), None, GrantState::ConsentNeeded));

@@ -32,7 +32,7 @@ impl SmtpRelay {
             Command::Unimplemented => return self.bad(502, "5.5.1", "The command is not offered here", out),
             Command::Unknown => {
                 let reply = Failure::ClientMisbehaved(Misbehaviour::Syntax).smtp(SmtpMoment::Command);
-                return self.bad(reply.code, reply.enhanced, reply.text, out);
+                return self.bad(reply.code, reply.enhanced, &reply.text, out);
             }
             Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Vrfy if !self.is_admitted() => {
                 write_reply(out.client(), 530, "5.7.0", "Sign in first, with login and password of the mail bridge");
@@ -93,7 +93,7 @@ impl SmtpRelay {
         }
         let Some(mut line) = self.reverse_path(path) else {
             let reply = Failure::Denied(Rule::Sender).smtp(SmtpMoment::Command);
-            return write(reply, out.client());
+            return write(&reply, out.client());
         };
         let Some(lane) = &self.lane else { return self.ask_for_lane(out) };
         if let (Some(size), Some(_)) = (path.size, lane.extensions.size) {
@@ -149,7 +149,7 @@ impl SmtpRelay {
             }
             (Transaction::None, _) => write_reply(out.client(), 503, "5.5.1", "MAIL first"),
             // Not the client's fault, so not for good.
-            _ => write(LostTransaction::NotSent.smtp(), out.client()),
+            _ => write(&LostTransaction::NotSent.smtp(), out.client()),
         }
     }
 

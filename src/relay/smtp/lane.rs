@@ -126,7 +126,7 @@ impl SmtpRelay {
             Phase::AwaitingDelivery => {
                 self.uncertain += 1;
                 self.transaction = Transaction::None;
-                write(LostTransaction::Uncertain.smtp(), out.client());
+                write(&LostTransaction::Uncertain.smtp(), out.client());
                 Phase::AwaitingCommand
             }
             phase => phase,
@@ -141,7 +141,7 @@ fn code_for_client(reply: &Reply) -> u16 {
 
 fn lost_reply(failure: &Failure) -> Vec<u8> {
     let mut reply = Vec::new();
-    write(failure.smtp(SmtpMoment::Midway), &mut reply);
+    write(&failure.smtp(SmtpMoment::Midway), &mut reply);
     reply
 }
 

@@ -220,7 +220,7 @@ impl SmtpRelay {
     /// Says a failure. A 421 announces that the connection closes, so it does.
     fn refuse(&mut self, failure: &Failure, moment: SmtpMoment, out: &mut Outbox) -> Flow {
         let reply = failure.smtp(moment);
-        write(reply, out.client());
+        write(&reply, out.client());
         if reply.code == 421 { self.end(out) } else { Flow::More }
     }
 }
@@ -262,7 +262,7 @@ impl Relay for SmtpRelay {
         }
         // Replies are always written whole, so there is no half one to complete.
         let reply = failure.smtp(SmtpMoment::Closing);
-        write(reply, out.client());
+        write(&reply, out.client());
         self.phase = Phase::Closed;
     }
 
@@ -294,6 +294,6 @@ impl Relay for SmtpRelay {
     }
 }
 /// Puts the line of a failure's reply at the end of `out`.
-fn write(reply: SmtpReply, out: &mut Vec<u8>) {
-    write_reply(out, reply.code, reply.enhanced, reply.text);
+fn write(reply: &SmtpReply, out: &mut Vec<u8>) {
+    write_reply(out, reply.code, reply.enhanced, &reply.text);
 }

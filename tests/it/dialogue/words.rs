@@ -45,7 +45,7 @@ fn text(remote: &RemoteName) -> String {
 pub fn failure(word: &str) -> Result<Failure, String> {
     Ok(match word {
         "busy" => Failure::Busy(Cap::Lanes),
-        "consent" => Failure::ConsentNeeded,
+        "consent" => Failure::ConsentNeeded(None),
         "disk-full" => Failure::OurDiskFull,
         "internal" => Failure::Internal("as the dialogue wants it"),
         "refused" => Failure::LoginRefused,
