@@ -98,6 +98,10 @@ pub enum Misbehaviour {
 /// The rule that says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rule {
+    #[error("the message has more than one From")]
+    FromSeveral,
+    #[error("the From of the message cannot be read")]
+    FromUnreadable,
     #[error("receiving is switched off for this account")]
     Receiving,
     #[error("the rights on this mailbox")]
@@ -306,6 +310,10 @@ impl Failure {
             }
             Self::ConsentNeeded(_) => {
                 "The provider wants the owner of this mailbox to sign in again, ask the administrator of the mail bridge for the link"
+            }
+            Self::Denied(Rule::FromSeveral) => "The message has more than one From and was not sent, send it with one",
+            Self::Denied(Rule::FromUnreadable) => {
+                "The From of the message cannot be read and nothing was sent, send it as NAME <ADDRESS>"
             }
             Self::Denied(Rule::Receiving) => {
                 "Receiving is switched off for this account, ask the administrator of the mail bridge"

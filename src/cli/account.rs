@@ -15,7 +15,7 @@ use passerelle::{
         Service,
         account::{self, Shown},
     },
-    model::{Address, SmtpAuth, UnreadScope},
+    model::{Address, FromPolicy, SmtpAuth, UnreadScope},
     profile::GENERIC,
     store::{ForWhom, StandingRefusal, unix_now},
     upstream::Step,
@@ -139,6 +139,9 @@ fn words_of_shown(account: &Shown) -> String {
     let others = [&account.address].into_iter().chain(&account.aliases).filter(|other| **other != account.sender);
     for other in others {
         words::field(&mut text, "  or", other);
+    }
+    if account.from != FromPolicy::default() {
+        words::field(&mut text, "From of mail", account.from);
     }
     for (name, on) in [("receiving", account.receives), ("sending", account.sends)] {
         if !on {

@@ -9,7 +9,9 @@ use super::{
     user,
 };
 use crate::{
-    model::{AccountId, Address, Certificates, Endpoint, Secret, Security, SmtpAuth, UnreadScope, UserFormat},
+    model::{
+        AccountId, Address, Certificates, Endpoint, FromPolicy, Secret, Security, SmtpAuth, UnreadScope, UserFormat,
+    },
     profile::Profile,
     relay::opening::SignIn,
     rules::namespace::Choices,
@@ -90,6 +92,7 @@ pub struct Shown {
     /// What is sent as where the CRM says nothing else.
     pub sender: Address,
     pub aliases: Vec<Address>,
+    pub from: FromPolicy,
     pub receives: bool,
     pub sends: bool,
     pub unread: UnreadScope,
@@ -296,6 +299,7 @@ async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
         smtp_auth: settings.smtp_auth,
         display_name: settings.display_name,
         aliases,
+        from: settings.from,
         receives: settings.receives,
         sends: settings.sends,
         unread: settings.unread,

@@ -8,7 +8,7 @@ use super::{
     trial::{self, Manner, Trial, With},
 };
 use crate::{
-    model::{Address, Certificates, Secret, SmtpAuth, UnreadScope, UserFormat},
+    model::{Address, Certificates, FromPolicy, Secret, SmtpAuth, UnreadScope, UserFormat},
     provider::Table,
     relay::opening::SignIn,
     store::{Account, Changes, Credential, Store},
@@ -24,6 +24,7 @@ pub struct Wish {
     pub display_name: Option<String>,
     /// The account's own address is as good as none.
     pub sender: Option<Address>,
+    pub from: Option<FromPolicy>,
     pub add_aliases: Vec<Address>,
     pub remove_aliases: Vec<Address>,
     pub user: Option<User>,
@@ -98,6 +99,7 @@ fn changes(table: &Table, account: &Account, wish: Wish) -> Result<Changes, Erro
         provider: wish.provider,
         display_name: wish.display_name,
         sender: wish.sender.map(|sender| Some(sender).filter(|sender| *sender != account.address)),
+        from: wish.from,
         add_aliases: wish.add_aliases,
         remove_aliases: wish.remove_aliases,
         user: wish.user.map(|user| user.of(&account.address)),

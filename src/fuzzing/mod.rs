@@ -3,6 +3,7 @@
 mod config;
 mod dot;
 mod engine;
+mod header;
 mod imap_framer;
 mod imap_rewrite;
 mod names;
@@ -18,6 +19,7 @@ mod utf7;
 pub use config::config;
 pub use dot::dot;
 pub use engine::engine;
+pub use header::header;
 pub use imap_framer::imap_framer;
 pub use imap_rewrite::imap_rewrite;
 pub use names::names;
@@ -50,6 +52,11 @@ mod tests {
     #[test]
     fn config() {
         seeds("config", super::config);
+    }
+
+    #[test]
+    fn header() {
+        seeds("header", super::header);
     }
 
     #[test]

@@ -57,6 +57,37 @@ impl fmt::Display for SenderPolicy {
     }
 }
 
+/// What becomes of the From field of a message (RFC 5322 section 3.6.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromPolicy {
+    /// It passes, and nobody looks at it.
+    Keep,
+    /// A message from another address than the account's is refused.
+    #[default]
+    Check,
+    /// The same, and a bare address gets the account's display name.
+    AddName,
+    /// The account's own take the place of what is not: address and display name.
+    Force,
+}
+
+impl FromPolicy {
+    /// All of them, as they are kept and typed.
+    pub const ALL: [Self; 4] = [Self::Keep, Self::Check, Self::AddName, Self::Force];
+}
+
+impl fmt::Display for FromPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::Check => "check",
+            Self::AddName => "add-name",
+            Self::Force => "force",
+        })
+    }
+}
+
 /// How the name with which the bridge signs in at the provider comes about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

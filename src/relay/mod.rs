@@ -8,7 +8,10 @@
 
 use crate::{
     failure::Failure,
-    model::{AccountId, Address, FolderTable, LocalName, Login, RemoteName, Role, Secret, SenderPolicy, UnreadScope},
+    model::{
+        AccountId, Address, FolderTable, FromPolicy, LocalName, Login, RemoteName, Role, Secret, SenderPolicy,
+        UnreadScope,
+    },
     profile::{GENERIC, Profile},
     rules::namespace::{Namespace, Naming},
     wire::{self, sasl::Mechanism},
@@ -252,6 +255,10 @@ pub struct Admission {
     pub naming: Arc<Naming>,
     /// What becomes of a sender that is not among `senders`.
     pub sender_policy: SenderPolicy,
+    /// What becomes of a message's From.
+    pub from: FromPolicy,
+    /// What a From gets that has no name; empty: nothing.
+    pub display_name: Arc<str>,
     /// Within which time the login must be answered; None: what the configuration says. The driver sees to it.
     pub login_wait: Option<Duration>,
 }
@@ -271,6 +278,8 @@ impl Admission {
             profile: GENERIC.into(),
             naming: Arc::default(),
             sender_policy: SenderPolicy::default(),
+            from: FromPolicy::default(),
+            display_name: "".into(),
             login_wait: None,
         }
     }

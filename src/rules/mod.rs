@@ -4,6 +4,7 @@ pub mod breaker;
 pub mod capability;
 pub mod counterpart;
 pub mod folder_map;
+pub mod from;
 pub mod guesses;
 pub mod imap;
 pub mod listing;

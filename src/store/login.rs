@@ -72,6 +72,8 @@ struct Candidate {
     receives: i64,
     sends: i64,
     unread_scope: String,
+    from_policy: String,
+    display_name: String,
     profile: String,
     password_hmac: Option<Vec<u8>>,
     sealed_cram_state: Option<Vec<u8>>,
@@ -216,7 +218,8 @@ impl Store {
 
     async fn verify(&self, credentials: &Credentials) -> Result<Option<(Admission, Standing)>, Error> {
         const BY_NAME: &str = "SELECT l.id, l.name, l.account_id, a.address, a.generation, a.sender, a.receives,
-                a.sends, a.unread_scope, l.profile, l.password_hmac, l.sealed_cram_state FROM logins l
+                a.sends, a.unread_scope, a.from_policy, a.display_name, l.profile, l.password_hmac, l.sealed_cram_state
+            FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
         let found: Option<Candidate> = on!(self, pool => {
@@ -262,6 +265,8 @@ impl Store {
             receives: candidate.receives != 0,
             sends: candidate.sends != 0,
             unread: settings::unread(&candidate.unread_scope)?,
+            from: settings::from_policy(&candidate.from_policy)?,
+            display_name: candidate.display_name.as_str().into(),
             profile: candidate.profile.as_str().into(),
             ..Admission::new(account, address)
         };

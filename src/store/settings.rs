@@ -10,7 +10,9 @@ use super::{
     on,
 };
 use crate::{
-    model::{AccountId, Address, Certificates, Endpoint, Generation, Secret, SmtpAuth, UnreadScope, UserFormat},
+    model::{
+        AccountId, Address, Certificates, Endpoint, FromPolicy, Generation, Secret, SmtpAuth, UnreadScope, UserFormat,
+    },
     provider,
 };
 use std::sync::Arc;
@@ -23,6 +25,7 @@ pub struct Settings {
     pub display_name: String,
     /// What to send as; none: the account's address.
     pub sender: Option<Address>,
+    pub from: FromPolicy,
     pub user_format: UserFormat,
     pub smtp_auth: SmtpAuth,
     /// Whether CRMs may read.
@@ -38,6 +41,7 @@ impl Default for Settings {
             provider: provider::GENERIC.to_owned(),
             display_name: String::new(),
             sender: None,
+            from: FromPolicy::default(),
             user_format: UserFormat::default(),
             smtp_auth: SmtpAuth::default(),
             receives: true,
@@ -60,6 +64,7 @@ pub struct Changes {
     pub display_name: Option<String>,
     /// `Some(None)`: the account's address again.
     pub sender: Option<Option<Address>>,
+    pub from: Option<FromPolicy>,
     pub add_aliases: Vec<Address>,
     pub remove_aliases: Vec<Address>,
     /// How the user's name at the provider comes about, and the name.
@@ -94,7 +99,7 @@ impl Changes {
     /// Whether a login will be allowed more or less than before.
     fn of_rights(&self) -> bool {
         let aliases = !self.add_aliases.is_empty() || !self.remove_aliases.is_empty();
-        self.receives.is_some() || self.sends.is_some() || self.sender.is_some() || aliases
+        self.receives.is_some() || self.sends.is_some() || self.sender.is_some() || self.from.is_some() || aliases
     }
 }
 
@@ -106,7 +111,7 @@ const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), dis
         unread_scope = COALESCE($11, unread_scope), sealed_password = COALESCE($12, sealed_password),
         sealed_smtp_password = COALESCE($13, sealed_smtp_password),
         checked_at = CASE WHEN $14 = 1 THEN $15 ELSE COALESCE($15, checked_at) END,
-        generation = generation + $16
+        generation = generation + $16, from_policy = COALESCE($18, from_policy)
     WHERE id = $1 AND removed_at IS NULL AND generation = COALESCE($17, generation) RETURNING generation";
 /// A password of its own is kept no longer than it is used.
 const FORGET: &str = "UPDATE accounts SET smtp_user = '', sealed_smtp_password = NULL
@@ -165,6 +170,7 @@ impl Store {
                 .bind(changes.checked_at)
                 .bind(i64::from(grows))
                 .bind(changes.of.map(|generation| generation.0))
+                .bind(changes.from.map(|policy| policy.to_string()))
                 .fetch_optional(&mut *transaction)
                 .await?;
             let missing = || if changes.of.is_some() { Error::Changed } else { Error::Missing("the account") };
@@ -256,6 +262,7 @@ pub(super) struct Row {
     provider: String,
     display_name: String,
     sender: String,
+    from_policy: String,
     user_format: String,
     smtp_auth: String,
     smtp_user: String,
@@ -269,6 +276,7 @@ pub(super) fn read(row: Row) -> Result<Settings, Error> {
         provider: row.provider,
         display_name: row.display_name,
         sender: sender(&row.sender)?,
+        from: from_policy(&row.from_policy)?,
         user_format: user_format(&row.user_format)?,
         smtp_auth: smtp_auth(&row.smtp_auth, row.smtp_user)?,
         receives: row.receives != 0,
@@ -292,6 +300,11 @@ pub(super) fn sender(text: &str) -> Result<Option<Address>, Error> {
         "" => Ok(None),
         text => Address::parse(text).map(Some).map_err(|_| Error::Corrupt("accounts.sender")),
     }
+}
+
+pub(super) fn from_policy(text: &str) -> Result<FromPolicy, Error> {
+    let known = FromPolicy::ALL.into_iter().find(|policy| policy.to_string() == text);
+    known.ok_or(Error::Corrupt("accounts.from_policy"))
 }
 
 pub(super) fn unread(text: &str) -> Result<UnreadScope, Error> {

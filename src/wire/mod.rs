@@ -3,8 +3,10 @@
 //! Every cap on what the network may feed us into memory stands here, with its reason.
 
 pub mod dot;
+pub mod header;
 pub mod imap;
 pub mod line;
+pub mod mailbox;
 pub mod sasl;
 pub mod smtp;
 

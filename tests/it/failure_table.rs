@@ -80,7 +80,7 @@ fn all() -> Vec<Failure> {
         Busy(every!(Cap: Connections Lanes Logins Sessions)),
         ClientMisbehaved(every_misbehaviour()),
         ConsentNeeded([None, SignInLink::new("https://mail.firm.test/sign-in/A-TICKET")]),
-        Denied(every!(Rule: Receiving Rights Sender Sending)),
+        Denied(every!(Rule: FromSeveral FromUnreadable Receiving Rights Sender Sending)),
         Internal(["a place in the code"]),
         LoginRefused,
         OurDiskFull,
@@ -119,6 +119,8 @@ fn row(failure: &Failure) -> Row {
         Failure::ConsentNeeded(_) | Failure::SignInRefused => Heard(&[Imap, ImapBye, Auth, Command]),
         Failure::Denied(Rule::Receiving) => Heard(&[Imap]),
         Failure::Denied(Rule::Rights) => Nobody("every login has all rights so far"),
+        Failure::Denied(Rule::FromSeveral | Rule::FromUnreadable) => Heard(&[Command]),
+        // With the address behind a colon.
         Failure::Denied(Rule::Sender) => Heard(&[Command]),
         Failure::Denied(Rule::Sending) => Heard(&[Auth]),
         Failure::Internal(_) => Heard(&[Imap, ImapBye, Auth, Command, Closing]),

@@ -257,7 +257,19 @@ fn the_provider_refuses_a_command(house: &House) {
 fn a_rule_says_no(house: &House) {
     let mut smtp = house.bridge.sign_in_smtp(&house.crm);
     smtp.line(&format!("MAIL FROM:<{CAROL}>"));
-    house.hears(&Failure::Denied(Rule::Sender), Cell::Command, &smtp.next());
+    let told = smtp.next();
+    let told = told.strip_suffix(&format!(": {CAROL}")).unwrap_or_else(|| panic!("which address: {told}"));
+    house.hears(&Failure::Denied(Rule::Sender), Cell::Command, told);
+    for (from, rule) in [
+        ("From: alice", Rule::FromUnreadable),
+        ("From: alice@ovh.test\r\nTo: x@y.test\r\nFrom: alice@ovh.test", Rule::FromSeveral),
+    ] {
+        for (command, code) in [(MAIL, 250), ("RCPT TO:<bob@other.test>", 250), ("DATA", 354)] {
+            smtp.smtp(command, code);
+        }
+        smtp.send(format!("{from}\r\n\r\nHello.\r\n.\r\n").as_bytes());
+        house.hears(&Failure::Denied(rule), Cell::Command, &smtp.next());
+    }
     house.set(&["--receive", "off"]);
     // What it was let in to is not there any more: it may come again.
     house.hears(&Failure::ProviderUnreachable(Unreachable::Lost), Cell::Closing, &smtp.next());

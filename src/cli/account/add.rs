@@ -122,6 +122,7 @@ pub(super) fn settings(
         receives: wished.receives().unwrap_or(true),
         sends: wished.sends().unwrap_or(true),
         unread: wished.unread().unwrap_or_default(),
+        from: wished.from().unwrap_or_default(),
         display_name: wished.display_name.unwrap_or_default(),
         sender: wished.sender.map(|sender| sender.0).filter(|sender| sender != address),
     }

@@ -34,6 +34,7 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
         receives: settings.receives(),
         sends: settings.sends(),
         unread: settings.unread(),
+        from: settings.from(),
         ..Wish::default()
     };
     let store = place.store().await?;

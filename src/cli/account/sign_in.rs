@@ -145,6 +145,7 @@ fn mailbox(place: &Place, address: &Address, provider: &Provider, arguments: Acc
         unread: settings.unread,
         display_name: settings.display_name,
         sender: settings.sender,
+        from: settings.from,
         aliases,
         advice: provider.sign_in.advice.clone(),
         crm,

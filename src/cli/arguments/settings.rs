@@ -4,7 +4,7 @@ use super::AddressArgument;
 use clap::{Args, ValueEnum};
 use passerelle::{
     control::{provider::Whereabouts, settings::User},
-    model::{Certificates, Endpoint, Invalid, Pins, Security, SmtpAuth, UnreadScope, UserFormat},
+    model::{Certificates, Endpoint, FromPolicy, Invalid, Pins, Security, SmtpAuth, UnreadScope, UserFormat},
 };
 
 /// The heading of where and how the bridge signs in.
@@ -67,6 +67,9 @@ pub(in crate::cli) struct Settings {
     /// Another address that the account may send as; may be repeated
     #[arg(long = "alias", value_name = "ADDRESS", help_heading = CRM)]
     pub(in crate::cli) aliases: Vec<AddressArgument>,
+    /// What becomes of the From of a message [default: check]
+    #[arg(long, value_name = "HOW", help_heading = CRM)]
+    from: Option<FromArgument>,
     /// Whether CRMs may read the mailbox [default: on]
     #[arg(long, value_name = "SWITCH", help_heading = CRM)]
     receive: Option<Switch>,
@@ -111,6 +114,15 @@ impl Settings {
         self.smtp_user.clone().map(SmtpAuth::Separate).or(delegate).or(kind)
     }
 
+    pub(in crate::cli) fn from(&self) -> Option<FromPolicy> {
+        self.from.map(|policy| match policy {
+            FromArgument::Keep => FromPolicy::Keep,
+            FromArgument::Check => FromPolicy::Check,
+            FromArgument::AddName => FromPolicy::AddName,
+            FromArgument::Force => FromPolicy::Force,
+        })
+    }
+
     pub(in crate::cli) fn receives(&self) -> Option<bool> {
         self.receive.map(|switch| matches!(switch, Switch::On))
     }
@@ -151,6 +163,18 @@ enum SmtpAuthArgument {
     Same,
     /// Not at all: the server knows this machine
     None,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FromArgument {
+    /// It passes as it is
+    Keep,
+    /// Refused where it is not one of the account's addresses
+    Check,
+    /// The same, and the display name is added where there is none
+    AddName,
+    /// Replaced by the account's address and display name
+    Force,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -3,7 +3,7 @@
 use super::{Error, Refusal};
 use crate::{
     control::account::Draft,
-    model::{Address, Certificates, Endpoint, RegistrationId, Secret, SmtpAuth, UnreadScope, UserFormat},
+    model::{Address, Certificates, Endpoint, FromPolicy, RegistrationId, Secret, SmtpAuth, UnreadScope, UserFormat},
     oauth::{
         self, TokenEndpoint,
         flow::{Client, Proof},
@@ -64,6 +64,8 @@ pub struct Mailbox {
     pub unread: UnreadScope,
     pub display_name: String,
     pub sender: Option<Address>,
+    #[serde(default)]
+    pub from: FromPolicy,
     pub aliases: Vec<Address>,
     pub advice: Option<String>,
     /// Of the first login.
@@ -269,6 +271,7 @@ impl Mailbox {
                 provider: self.provider,
                 display_name: self.display_name,
                 sender: self.sender,
+                from: self.from,
                 user_format: self.user_format,
                 smtp_auth: self.smtp_auth,
                 receives: self.receives,

@@ -2,10 +2,10 @@
 
 use super::{
     BAD_COMMANDS_AFTER_LOGIN, BAD_COMMANDS_BEFORE_LOGIN, Flow, LaneState, Outbox, Pending, Phase, Request, SmtpRelay,
-    Transaction, write,
+    Transaction, content, write,
 };
 use crate::{
-    failure::{Failure, LostTransaction, Misbehaviour, Rule, SmtpMoment},
+    failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
     model::{Address, SenderPolicy},
     relay::LaneUse,
     wire::smtp::{BodyKind, Command, Path, PathFault, write_reply, write_reply_lines},
@@ -92,8 +92,7 @@ impl SmtpRelay {
             return write_reply(out.client(), 552, "5.3.4", "The message is too large for the mail bridge");
         }
         let Some(mut line) = self.reverse_path(path) else {
-            let reply = Failure::Denied(Rule::Sender).smtp(SmtpMoment::Command);
-            return write(&reply, out.client());
+            return content::not_allowed(path.address(), out.client());
         };
         let Some(lane) = &self.lane else { return self.ask_for_lane(out) };
         if let (Some(size), Some(_)) = (path.size, lane.extensions.size) {

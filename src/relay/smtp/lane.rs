@@ -1,6 +1,6 @@
 //! The provider's side: its replies, each to the command that it answers, and its loss.
 
-use super::{Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction, write};
+use super::{Content, Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction, write};
 use crate::{
     failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
     wire::smtp::Reply,
@@ -42,7 +42,7 @@ impl SmtpRelay {
 
     fn reply(&mut self, reply: &Reply, out: &mut Outbox) {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::AwaitingEndMark(filter) => {
+            Phase::AwaitingEndMark(Content { dot: filter, .. }) => {
                 // In the middle of a message: nothing that we could still say would be understood as a command.
                 self.drop_lane(out);
                 let mut words = Vec::new();
@@ -117,7 +117,7 @@ impl SmtpRelay {
         };
         self.phase = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::AwaitingGoAhead => Phase::AwaitingCommand,
-            Phase::AwaitingEndMark(filter) => Phase::Discarding(filter, lost_reply(failure)),
+            Phase::AwaitingEndMark(Content { dot: filter, .. }) => Phase::Discarding(filter, lost_reply(failure)),
             Phase::AwaitingCommit => {
                 self.transaction = Transaction::None;
                 out.client().extend_from_slice(&lost_reply(failure));

@@ -16,6 +16,8 @@ mod content;
 mod lane;
 mod sign_in;
 
+use content::Content;
+
 use super::{
     Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request, RequestId, Said,
 };
@@ -73,7 +75,7 @@ enum Phase {
     AwaitingLane(RequestId),
     /// DATA is among the pending commands.
     AwaitingGoAhead,
-    AwaitingEndMark(DotFilter),
+    AwaitingEndMark(Content),
     /// All of the message but its end mark is with the lane.
     AwaitingCommit,
     /// The end mark is sent: from here on the provider may have sent the message.
@@ -149,7 +151,7 @@ impl SmtpRelay {
                 self.phase = Phase::AwaitingSasl(exchange);
                 Ok(Flow::More)
             }
-            Phase::AwaitingEndMark(filter) => self.content(filter, input, out),
+            Phase::AwaitingEndMark(content) => self.content(content, input, out),
             Phase::Discarding(filter, reply) => self.discard(filter, reply, input, out),
             Phase::Closed => Ok(Flow::Done),
             waiting => {

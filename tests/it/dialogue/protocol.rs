@@ -1,7 +1,9 @@
 //! What differs by protocol: the relay, and the facts of a lane. Folder tables of real providers, by name.
 
 use passerelle::{
-    model::{AccountId, Address, Attributes, Folder, FolderTable, LocalName, RemoteName, Role, UnreadScope},
+    model::{
+        AccountId, Address, Attributes, Folder, FolderTable, FromPolicy, LocalName, RemoteName, Role, UnreadScope,
+    },
     profile::Table,
     relay::{Admission, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     rules::namespace::{Choices, Namespace, Naming},
@@ -80,6 +82,8 @@ pub fn admission(settings: &[&str]) -> Admission {
     if let Some(Some(sender)) = changes.sender {
         admission.senders = [sender, admission.address.clone()].into();
     }
+    admission.from = changes.from.unwrap_or_default();
+    admission.display_name = changes.display_name.unwrap_or_default().into();
     admission.receives = changes.receives.unwrap_or(true);
     admission.sends = changes.sends.unwrap_or(true);
     admission.unread = changes.unread.unwrap_or_default();
@@ -113,6 +117,11 @@ pub fn changes(settings: &[&str]) -> Changes {
             ("receives", "no") => changes.receives = Some(false),
             ("sends", "no") => changes.sends = Some(false),
             ("unread", "inbox") => changes.unread = Some(UnreadScope::Inbox),
+            ("from", policy) => {
+                changes.from = FromPolicy::ALL.into_iter().find(|known| known.to_string() == policy);
+                assert!(changes.from.is_some(), "no such policy: {policy}");
+            }
+            ("name", name) => changes.display_name = Some(name.to_owned()),
             ("sender", sender) => changes.sender = Some(Some(Address::parse(sender).expect("an address"))),
             _ => panic!("no setting of an account: {setting}"),
         }
