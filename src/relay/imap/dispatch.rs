@@ -1,6 +1,8 @@
 //! What is done with a whole command of a client that has signed in.
 
-use super::{Asked, ClientReading, Numbers, PENDING_MAX, Pending, Session, answers, refusal::Refusal};
+use super::{
+    Asked, ClientReading, Numbers, PENDING_MAX, Pending, Session, answers, refusal::Refusal, writer::goes_in_parts,
+};
 use crate::{
     failure::{Failure, Misbehaviour},
     model::LocalName,
@@ -320,8 +322,9 @@ impl Session {
     ) -> Result<(), Failure> {
         let octets = splice(&command.octets, mailbox, route.remote.as_bytes(), self.plus());
         let Some(signed) = &self.signed else { return Err(Failure::Internal("a command before login")) };
-        // Commands before it may still wait for a `+` of theirs: then the message waits too.
-        let behind = !self.writer.is_empty();
+        // Commands before it, and the name of its mailbox, may still wait for a `+` of theirs: then the message waits too,
+        // or its octets would go first, as a name and commands.
+        let behind = !self.writer.is_empty() || goes_in_parts(&octets, &signed.capabilities);
         let waits = behind || message.synchronising || !signed.capabilities.takes_non_synchronising(message.octets);
         self.writer.append(command.tag(), &octets, waits, &signed.capabilities);
         self.flush_writer(out);

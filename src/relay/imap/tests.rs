@@ -93,6 +93,27 @@ fn what_waits_behind_a_literal_is_bounded() {
     assert!(session.outbox.lane(LANE).ends_with(b"e NOOP\r\n"));
 }
 
+/// Whoever wrote the message would else write commands: its octets stand where the provider reads a name.
+#[test]
+fn r09_a_message_never_overtakes_the_name_of_its_mailbox() {
+    for (offered, synchronising) in [("LITERAL+", ""), ("LITERAL-", ""), ("", ""), ("LITERAL+", "+"), ("LITERAL-", "+")]
+    {
+        let mut session = Identity::new(offered);
+        let command = format!("c APPEND {{4{synchronising}}}\r\nSent (\\Seen) {{14+}}\r\n");
+        assert!(session.client(command.as_bytes()).is_empty());
+        // As the driver does it: what is left is offered again after anything else happened.
+        let mut left = session.client(b"Subject: x\r\n\r\n\r\n");
+        let mut said = std::mem::take(session.outbox.lane(LANE));
+        while said.ends_with(b"}\r\n") {
+            session.provider(b"+ go\r\n");
+            left = session.client(left);
+            said.append(session.outbox.lane(LANE));
+        }
+        let said = String::from_utf8_lossy(&said).replace("+}", "}");
+        assert_eq!(said, "c APPEND {4}\r\nSent (\\Seen) {14}\r\nSubject: x\r\n\r\n\r\n", "{offered}");
+    }
+}
+
 /// Commands as clients send them, each under the tag that stands for `T`.
 fn command() -> impl Strategy<Value = String> {
     let name = select(vec!["INBOX", "Sent", "\"Sent\"", "{4+}\r\nSent", "\"Kunden/2024\"", "Kunden/2024"]);

@@ -38,7 +38,7 @@ impl Writer {
         let mut rest = octets;
         let mut segment = Vec::with_capacity(octets.len() + 2);
         while let Some(found) = next_literal(rest) {
-            let waits = found.synchronising || !capabilities.takes_non_synchronising(number(found.octets));
+            let waits = found.waits(capabilities);
             let (line, behind) = rest.split_at(found.line_end);
             announce(line.strip_suffix(b"\r\n").unwrap_or(line), waits, &mut segment);
             if waits {
@@ -127,6 +127,25 @@ struct Found {
     line_end: usize,
     octets: usize,
     synchronising: bool,
+}
+
+impl Found {
+    /// Whether the provider must say `+` before it.
+    fn waits(&self, capabilities: &Capabilities) -> bool {
+        self.synchronising || !capabilities.takes_non_synchronising(number(self.octets))
+    }
+}
+
+/// Whether these octets go out in parts, as a literal in them must wait for its `+`.
+pub(super) fn goes_in_parts(octets: &[u8], capabilities: &Capabilities) -> bool {
+    let mut rest = octets;
+    while let Some(found) = next_literal(rest) {
+        if found.waits(capabilities) {
+            return true;
+        }
+        rest = rest.get(found.line_end.saturating_add(found.octets)..).unwrap_or_default();
+    }
+    false
 }
 
 /// The next literal of a gathered command: the only place where CR LF can stand in one.
