@@ -56,6 +56,26 @@ impl Idling {
     }
 }
 
+/// The timers that run, one of each period. A later IDLE waits for one that runs already: it then ends early, which does
+/// no harm, and clients and providers that end IDLE at once leave none behind.
+#[derive(Default)]
+pub(super) struct Timers(Vec<(Duration, RequestId)>);
+
+impl Timers {
+    fn start(&mut self, period: Duration, out: &mut Outbox) -> RequestId {
+        if let Some((_, running)) = self.0.iter().find(|(of, _)| *of == period) {
+            return *running;
+        }
+        let timer = out.ask(Request::Timer(period));
+        self.0.push((period, timer));
+        timer
+    }
+
+    fn elapsed(&mut self, timer: RequestId) {
+        self.0.retain(|(_, running)| *running != timer);
+    }
+}
+
 const IDLE: &[u8] = b"PSRLi";
 const NOOP: &[u8] = b"PSRLp";
 
@@ -82,7 +102,7 @@ impl Session {
             idling.upstream = Upstream::Polled;
             POLLED
         };
-        idling.timer = Some(out.ask(Request::Timer(period)));
+        idling.timer = Some(self.timers.start(period, out));
         if offered {
             self.to_lane(b"PSRLi IDLE\r\n", out);
         }
@@ -127,19 +147,22 @@ impl Session {
     /// The provider ended our IDLE or NOOP.
     pub(super) fn idle_command_ended(&mut self, verb: Verb, ok: bool, out: &mut Outbox) {
         let Some(idling) = &mut self.idling else { return };
+        // What ended without our DONE would end so again: at once, and without end.
+        let renewed = verb == Verb::Idle && ok && idling.upstream == Upstream::Stopping;
         if idling.done {
             self.idle_ended(out);
-        } else if verb == Verb::Idle && ok {
+        } else if renewed {
             self.idle_upstream(out);
         } else {
-            // Refused, or polled: asked again in a while.
+            // Refused, ended by the provider, or polled: asked again in a while.
             idling.upstream = Upstream::Polled;
-            idling.timer = Some(out.ask(Request::Timer(POLLED)));
+            idling.timer = Some(self.timers.start(POLLED, out));
         }
     }
 
     /// A timer ran out; those of an IDLE that has ended mean nothing.
     pub(super) fn idle_elapsed(&mut self, timer: RequestId, out: &mut Outbox) {
+        self.timers.elapsed(timer);
         let Some(idling) = self.idling.as_mut().filter(|idling| idling.timer == Some(timer)) else { return };
         match idling.upstream {
             Upstream::On => self.stop_idling(out),
@@ -149,7 +172,9 @@ impl Session {
                 self.to_lane(b"PSRLp NOOP\r\n", out);
             }
             Upstream::Lost => self.ask_for_lane(Asked::Lane, out),
-            Upstream::None | Upstream::Starting | Upstream::Stopping | Upstream::Polling => {}
+            // It began with an earlier IDLE: this one is renewed later.
+            Upstream::Starting => idling.timer = Some(self.timers.start(RENEWED, out)),
+            Upstream::None | Upstream::Stopping | Upstream::Polling => {}
         }
     }
 
@@ -177,7 +202,7 @@ impl Session {
         }
         if let Some(idling) = &mut self.idling {
             idling.upstream = Upstream::Lost;
-            idling.timer = Some(out.ask(Request::Timer(spread)));
+            idling.timer = Some(self.timers.start(spread, out));
         }
     }
 

@@ -46,7 +46,7 @@ use crate::{
 };
 use client::ClientReading;
 use dispatch::{Command, Ready};
-use idle::Idling;
+use idle::{Idling, Timers};
 use lane::LaneReading;
 use reopen::{Numbers, Selected};
 use std::{
@@ -98,6 +98,7 @@ struct Session {
     /// What is found in the mailbox that we select again on a new lane.
     reselected: Option<Numbers>,
     idling: Option<Idling>,
+    timers: Timers,
     /// The provider has a mailbox selected, whatever the client believes.
     provider_selected: bool,
     /// What UIDVALIDITY is told for a mailbox of the namespace, with the upstream value that it stands for.
@@ -202,6 +203,7 @@ impl ImapRelay {
             opening: Numbers::default(),
             reselected: None,
             idling: None,
+            timers: Timers::default(),
             provider_selected: false,
             told: HashMap::new(),
             validity_changes: 0,

@@ -114,6 +114,49 @@ fn r09_a_message_never_overtakes_the_name_of_its_mailbox() {
     }
 }
 
+#[test]
+fn r15_an_idle_that_ends_at_once_leaves_no_timer_behind() {
+    let mut session = Identity::new("");
+    for _ in 0..100 {
+        assert!(session.client(b"c IDLE\r\nDONE\r\n").is_empty());
+    }
+    let timers = std::iter::from_fn(|| session.outbox.next_request()).count();
+    assert!(timers <= 3, "{timers} run at once");
+}
+
+#[test]
+fn a_timer_of_an_earlier_idle_does_not_leave_a_later_one_without() {
+    let mut session = Identity::new("IDLE");
+    session.client(b"c IDLE\r\n");
+    session.provider(b"+\r\n");
+    session.client(b"DONE\r\n");
+    session.provider(b"PSRLi OK\r\n");
+    session.client(b"d IDLE\r\n");
+    let (timer, _) = session.outbox.next_request().expect("the timer of both");
+    assert!(session.outbox.next_request().is_none());
+    session.event(Event::Elapsed(timer));
+    session.provider(b"+\r\n");
+    let (timer, _) = session.outbox.next_request().expect("the timer of the second");
+    session.event(Event::Elapsed(timer));
+    assert!(session.outbox.lane(LANE).ends_with(b"PSRLi IDLE\r\nDONE\r\n"), "renewed");
+}
+
+#[test]
+fn r15_a_provider_that_ends_idle_at_once_is_not_asked_to_idle_for_ever() {
+    let mut session = Identity::new("IDLE");
+    session.client(b"c IDLE\r\n");
+    for _ in 0..100 {
+        let ended = if session.outbox.lane(LANE).ends_with(b"PSRLi IDLE\r\n") { &b"PSRLi OK\r\n"[..] } else { b"" };
+        session.provider(ended);
+    }
+    assert!(session.outbox.lane(LANE).len() <= 2 * b"PSRLi IDLE\r\n".len());
+    let timers = std::iter::from_fn(|| session.outbox.next_request()).count();
+    assert!(timers <= 3, "{timers} run at once");
+    // The client is served on.
+    session.client(b"DONE\r\n");
+    assert!(session.outbox.client().ends_with(b"c OK IDLE completed\r\n"));
+}
+
 /// Commands as clients send them, each under the tag that stands for `T`.
 fn command() -> impl Strategy<Value = String> {
     let name = select(vec!["INBOX", "Sent", "\"Sent\"", "{4+}\r\nSent", "\"Kunden/2024\"", "Kunden/2024"]);
