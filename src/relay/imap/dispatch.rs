@@ -306,7 +306,9 @@ impl Session {
         }
         self.writer.command(command.tag(), &octets, &signed.capabilities);
         self.flush_writer(out);
-        let harmless = matches!(command.head.verb, Verb::Examine | Verb::Select | Verb::Status) && !command.repeated;
+        // Only what is pending alone is ever repeated: many would be held for nothing.
+        let alone = self.pending.is_empty() && !command.repeated;
+        let harmless = alone && matches!(command.head.verb, Verb::Examine | Verb::Select | Verb::Status);
         let pending = Pending { route, spelled, ..Pending::of(command.tag(), command.head.verb) };
         self.pending.push_back(Pending { again: harmless.then(|| Box::new(command)), ..pending });
         Ok(())

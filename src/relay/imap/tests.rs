@@ -157,6 +157,20 @@ fn r15_a_provider_that_ends_idle_at_once_is_not_asked_to_idle_for_ever() {
     assert!(session.outbox.client().ends_with(b"c OK IDLE completed\r\n"));
 }
 
+#[test]
+fn r15_what_is_kept_to_say_again_is_bounded() {
+    let mut session = Identity::new("");
+    let items = "MESSAGES ".repeat(7000);
+    for n in 0..200 {
+        let status = format!("s{n} STATUS Sent ({})\r\n", items.trim_end());
+        assert!(session.client(status.as_bytes()).is_empty());
+        session.outbox.lane(LANE).clear();
+    }
+    let kept = session.relay.session.pending.iter().filter_map(|pending| pending.again.as_ref());
+    let kept: usize = kept.map(|command| command.octets.len()).sum();
+    assert!(kept <= IMAP_COMMAND_MAX, "{kept} octets");
+}
+
 /// Commands as clients send them, each under the tag that stands for `T`.
 fn command() -> impl Strategy<Value = String> {
     let name = select(vec!["INBOX", "Sent", "\"Sent\"", "{4+}\r\nSent", "\"Kunden/2024\"", "Kunden/2024"]);
