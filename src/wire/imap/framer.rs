@@ -318,7 +318,8 @@ fn announcement(line: &[u8]) -> Result<Option<Literal>, Misbehaviour> {
     let mut parts = tail_of(inner).rsplitn(2, |octet| *octet == b'{');
     let size = parts.next().unwrap_or_default();
     let Some(before) = parts.next() else {
-        let endless = size.len() == TAIL && size.iter().all(u8::is_ascii_digit);
+        let digits = size.strip_suffix(b"+").unwrap_or(size);
+        let endless = size.len() == TAIL && digits.iter().all(u8::is_ascii_digit);
         return if endless { Err(Misbehaviour::LiteralSize) } else { Ok(None) };
     };
     if !size.iter().all(|octet| octet.is_ascii_digit() || matches!(octet, b'+' | b'-')) {
@@ -446,8 +447,13 @@ mod tests {
 
     #[test]
     fn what_a_client_may_read_in_another_way_is_refused() {
-        for line in [&b"* 1 FETCH (X {36+}\r\n"[..], b"* 1 FETCH (X {0000000000000000000000000000005}\r\n"] {
-            assert_eq!(of_provider(line).1, Some(Misbehaviour::LiteralSize));
+        for size in ["36+", "0000000000000000000000000000005", "0000000000000000000000000000005+"] {
+            let line = format!("* 1 FETCH (X {{{size}}}\r\n");
+            assert_eq!(of_provider(line.as_bytes()).1, Some(Misbehaviour::LiteralSize), "{size}");
+            // A client's octets would be commands.
+            let line = format!("a SEARCH TEXT {{{size}}}\r\n");
+            let fault = (size.len() > 3).then_some(Misbehaviour::LiteralSize);
+            assert_eq!(pieces(Framer::client(100), &[line.as_bytes()]).1, fault, "{size}");
         }
     }
 
