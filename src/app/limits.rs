@@ -161,6 +161,7 @@ fn before_login() -> Vec<Limit> {
         count("nesting-before-login", model::number(wire::IMAP_NESTING_BEFORE_LOGIN), "parentheses in each other"),
         count("commands-before-login", imap::client::COMMANDS_BEFORE_LOGIN_MAX, "whole commands of IMAP"),
         count("bad-commands-before-login", imap::MISBEHAVED_BEFORE_LOGIN_MAX, "of IMAP, then it closes"),
+        count("smtp-commands-before-login", smtp::COMMANDS_BEFORE_LOGIN_MAX, "commands of SMTP"),
         count("smtp-bad-commands-before-login", smtp::BAD_COMMANDS_BEFORE_LOGIN, "of SMTP, then it closes"),
         octets("smtp-line", wire::COMMAND_LINE_MAX, "a command of SMTP"),
         octets("smtp-auth-line", wire::SASL_LINE_MAX, "a line that holds a proof of SMTP"),

@@ -1,8 +1,8 @@
 //! What each command does. Those that the provider judges are sent on in the client's own octets.
 
 use super::{
-    BAD_COMMANDS_AFTER_LOGIN, BAD_COMMANDS_BEFORE_LOGIN, Flow, LaneState, Outbox, Pending, Phase, Request, SmtpRelay,
-    Transaction, content, write,
+    BAD_COMMANDS_AFTER_LOGIN, BAD_COMMANDS_BEFORE_LOGIN, COMMANDS_BEFORE_LOGIN_MAX, Flow, LaneState, Outbox, Pending,
+    Phase, Request, SmtpRelay, Transaction, content, write,
 };
 use crate::{
     failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
@@ -13,6 +13,12 @@ use crate::{
 
 impl SmtpRelay {
     pub(super) fn command(&mut self, command: Command<'_>, out: &mut Outbox) -> Result<Flow, Failure> {
+        if !self.is_admitted() {
+            self.before_login = self.before_login.saturating_add(1);
+            if self.before_login > COMMANDS_BEFORE_LOGIN_MAX {
+                return Err(Failure::ClientMisbehaved(Misbehaviour::TooManyBadCommands));
+            }
+        }
         match command {
             Command::Auth { mechanism, initial } => return self.auth(mechanism, initial, out),
             Command::Ehlo => self.hello(true, out),

@@ -38,6 +38,8 @@ use std::collections::VecDeque;
 pub(crate) const PENDING_MAX: usize = 32;
 /// Bad commands before login that close the connection: no mail client sends one (design, section 8).
 pub(crate) const BAD_COMMANDS_BEFORE_LOGIN: u32 = 3;
+/// Commands before login, good ones too: EHLO, and each refused login is one.
+pub(crate) const COMMANDS_BEFORE_LOGIN_MAX: u32 = 30;
 /// Bad commands after login: a message whose DATA was refused may follow line by line from a broken client.
 pub(crate) const BAD_COMMANDS_AFTER_LOGIN: u32 = 20;
 /// Refused logins on one connection: above the three tries of PHP's libraries, below rule R22's ten.
@@ -57,6 +59,8 @@ pub struct SmtpRelay {
     /// What was sent to the lane and is not answered, in order; at most [`PENDING_MAX`], empty without a lane.
     pending: VecDeque<Pending>,
     bad_commands: u32,
+    /// Commands before login.
+    before_login: u32,
     /// AUTH commands so far.
     attempts: u32,
     refused_logins: u32,
@@ -124,6 +128,7 @@ impl SmtpRelay {
             transaction: Transaction::None,
             pending: VecDeque::new(),
             bad_commands: 0,
+            before_login: 0,
             attempts: 0,
             refused_logins: 0,
             draining: false,
