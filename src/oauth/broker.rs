@@ -85,6 +85,8 @@ struct Token {
     /// From here on it is renewed while it is still used.
     ripe: Instant,
     dies: Instant,
+    /// Where its endpoint said less than is believed: what is refused from here on has ended as it was to.
+    over: Option<Instant>,
     /// Asked for because the one before was refused.
     in_place_of_refused: bool,
     /// The services that have let this token in.
@@ -377,7 +379,8 @@ impl Held {
 
     fn is_in_vain(&self, refused: u64, service: &str) -> bool {
         self.token.as_ref().is_some_and(|token| {
-            let fresh = token.in_place_of_refused && token.born.elapsed() < IN_VAIN;
+            let over = token.over.is_some_and(|over| Instant::now() >= over);
+            let fresh = token.in_place_of_refused && token.born.elapsed() < IN_VAIN && !over;
             token.access.serial == refused && fresh && !token.worked.contains(&service)
         })
     }
@@ -396,7 +399,9 @@ impl Held {
         // Spread over a seventh of its life, so that all accounts of a provider are not renewed at once.
         let ripe = born + tokens.lifetime.mul_f64(0.75 + 0.15 * jitter());
         let dies = born + tokens.lifetime.mul_f64(0.97);
-        self.token = Some(Token { access: access.clone(), born, ripe, dies, in_place_of_refused, worked: Vec::new() });
+        let over = tokens.short.map(|short| born + short);
+        let worked = Vec::new();
+        self.token = Some(Token { access: access.clone(), born, ripe, dies, over, in_place_of_refused, worked });
         (self.pause, self.trouble) = (None, None);
         access
     }

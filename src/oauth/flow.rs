@@ -26,6 +26,8 @@ pub struct Tokens {
     pub refresh: Option<Secret<String>>,
     /// How long the access token is said to work; between [`LIFETIME_MIN`] and [`LIFETIME_MAX`].
     pub lifetime: Duration,
+    /// What the endpoint said, where that is less than [`LIFETIME_MIN`]: a refusal after it is the token's end.
+    pub short: Option<Duration>,
     /// What was granted, where it is said; not said means: all that was asked for (RFC 6749 section 5.1).
     pub scope: Option<String>,
 }
@@ -159,10 +161,12 @@ fn tokens(answer: &Map<String, Value>) -> Option<Tokens> {
         None | Some(Value::Null) => None,
         Some(token) => Some(token.as_str().filter(|token| is_refresh_token(token))?),
     };
+    let (lifetime, short) = lifetime(answer.get("expires_in"));
     Some(Tokens {
         access: Secret::new(access.to_owned()),
         refresh: refresh.map(|token| Secret::new(token.to_owned())),
-        lifetime: lifetime(answer.get("expires_in")),
+        lifetime,
+        short,
         scope: scope(answer.get("scope")),
     })
 }
@@ -182,15 +186,16 @@ fn scope(said: Option<&Value>) -> Option<String> {
     }
 }
 
-/// In seconds, as a number or, from older endpoints, as a string.
-fn lifetime(said: Option<&Value>) -> Duration {
+/// In seconds, as a number or, from older endpoints, as a string: what is believed, and what was said where that is less.
+fn lifetime(said: Option<&Value>) -> (Duration, Option<Duration>) {
     let seconds = match said {
         Some(Value::Number(number)) => number.as_f64(),
         Some(Value::String(text)) => text.trim().parse().ok(),
         _ => None,
     };
-    let Some(seconds) = seconds.filter(|seconds: &f64| seconds.is_finite()) else { return LIFETIME_USUAL };
-    Duration::from_secs_f64(seconds.clamp(LIFETIME_MIN.as_secs_f64(), LIFETIME_MAX.as_secs_f64()))
+    let Some(seconds) = seconds.filter(|seconds: &f64| seconds.is_finite()) else { return (LIFETIME_USUAL, None) };
+    let said = Duration::from_secs_f64(seconds.clamp(0.0, LIFETIME_MAX.as_secs_f64()));
+    (said.max(LIFETIME_MIN), Some(said).filter(|said| *said < LIFETIME_MIN))
 }
 
 fn refused(status: u16, answer: &Map<String, Value>) -> Trouble {

@@ -20,8 +20,12 @@ struct House {
 
 impl House {
     fn start() -> Option<Self> {
+        Self::with_tokens_of(SECONDS)
+    }
+
+    fn with_tokens_of(seconds: u32) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim, Program::Oidc])?;
-        let oidc = Oidc::start(&lab, SECONDS);
+        let oidc = Oidc::start(&lab, seconds);
         let dovecot = Dovecot::with_tokens(&lab, oidc.port);
         dovecot.add_user(ALICE, "direct");
         let exim = Exim::submission(&lab, &dovecot);
@@ -131,6 +135,52 @@ fn an_account_lives_by_its_refresh_token() {
         let octets = fs::read(&file).unwrap_or_default();
         assert!(!octets.windows(12).any(|window| window == b"bridgesecret"), "{}", file.display());
     }
+}
+
+#[test]
+fn r32_tokens_of_five_seconds_disturb_no_session_that_runs() {
+    const LIFE: u64 = 5;
+    const EXPIRIES: u32 = 3;
+    let Some(mut house) = House::with_tokens_of(5) else { return };
+    let crm = house.add();
+    house.bridge.serve();
+    let mut selected = house.bridge.sign_in(&crm);
+    selected.imap_ok("SELECT INBOX");
+    let mut idle = house.bridge.sign_in(&crm);
+    idle.imap_ok("SELECT INBOX");
+    idle.line("i IDLE");
+    idle.expect("+");
+    // Without a mailbox it has a lane for a command at a time.
+    let mut unselected = house.bridge.sign_in(&crm);
+    let mut smtp = house.bridge.sign_in_smtp(&crm);
+    for expiry in 1..=EXPIRIES {
+        thread::sleep(Duration::from_secs(LIFE + 1));
+        selected.imap_ok("NOOP");
+        selected.imap_ok("UID SEARCH ALL");
+        unselected.imap_ok("STATUS INBOX (MESSAGES)");
+        smtp.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+        smtp.smtp(&format!("RCPT TO:<{ALICE}>"), 250);
+        smtp.smtp("DATA", 354);
+        smtp.send(b"Subject: sent on a lane whose token is over\r\n\r\nHello.\r\n");
+        smtp.smtp(".", 250);
+        let arrived = until(Duration::from_secs(10), || (house.dovecot.count(ALICE, "INBOX") == expiry).then_some(()));
+        assert!(arrived.is_some(), "{}", house.exim.log());
+        // Who comes now finds a token that is over, turn about of the other service: it has never seen this one.
+        if expiry % 2 == 0 {
+            drop(house.bridge.sign_in_smtp(&crm));
+        } else {
+            house.bridge.sign_in(&crm).imap_ok("SELECT INBOX");
+        }
+        assert_eq!(house.oidc.refreshes().1, 0, "a spent refresh token was shown");
+    }
+    idle.line("DONE");
+    while !idle.next().starts_with("i OK") {}
+    idle.imap_ok("NOOP");
+    selected.imap_ok("FETCH 1:* FLAGS");
+    eprintln!("r32: 4 sessions over {EXPIRIES} expiries of {LIFE} s, {} renewals", house.oidc.refreshes().0);
+    assert_eq!(house.show()["grant"]["state"], "good");
+    let log = house.bridge.log();
+    assert!(!log.contains("no access token"), "{log}");
 }
 
 #[test]

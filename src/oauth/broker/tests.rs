@@ -348,6 +348,7 @@ async fn a_token_that_could_not_be_kept_outlives_every_change_but_that_of_its_gr
             access: Secret::new("A1".to_owned()),
             refresh: Some(Secret::new("R2".to_owned())),
             lifetime: Duration::from_secs(600),
+            short: None,
             scope: None,
         },
     };
@@ -408,7 +409,13 @@ async fn nobody_listening_is_transient() {
 fn a_token_is_renewed_before_it_ends_and_pauses_are_bounded() {
     let mut held = Held::default();
     let lifetime = Duration::from_secs(1000);
-    let tokens = |access: &str| Tokens { access: Secret::new(access.to_owned()), refresh: None, lifetime, scope: None };
+    let tokens = |access: &str| Tokens {
+        access: Secret::new(access.to_owned()),
+        refresh: None,
+        lifetime,
+        short: None,
+        scope: None,
+    };
     for _ in 0..100 {
         held.keep(tokens("A"), false);
         let token = held.token.as_ref().expect("kept");
