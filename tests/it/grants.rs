@@ -1,5 +1,6 @@
 //! Grants in the store: sealed, changed by who has the current version alone, and gone with their account.
 
+use crate::store::raw;
 use passerelle::{
     model::{AccountId, Address, Certificates, Endpoint, Secret, Security, UserFormat},
     oauth::{
@@ -97,6 +98,56 @@ async fn a_grant_is_sealed_and_turned_over_by_its_version() {
             assert!(!found, "{secret} stands in {}", file.display());
         }
     }
+}
+
+#[tokio::test]
+async fn r34_no_sealed_token_opens_in_another_row_or_column() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = Store::open(root.path(), None, 0).await.expect("a store");
+    let whole = account(&store, Credential::Grant(grant(SECRETS[1]))).await;
+    let alice = store.add_account(&whole, 0).await.expect("added");
+    let bob = NewAccount { address: Address::parse("bob@example.test").expect("an address"), ..whole };
+    let bob = store.add_account(&bob, 0).await.expect("added");
+    for id in [alice, bob] {
+        let kept = grant_of(&store, id).await.expect("read").expect("a grant");
+        let fresh = secret(SECRETS[2]);
+        store.rotate_grant(id, kept.version, refresh_token(&kept), &fresh).await.expect("current");
+    }
+    assert_eq!((alice, bob), (AccountId(1), AccountId(2)));
+    raw(root.path(), "CREATE TABLE kept AS SELECT * FROM grants").await;
+    // Whose is it, and what for: both are bound to what is sealed.
+    for theft in [
+        "UPDATE grants SET sealed_refresh_token = (SELECT sealed_refresh_token FROM kept WHERE account_id = 1)
+            WHERE account_id = 2",
+        "UPDATE grants SET sealed_previous_token = (SELECT sealed_previous_token FROM kept WHERE account_id = 1)
+            WHERE account_id = 2",
+        "UPDATE grants SET sealed_client_secret = (SELECT sealed_client_secret FROM kept WHERE account_id = 1)
+            WHERE account_id = 2",
+        "UPDATE grants SET sealed_refresh_token = sealed_previous_token WHERE account_id = 2",
+        "UPDATE grants SET sealed_refresh_token = sealed_client_secret WHERE account_id = 2",
+    ] {
+        raw(root.path(), theft).await;
+        assert!(matches!(grant_of(&store, bob).await, Err(Error::Vault(_))), "{theft}");
+        assert!(grant_of(&store, alice).await.is_ok_and(|grant| grant.is_some()), "{theft}");
+        raw(root.path(), "DELETE FROM grants").await;
+        raw(root.path(), "INSERT INTO grants SELECT * FROM kept").await;
+        assert!(grant_of(&store, bob).await.is_ok_and(|grant| grant.is_some()), "as it was");
+    }
+
+    // Secrets of registered clients are bound in the same way.
+    for (whom, id) in [(ForWhom::Consenting, "app"), (ForWhom::Tenant, "daemon")] {
+        let registered = store.register(&registration(whom, id, Proof::Secret(secret(SECRETS[0]))), 1).await;
+        registered.expect("registered");
+    }
+    assert!(store.registrations().await.is_ok());
+    raw(
+        root.path(),
+        "UPDATE registrations SET sealed_proof = (SELECT sealed_proof FROM registrations WHERE client_id = 'app')
+            WHERE client_id = 'daemon'",
+    )
+    .await;
+    assert!(matches!(store.registration_of_domain("example.test").await, Err(Error::Vault(_))));
+    assert!(store.registration_for_consent("microsoft365").await.is_ok_and(|found| found.is_some()));
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ async fn no_secret_stands_in_the_files() {
 }
 
 #[tokio::test]
-async fn a_sealed_secret_moved_to_another_row_does_not_open() {
+async fn r34_a_sealed_secret_moved_to_another_row_does_not_open() {
     let root = tempfile::tempdir().expect("a directory");
     let store = open(root.path()).await;
     let alice = one_account(&store).await;
