@@ -22,6 +22,7 @@ pub(crate) enum Program {
     Curl,
     Mbsync,
     Cyrus,
+    Faketime,
     Oidc,
     Openssl,
     Postfix,
@@ -36,6 +37,7 @@ impl Program {
             Self::Php => (says("php", &["-m"], "imap"), "no PHP with its imap extension (php-cli, php-imap)"),
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
+            Self::Faketime => (Self::faketime().is_some(), "no library for another clock (libfaketime)"),
             Self::Oidc => (Oidc::is_installed(), "no authorization server (node 18 or newer with npm, then tests/run)"),
             Self::Openssl => (says("openssl", &["version"], "OpenSSL"), "no OpenSSL (openssl)"),
             Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
@@ -43,6 +45,12 @@ impl Program {
             Self::Postfix => return Postfix::missing(),
         };
         (!found).then_some(reason)
+    }
+
+    /// The library that tells a program another time, for programs with threads.
+    pub(crate) fn faketime() -> Option<PathBuf> {
+        let folders = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+        folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|file| file.is_file())
     }
 }
 
