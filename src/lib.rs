@@ -19,6 +19,7 @@
 //! relay                    protocol machines: octets and events in, octets and requests out
 //! rules                    names, capabilities, what may pass, UIDVALIDITY
 //! provider · profile       what is known of each provider, and of each CRM, as data
+//! discovery                what hosts publish of where a domain's mail is
 //! oauth                    the messages of OAuth
 //! wire                     octets and RFC grammar: framing, tokens, encodings
 //! model · failure          the vocabulary; what went wrong and what each protocol says of it
@@ -93,6 +94,7 @@
 // The pure layers convert by `From` and `TryFrom` alone; above them `as` also makes trait objects.
 #![cfg_attr(not(any(test, feature = "bridge", feature = "fuzzing")), warn(clippy::as_conversions))]
 
+pub mod discovery;
 pub mod engine;
 pub mod failure;
 pub mod mistake;

@@ -61,6 +61,12 @@ fn words_of(provider: &Provider) -> String {
     };
     let domains = provider.domains.names.join(", ");
     fact("domains", if domains.is_empty() { "none" } else { &domains }, &provider.domains.source);
+    if let Some(discovery) = &provider.discovery {
+        fact("MX", &discovery.mx.join(", "), &discovery.source);
+        if !discovery.autodiscover.is_empty() {
+            fact("autodiscover", &discovery.autodiscover.join(", "), "");
+        }
+    }
     for (name, service) in [("IMAP", &provider.imap), ("SMTP", &provider.smtp)] {
         fact(name, &format!("{}, {}", place_of(service), mechanisms(&service.mechanisms)), &service.source);
     }

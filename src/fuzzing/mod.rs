@@ -1,6 +1,7 @@
 //! What the fuzz targets call, one function a target: any octets in, and a property asserted, not only "no crash".
 
 mod config;
+mod discovery;
 mod dot;
 mod engine;
 mod header;
@@ -17,6 +18,7 @@ mod smtp_reply;
 mod utf7;
 
 pub use config::config;
+pub use discovery::discovery;
 pub use dot::dot;
 pub use engine::engine;
 pub use header::header;
@@ -52,6 +54,11 @@ mod tests {
     #[test]
     fn config() {
         seeds("config", super::config);
+    }
+
+    #[test]
+    fn discovery() {
+        seeds("discovery", super::discovery);
     }
 
     #[test]

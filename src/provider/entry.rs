@@ -1,6 +1,6 @@
 //! One provider: its file's sections, and the rules that the file must keep.
 
-use super::Register;
+use super::{Discovery, Register};
 use crate::{
     mistake::{Broken, Mistake, Text},
     model::{Endpoint, Host, Security, UserFormat},
@@ -22,6 +22,9 @@ pub struct Provider {
     /// The name for people.
     pub label: String,
     pub domains: Domains,
+    /// How domains of customers show that they are here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovery>,
     pub imap: Service,
     pub smtp: Service,
     pub sign_in: SignIn,
@@ -186,6 +189,25 @@ impl Provider {
         })
     }
 
+    /// Whether a host that takes in a domain's mail is the provider's.
+    #[must_use]
+    pub fn has_mx(&self, host: &str) -> bool {
+        self.discovery.as_ref().is_some_and(|discovery| discovery.has_mx(host))
+    }
+
+    /// Whether what `autodiscover.DOMAIN` is another name of is the provider's.
+    #[must_use]
+    pub fn has_autodiscover(&self, host: &str) -> bool {
+        let discovery = self.discovery.as_ref();
+        discovery.is_some_and(|discovery| discovery.has_autodiscover(host))
+    }
+
+    /// Whether it hosts mail at this host.
+    #[must_use]
+    pub fn is_at(&self, host: &str) -> bool {
+        [&self.imap, &self.smtp].into_iter().any(|service| service.is_at(host))
+    }
+
     fn broken_rule(&self) -> Option<Broken> {
         let broken = |key, what, found: &str| Some(Broken { key, what, found: found.to_owned(), hint: EXPLAINED });
         if let Some(broken) = Broken::of_name(&self.name, &self.label, EXPLAINED) {
@@ -194,6 +216,13 @@ impl Provider {
         let is_domain = |name: &&String| Host::parse(name.strip_prefix("*.").unwrap_or(name)).is_ok();
         if let Some(wrong) = self.domains.names.iter().find(|name| !is_domain(name) || **name != name.to_lowercase()) {
             return broken("domains.names", "expected a domain in lower case, or *. and a domain", wrong);
+        }
+        if let Some(wrong) = self.discovery.as_ref().and_then(Discovery::broken_pattern) {
+            return broken(
+                "discovery",
+                "expected host names in lower case, *. in front or * behind the first label",
+                wrong,
+            );
         }
         if self.sign_in.user == UserFormat::Manual {
             return broken("sign-in.user", "expected address or mailbox-name", "manual");
@@ -262,6 +291,7 @@ impl Provider {
             ("sent.source", &self.sent.source),
             ("limits.source", &self.limits.source),
         ];
+        sources.extend(self.discovery.as_ref().map(|discovery| ("discovery.source", &discovery.source)));
         sources.extend(self.oauth.as_ref().map(|oauth| ("oauth.source", &oauth.source)));
         sources.extend(self.register.as_ref().map(|register| ("register.source", &register.source)));
         sources.extend(self.quirks.iter().map(|quirk| ("quirks", &quirk.source)));
@@ -276,6 +306,15 @@ impl Service {
     pub fn endpoint(&self) -> Option<Endpoint> {
         let host = Host::parse(&self.host).ok()?;
         Some(Endpoint { host, port: self.port, security: self.security })
+    }
+
+    /// Whether this is its host, or one of a customer. A pattern that has nothing but braces is of no one.
+    fn is_at(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let Some((start, rest)) = self.host.split_once('{') else { return self.host.eq_ignore_ascii_case(&host) };
+        let end = rest.rsplit_once('}').map(|(_, end)| end).filter(|end| end.contains('.'));
+        let part = end.and_then(|end| host.strip_prefix(start)?.strip_suffix(end));
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_alphanumeric()))
     }
 
     /// The host with this for the part in braces.

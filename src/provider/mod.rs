@@ -3,10 +3,12 @@
 //! Read from `config/providers/*.toml`, which are built in, and from files that replace or add to them, which others read
 //! from disk and hand in here. Nothing here does I/O, and no protocol machine knows a provider's name.
 
+mod discovery;
 mod entry;
 mod explanation;
 mod register;
 
+pub use discovery::Discovery;
 pub use entry::{Filed, Limits, Mechanism, OAuth, Password, Provider, Quirk, Sent, Service, SignIn, Tokens};
 pub use explanation::{Explanation, Explanations, Said, Who};
 pub use register::{Places, Register, Way};
@@ -92,6 +94,31 @@ impl Table {
         Some(theirs.find(|provider| !provider.built_in).unwrap_or(first))
     }
 
+    /// The providers of a host that takes in a domain's mail. What an administrator added comes before what is built in;
+    /// of those, what has the same hosts for all customers comes before what has one for each.
+    #[must_use]
+    pub fn of_mx(&self, host: &str) -> Vec<&Provider> {
+        let mut theirs: Vec<_> = self.providers.iter().filter(|provider| provider.has_mx(host)).collect();
+        theirs.sort_by_key(|provider| (provider.built_in, provider.imap.endpoint().is_none()));
+        theirs
+    }
+
+    /// The provider to which `autodiscover.DOMAIN` leads, if it is another name of this.
+    #[must_use]
+    pub fn of_autodiscover(&self, host: &str) -> Option<&Provider> {
+        let mut theirs: Vec<_> = self.providers.iter().filter(|provider| provider.has_autodiscover(host)).collect();
+        theirs.sort_by_key(|provider| provider.built_in);
+        theirs.first().copied()
+    }
+
+    /// The provider that hosts mail at this host: of two that share it, the one with customers of other domains.
+    #[must_use]
+    pub fn of_host(&self, host: &str) -> Option<&Provider> {
+        let mut theirs: Vec<_> = self.providers.iter().filter(|provider| provider.is_at(host)).collect();
+        theirs.sort_by_key(|provider| (provider.built_in, provider.discovery.is_none()));
+        theirs.first().copied()
+    }
+
     /// How many connections the bridge may open to this provider for one account, of each use; None: no cap is known.
     #[must_use]
     pub fn limits(&self, name: &str) -> Limits {
@@ -157,6 +184,50 @@ source = "a test"
     }
 
     #[test]
+    fn a_provider_is_found_by_what_takes_in_the_mail() {
+        let table = table();
+        let of = |host: &str| {
+            let names: Vec<_> = table.of_mx(host).into_iter().map(|provider| provider.name.as_str()).collect();
+            names.join(" ")
+        };
+        for (host, awaited) in [
+            ("aspmx.l.google.com", "google"),
+            ("ASPMX2.GoogleMail.com.", "google"),
+            ("firm-test.mail.protection.outlook.com", "microsoft365"),
+            ("firm-test.a-v1.mx.microsoft", "microsoft365"),
+            ("mx1.mail.ovh.net", "ovh ovh-pro"),
+            ("mx0.ovh.net", "ovh ovh-pro"),
+            ("ex5.mail.ovh.net", "ovh-exchange"),
+            ("mx.zoho.eu", "zoho"),
+            ("in1-smtp.messagingengine.com", "fastmail"),
+            ("google.com", ""),
+            ("evilgoogle.com", ""),
+            ("aspmx.l.google.com.evil.test", ""),
+            ("mx1.mail.ovh.net.evil.test", ""),
+            ("mx1.evil.mail.ovh.net", ""),
+            ("outlook-com.olc.protection.outlook.com", ""),
+            ("", ""),
+        ] {
+            assert_eq!(of(host), awaited, "{host}");
+        }
+        let leads = |host: &str| table.of_autodiscover(host).map(|provider| provider.name.as_str());
+        assert_eq!(leads("autodiscover.outlook.com."), Some("microsoft365"));
+        assert_eq!(leads("autodiscover.evil.test"), None);
+    }
+
+    #[test]
+    fn a_provider_is_found_by_its_hosts() {
+        let table = table();
+        let of = |host: &str| table.of_host(host).map(|provider| provider.name.as_str());
+        assert_eq!(of("imap.gmail.com"), Some("google"));
+        assert_eq!(of("outlook.office365.com"), Some("microsoft365"));
+        assert_eq!(of("Pro2.mail.ovh.net"), Some("ovh-pro"));
+        for none in ["pro.mail.ovh.net", "pro2.evil.mail.ovh.net", "imap.firm.test", "x", ""] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn a_file_replaces_or_adds_and_comes_first() {
         let mut table = table();
         table.read(Path::new("/etc/passerelle/providers/own.toml"), OWN).expect("read");
@@ -191,6 +262,16 @@ source = "a test"
             ("\"imap.own.test\"", "\"a b\"", "providers/own.toml:6: imap.host: "),
             ("\"imap.own.test\"", "\"pro{}.own.test\"", "providers/own.toml:6: imap.host: "),
             ("\"*.own.test\"", "\"*own.test\"", "providers/own.toml:3: domains.names: "),
+            (
+                "[imap]",
+                "[discovery]\nmx = [\"mx.*.test\"]\nsource = \"a test\"\n[imap]",
+                "providers/own.toml:5: discovery: ",
+            ),
+            (
+                "[imap]",
+                "[discovery]\nmx = [\"*.test\"]\nsource = \"a test\"\n[imap]",
+                "providers/own.toml:5: discovery: ",
+            ),
             ("filed = \"no\"", "filed = \"maybe\"", "providers/own.toml:22: sent.filed: "),
             ("filed = \"no\"", "fild = \"no\"", "providers/own.toml:22: sent.fild: unknown key, "),
             ("imap-connections = 2", "imap-connections = 0", "providers/own.toml:25: limits.imap-connections: "),

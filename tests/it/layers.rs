@@ -35,7 +35,7 @@ const LAYERS: &[&[&str]] = &[
         "engine::still",
         "engine::tokens",
     ],
-    &["rules", "provider", "profile", "oauth"],
+    &["rules", "provider", "profile", "discovery", "oauth"],
     &["wire"],
     &["model", "failure", "mistake", "plant"],
 ];
