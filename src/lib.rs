@@ -11,7 +11,7 @@
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
 //! telemetry                log lines, each one event
-//! upstream                 dial, TLS, the driver of openings, gates
+//! upstream                 dial, TLS, the driver of openings, gates; who is asked where mail is
 //! engine                   an IMAP server side over a source of mail
 //! store · local_tls        what is kept, and sealed; the certificate that clients see
 //! oauth::broker · device   access tokens, in memory alone: asked for, renewed; polls for a person elsewhere

@@ -6,7 +6,7 @@
 use super::usage::{DEADLINE as ASKED_WITHIN, TOLD_MAX, Usage};
 use crate::{
     config::{Config, Period, Size},
-    console, control, listener, model, oauth, profile, provider,
+    console, control, discovery, listener, model, oauth, profile, provider,
     relay::{self, imap, opening, smtp},
     rules::{breaker, guesses, namespace},
     session,
@@ -91,6 +91,7 @@ pub fn table(
     table.extend(clients());
     table.extend(lanes());
     table.extend(openings());
+    table.extend(discoveries());
     if let Some(usage) = usage {
         for limit in &mut table {
             limit.in_use = usage.of(limit.name);
@@ -143,6 +144,8 @@ fn keys(config: &Config) -> Vec<Limit> {
         ("timeouts.end-of-data", timeouts.end_of_data, "the provider's answer to the end of a message"),
         ("timeouts.idle", timeouts.idle, "a client that says nothing"),
         ("timeouts.drain", timeouts.drain, "sessions at the stop of the bridge"),
+        ("timeouts.discovery", timeouts.discovery, "finding the servers of an address, in all"),
+        ("timeouts.discovery-question", timeouts.discovery_question, "one question of it, and its answer"),
     ];
     keys.extend(times.map(|(name, period, about)| limit(name, period.to_string(), about)));
     for key in &mut keys {
@@ -273,6 +276,26 @@ fn openings() -> Vec<Limit> {
         wait("sent-away-pause", breaker::SENT_AWAY_FIRST, "after a provider that was busy twice; it doubles"),
         wait("sent-away-pause-longest", breaker::SENT_AWAY_MAX, "up to this"),
         wait("provider-wish", breaker::WISH_MAX, "the longest pause that a provider gets by asking for it"),
+    ]
+}
+
+fn discoveries() -> Vec<Limit> {
+    use crate::upstream::discovery as asked;
+    vec![
+        octets("discovery-answer", discovery::ANSWER_MAX, "what a web server says of a domain's mail"),
+        count("discovery-depth", model::number(discovery::xml::DEPTH_MAX), "elements of it in each other"),
+        count("discovery-elements", model::number(discovery::xml::ELEMENTS_MAX), "elements of it in all"),
+        count(
+            "discovery-attributes",
+            model::number(discovery::xml::ATTRIBUTES_MAX),
+            "of one element that are looked through",
+        ),
+        octets("discovery-text", discovery::xml::TEXT_MAX, "the text of one element"),
+        count("discovery-servers", model::number(discovery::SERVERS_MAX), "of one kind that are kept of one answer"),
+        octets("discovery-name", discovery::NAME_MAX, "a name to sign in with that an answer tells"),
+        count("discovery-records", model::number(asked::RECORDS_MAX), "of one name that are read"),
+        count("discovery-redirects", model::number(asked::REDIRECTS_MAX), "from one web address to the next"),
+        count("discovery-elsewhere", control::discover::ELSEWHERE_MAX, "the same by what Autodiscover itself says"),
     ]
 }
 

@@ -60,6 +60,8 @@ pub(super) enum Error {
     Demo(passerelle::demo::Failed),
     #[error("cannot read the file {}", path.display())]
     File { path: std::path::PathBuf, source: io::Error },
+    #[error("the mail is hosted outside the domain, which nobody has confirmed: {hosts}")]
+    HostsUnconfirmed { hosts: String, flags: String },
     #[error("no browser can come back: the console is off")]
     NoConsole,
     #[error("it is not known where access tokens are asked for")]
@@ -135,6 +137,7 @@ impl Error {
             Self::SignIn(_) => Exit::Provider,
             Self::ClientSecret
             | Self::File { .. }
+            | Self::HostsUnconfirmed { .. }
             | Self::NoTokenEndpoint
             | Self::Password(_)
             | Self::PasswordEmpty
@@ -152,6 +155,9 @@ impl Error {
             Self::ClientSecret => Some("give it as the first line, as the provider showed it".to_owned()),
             Self::Config(error) => error.hint(),
             Self::Control(error) => error.hint(),
+            Self::HostsUnconfirmed { flags, .. } => {
+                Some(format!("if your provider names these hosts as its own, confirm them: `{flags}`"))
+            }
             Self::NoConsole => {
                 Some("leave console.listen out, or give it an address such as \"127.0.0.1:1180\"".to_owned())
             }

@@ -9,6 +9,7 @@ mod crm;
 mod demo;
 mod doctor;
 mod exit;
+mod find;
 mod folder;
 mod limits;
 mod login;

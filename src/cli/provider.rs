@@ -2,7 +2,7 @@
 
 mod register;
 
-use super::{Error, Place, arguments::ProviderCommand, words};
+use super::{Error, Place, arguments::ProviderCommand, find, words};
 use passerelle::{
     control,
     provider::{Filed, Mechanism, OAuth, Password, Provider, Service, Tokens},
@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 pub(super) async fn run(command: ProviderCommand, place: &Place) -> Result<(), Error> {
     let table = place.providers()?;
     match command {
+        ProviderCommand::Find { address, explain } => find::run(place, &table, &address.0, explain).await,
         ProviderCommand::Register(register) => register::run(place, &table, *register).await,
         ProviderCommand::Registrations => register::list(place).await,
         ProviderCommand::Unregister { name, whom, tenant } => {

@@ -4,6 +4,7 @@
 //! a wrong value would show hours later (the administrator's own certificate files).
 
 mod console;
+mod discovery;
 mod error;
 mod listen;
 mod place;
@@ -11,6 +12,7 @@ mod tables;
 mod values;
 
 pub use console::Console;
+pub use discovery::Discovery;
 pub use error::Error;
 pub use listen::{Crm, Kind, Listen, Listener};
 pub use place::Environment;
@@ -37,6 +39,7 @@ pub struct Config {
     pub hostname: Host,
     pub listen: Listen,
     pub console: Console,
+    pub discovery: Discovery,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub certificate: Certificate,
@@ -83,6 +86,10 @@ pub struct Timeouts {
     pub idle: Period,
     /// Sessions at the stop of the bridge.
     pub drain: Period,
+    /// Looking for the servers of an address, in all.
+    pub discovery: Period,
+    /// The same: one question and its answer.
+    pub discovery_question: Period,
 }
 
 /// The certificate that clients see.
@@ -312,6 +319,7 @@ impl Default for Config {
             hostname: Host::localhost(),
             listen: Listen::default(),
             console: Console::default(),
+            discovery: Discovery::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             certificate: Certificate::default(),
@@ -344,6 +352,8 @@ impl Default for Timeouts {
             end_of_data: Period::minutes(10),
             idle: Period::minutes(30),
             drain: Period::seconds(10),
+            discovery: Period::seconds(40),
+            discovery_question: Period::seconds(6),
         }
     }
 }

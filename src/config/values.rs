@@ -2,7 +2,10 @@
 //!
 //! Each says what it expects when it meets something else; none knows the key under which it stands.
 
-use crate::model::Host;
+use crate::{
+    discovery::{HostTemplate, WebTemplate},
+    model::Host,
+};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, SeqAccess, Visitor},
@@ -194,6 +197,15 @@ impl Expected for Network {
     const EXPECTED: &'static str = "a network such as \"172.16.0.0/12\" or \"fd00::/8\"";
 }
 
+impl Expected for WebTemplate {
+    const EXPECTED: &'static str = "a web address that begins with https:// and holds {domain}; {address} behind a question \
+                                    mark, and only for hosts of the domain itself";
+}
+
+impl Expected for HostTemplate {
+    const EXPECTED: &'static str = "a host such as \"imap.{domain}:993\" or \"imap.{domain}:143 starttls\"";
+}
+
 fn from_text<'de, D: Deserializer<'de>, T: FromStr + Expected>(deserializer: D) -> Result<T, D::Error> {
     struct FromText<T>(std::marker::PhantomData<T>);
 
@@ -227,7 +239,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Period, Size, Network);
+as_text!(Period, Size, Network, WebTemplate, HostTemplate);
 
 /// A host name or IP address.
 pub(super) fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Host, D::Error> {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod consent;
 pub mod crm;
 pub mod device;
+pub mod discover;
 pub mod doctor;
 pub mod folder;
 pub mod login;
@@ -200,7 +201,7 @@ impl Error {
             Self::Consent(refusal) => Some(refusal.hint()),
             Self::DomainUnknown(_) => Some(
                 "name the provider with `--provider NAME` (`passerelle provider list` shows all), or its hosts with \
-                 `--imap HOST --smtp HOST`"
+                 `--imap HOST --smtp HOST`; where it was looked for is told by `passerelle provider find ADDRESS --explain`"
                     .to_owned(),
             ),
             Self::HostWanted { service, advice, .. } => {

@@ -20,6 +20,20 @@ impl Whereabouts {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// As a person says, else as it was found; whoever names another host knows its port too.
+    #[must_use]
+    pub fn or_at(self, found: &Endpoint) -> Self {
+        if self.host.is_some() {
+            return self;
+        }
+        let same = self.security.is_none_or(|security| security == found.security);
+        Self {
+            host: Some(found.host.clone()),
+            port: self.port.or(same.then_some(found.port)),
+            security: self.security.or(Some(found.security)),
+        }
+    }
 }
 
 /// The provider of this name.
@@ -159,6 +173,22 @@ mod tests {
         assert_eq!(of("a@firm.test", None, "i.test", ""), None);
         assert_eq!(of("a@firm.test", Some("ovh"), "", "").as_deref(), Some("ovh"));
         assert_eq!(of("a@firm.test", Some("gmail"), "", ""), None);
+    }
+
+    #[test]
+    fn what_is_said_wins_over_what_was_found() {
+        let found = Endpoint { host: Host::localhost(), port: 1993, security: Security::Tls };
+        let or_at = |said: Whereabouts| {
+            endpoint(named(&table(), "generic").expect("it is there"), Service::Imap, &said.or_at(&found))
+        };
+        for (said, awaited) in [
+            (Whereabouts::default(), "localhost:1993 (tls)"),
+            (said("mail.test", 0, None), "mail.test:993 (tls)"),
+            (said("", 994, None), "localhost:994 (tls)"),
+            (said("", 0, Some(Security::Starttls)), "localhost:143 (starttls)"),
+        ] {
+            assert_eq!(or_at(said).ok().map(|endpoint| endpoint.to_string()).as_deref(), Some(awaited));
+        }
     }
 
     #[test]

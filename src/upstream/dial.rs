@@ -29,6 +29,15 @@ pub(super) async fn dial(
     if addresses.is_empty() {
         return Err(Failure::ProviderUnreachable(Unreachable::NameUnknown));
     }
+    connect(addresses, own, steps).await
+}
+
+/// The same from where the name has led.
+pub(super) async fn connect(
+    addresses: Vec<SocketAddr>,
+    own: &[SocketAddr],
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<TcpStream, Failure> {
     if let Some(listener) = addresses.iter().find_map(|address| own_at(*address, own)) {
         return Err(Failure::ProviderUnreachable(Unreachable::Ourselves { listener }));
     }

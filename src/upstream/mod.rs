@@ -4,6 +4,7 @@
 //! [`Lane::park`] keeps it for the next session.
 
 pub(crate) mod dial;
+pub mod discovery;
 pub(crate) mod gate;
 mod lane;
 pub(crate) mod open;

@@ -16,6 +16,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     time::{sleep, timeout},
 };
 
@@ -133,8 +134,20 @@ async fn connect_and_open(
     handshake: Duration,
     steps: &mut (dyn FnMut(Step) + Send),
 ) -> Result<Opened, Refusal> {
+    let stream = dial(&target.endpoint, order.own, steps).await?;
+    open_over(stream, target, order, handshake, steps).await
+}
+
+/// The same over a connection that stands.
+pub(super) async fn open_over(
+    stream: TcpStream,
+    target: &Target,
+    order: Order<'_>,
+    handshake: Duration,
+    steps: &mut (dyn FnMut(Step) + Send),
+) -> Result<Opened, Refusal> {
     let security = target.endpoint.security;
-    let mut stream: Stream = Box::new(dial(&target.endpoint, order.own, steps).await?);
+    let mut stream: Stream = Box::new(stream);
     if security == Security::Tls {
         stream = secure(stream, target, handshake, steps).await?;
     }

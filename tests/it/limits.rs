@@ -13,10 +13,11 @@ const ALICE: &str = "alice@lab.test";
 const BOB: &str = "bob@lab.test";
 
 /// The layers that the network feeds, and those that wait for it.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 12] = [
     "app",
     "console",
     "control",
+    "discovery",
     "listener",
     "oauth",
     "relay",
@@ -28,7 +29,8 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// Numbers and times that bound nothing of a peer's, each with what it is.
-const NO_LIMITS: [(&str, &str); 20] = [
+const NO_LIMITS: [(&str, &str); 21] = [
+    ("ADDRESS_MAX", "of a web address, which stands in an answer that is bounded"),
     ("AGAIN", "the broker looks anew at a grant that another instance renews"),
     ("ANSWER_MAX", "what `limits` reads of our own bridge"),
     ("BACK_DAYS", "how long a swap can be undone"),

@@ -4,6 +4,7 @@ use super::{grant, password, progress, warn};
 use crate::cli::{
     Error, Place,
     arguments::{AccountAdd, Settings as SettingsArguments},
+    find::{self, Whereto},
     words::{self, Card},
 };
 use passerelle::{
@@ -64,12 +65,16 @@ async fn prepare<'a>(
         Some(store) if asks => grant::registered(store, address, at.provider.as_deref()).await?,
         _ => None,
     };
-    let provider = match &registered {
-        Some(registration) => registration::provider_of(table, registration)?,
-        None => control::provider::of_account(table, at.provider.as_deref(), address, [&at.imap(), &at.smtp()])?,
+    let to = match &registered {
+        Some(registration) => {
+            let provider = registration::provider_of(table, registration)?;
+            Whereto::said(provider, at)
+        }
+        None => find::whereto(place, table, address, at, &arguments.finding).await?,
     };
+    let provider = to.provider;
     let grant = grant::of(&arguments.grant, Some(provider), place, store.as_ref()).await?.map(Credential::Grant);
-    let draft = draft(place, arguments, provider, grant.or(registered.as_ref().and_then(registration::credential)))?;
+    let draft = draft(place, arguments, to, grant.or(registered.as_ref().and_then(registration::credential)))?;
     let store = match store {
         Some(store) => store,
         None => place.store().await?,
@@ -78,16 +83,18 @@ async fn prepare<'a>(
 }
 
 /// What the arguments and the provider's place in the table make of the account, with the passwords asked for.
-fn draft(place: &Place, arguments: AccountAdd, provider: &Provider, given: Option<Credential>) -> Result<Draft, Error> {
-    let (address, wished) = (arguments.address.0, arguments.settings);
-    let (imap, smtp) = (wished.at.imap(), wished.at.smtp());
+fn draft(place: &Place, arguments: AccountAdd, to: Whereto<'_>, given: Option<Credential>) -> Result<Draft, Error> {
+    let (address, wished, provider) = (arguments.address.0, arguments.settings, to.provider);
     // Whoever names another host knows better than the table.
-    if imap.host.is_none() && given.is_none() {
+    if wished.at.imap().host.is_none() && given.is_none() {
         control::provider::takes_passwords(provider)?;
+        if !to.password {
+            return Err(control::Error::NoPasswords(provider.label.clone()).into());
+        }
     }
-    let (user_format, sign_in_name) = wished.at.user().unwrap_or(User::Format(provider.sign_in.user)).of(&address);
-    let imap = control::provider::endpoint(provider, Service::Imap, &imap)?;
-    let smtp = control::provider::endpoint(provider, Service::Smtp, &smtp)?;
+    let (user_format, sign_in_name) = to.user.unwrap_or(User::Format(provider.sign_in.user)).of(&address);
+    let imap = control::provider::endpoint(provider, Service::Imap, &to.imap)?;
+    let smtp = control::provider::endpoint(provider, Service::Smtp, &to.smtp)?;
     let crm = crm::named(&place.profiles()?, &arguments.crm)?.clone();
     let credential = match given {
         Some(given) => given,

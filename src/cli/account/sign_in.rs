@@ -4,6 +4,7 @@ use super::{add, password};
 use crate::cli::{
     Error, Place,
     arguments::AccountSignIn,
+    find::{self, Whereto},
     say,
     words::{self, Card},
 };
@@ -19,7 +20,7 @@ use passerelle::{
     },
     model::{Address, Certificates, Secret},
     oauth::flow::consent::{NotReturned, RETURNED_MAX, pasted},
-    provider::{Provider, Table},
+    provider::Table,
     store::{Store, consent::Bound, unix_now},
 };
 use serde::Serialize;
@@ -92,10 +93,13 @@ async fn order(
     let account = store.account_by_address(&address).await?;
     let at = &arguments.settings.at;
     let said = at.provider.is_some() || !at.imap().is_empty() || !at.smtp().is_empty() || at.certificates.is_some();
-    let provider = match &account {
+    let (provider, to) = match &account {
         Some(account) if said => return Err(control::Error::from(Refusal::Exists(account.address.clone())).into()),
-        Some(account) => control::provider::named(table, &account.settings.provider)?,
-        None => control::provider::of_account(table, at.provider.as_deref(), &address, [&at.imap(), &at.smtp()])?,
+        Some(account) => (control::provider::named(table, &account.settings.provider)?, None),
+        None => {
+            let to = find::whereto(place, table, &address, at, &arguments.finding).await?;
+            (to.provider, Some(to))
+        }
     };
     let secret = if arguments.client_secret_stdin { Some(line()?) } else { None };
     let ask = Ask {
@@ -109,23 +113,20 @@ async fn order(
         base: &base,
         mailbox: None,
     };
-    let mailbox = match account {
-        Some(_) => None,
-        None => Some(mailbox(place, &address, provider, arguments)?),
-    };
+    let mailbox = to.map(|to| mailbox(place, &address, to, arguments)).transpose()?;
     Ok(consent::ask(store, Ask { mailbox, ..ask }).await?)
 }
 
 /// The account as `account add` would make it of the same words.
-fn mailbox(place: &Place, address: &Address, provider: &Provider, arguments: AccountSignIn) -> Result<Mailbox, Error> {
-    let wished = arguments.settings;
+fn mailbox(place: &Place, address: &Address, to: Whereto<'_>, arguments: AccountSignIn) -> Result<Mailbox, Error> {
+    let (wished, provider) = (arguments.settings, to.provider);
     let certificates = wished.at.certificates.clone().unwrap_or(Certificates::Verify);
     if certificates == Certificates::AcceptAny {
         return Err(control::Error::AcceptAny.into());
     }
-    let (user_format, sign_in_name) = wished.at.user().unwrap_or(User::Format(provider.sign_in.user)).of(address);
-    let imap = control::provider::endpoint(provider, Service::Imap, &wished.at.imap())?;
-    let smtp = control::provider::endpoint(provider, Service::Smtp, &wished.at.smtp())?;
+    let (user_format, sign_in_name) = to.user.unwrap_or(User::Format(provider.sign_in.user)).of(address);
+    let imap = control::provider::endpoint(provider, Service::Imap, &to.imap)?;
+    let smtp = control::provider::endpoint(provider, Service::Smtp, &to.smtp)?;
     let crm = crm::named(&place.profiles()?, &arguments.crm)?.name.clone();
     let smtp_password = password::of_submission(&wished)?;
     let aliases = wished.aliases.iter().map(|alias| alias.0.clone()).collect();

@@ -2,6 +2,7 @@
 
 use super::{
     AddressArgument,
+    finding::Finding,
     grant::GrantArguments,
     settings::Settings,
     sign_in::{self, AccountSignIn},
@@ -12,6 +13,7 @@ use passerelle::profile::GENERIC;
 
 const ADD_EXAMPLES: &str = "Examples:
   passerelle account add alice@gmail.com
+  passerelle account add sales@example.com
   passerelle account add sales@example.com --provider ovh
   passerelle account add alice@example.org \\
       --imap imap.example.org --smtp smtp.example.org
@@ -25,8 +27,11 @@ const ADD_EXAMPLES: &str = "Examples:
       --refresh-token-stdin --client-secret-stdin < token-and-secret.txt
 
 Where a client is registered that opens all mailboxes of the domain (see
-`passerelle provider register`), no password is asked for. The provider is found by the address's domain, or named; its hosts and habits
-are in a table (`passerelle provider list`), and what you say wins over it.
+`passerelle provider register`), no password is asked for. The provider is
+found by the address's domain, or named; its hosts and habits are in a table
+(`passerelle provider list`), and what you say wins over it. Of another domain
+it is asked where its mail is, as `passerelle provider find` does; hosts outside
+the domain are yours to confirm, before the password is asked for.
 Both services are signed in to at once, and each step that works is shown.
 Nothing is stored unless both let us in. At the end stands what to copy into
 the CRM; its password is shown this once.
@@ -113,6 +118,8 @@ pub(in crate::cli) struct AccountAdd {
     /// Read the password from the first line of standard input, not from a prompt
     #[arg(long)]
     pub(in crate::cli) password_stdin: bool,
+    #[command(flatten)]
+    pub(in crate::cli) finding: Finding,
     #[command(flatten)]
     pub(in crate::cli) grant: GrantArguments,
     #[command(flatten)]

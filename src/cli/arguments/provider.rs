@@ -1,5 +1,6 @@
 //! `passerelle provider …`.
 
+use super::AddressArgument;
 use clap::{Args, Subcommand, ValueEnum};
 use passerelle::store::ForWhom;
 use std::path::PathBuf;
@@ -12,6 +13,16 @@ const EXAMPLES: &str = "Examples:
 A file NAME.toml in a folder `providers/` beside the configuration file, or in
 the state directory, replaces the provider of that name or adds one;
 config/providers/README.md explains its keys.
+";
+const FIND_EXAMPLES: &str = "Examples:
+  passerelle provider find sales@example.com
+  passerelle provider find sales@example.com --explain
+  passerelle provider find sales@example.com --json
+
+It asks who takes in the domain's mail, Mozilla's autoconfiguration, the
+domain's SRV records, Microsoft Autodiscover, and at last hosts of the usual
+names, until both services are known. No password is sent to anybody, and
+nothing is kept. [discovery] in the configuration says who is asked.
 ";
 const REGISTER_EXAMPLES: &str = "Examples:
   passerelle provider register google
@@ -54,6 +65,15 @@ pub(in crate::cli) enum ProviderCommand {
     Show {
         /// The provider, as `list` names it
         name: String,
+    },
+    /// Find out where the mail of an address is, and from whom that is known
+    #[command(after_help = FIND_EXAMPLES)]
+    Find {
+        /// The mailbox
+        address: AddressArgument,
+        /// Show who was asked, and what each answered
+        #[arg(long)]
+        explain: bool,
     },
     /// Say how a client (application) is registered there, and keep it
     #[command(after_help = REGISTER_EXAMPLES)]

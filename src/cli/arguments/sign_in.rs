@@ -1,6 +1,6 @@
 //! The options of `account sign-in`.
 
-use super::{AddressArgument, Settings, grant};
+use super::{AddressArgument, Finding, Settings, grant};
 use clap::Args;
 use passerelle::{model::Address, oauth::TokenEndpoint, profile::GENERIC};
 
@@ -75,6 +75,8 @@ pub(in crate::cli) struct AccountSignIn {
     /// The CRM that will open a new account: a profile of `passerelle crm list`
     #[arg(long, value_name = "NAME", default_value = GENERIC)]
     pub(in crate::cli) crm: String,
+    #[command(flatten)]
+    pub(in crate::cli) finding: Finding,
     #[command(flatten)]
     pub(in crate::cli) settings: Settings,
 }

@@ -4,7 +4,7 @@
 //! Where TLS is wanted nothing but CAPABILITY and STARTTLS goes out before it, and what was said before it is forgotten
 //! (rules R3, R5). RFC 3501 6.1 and 6.2, RFC 4959 (SASL-IR).
 
-use super::{Milestone, Opened, Opening, OpeningStep, SignIn};
+use super::{Milestone, NOBODY_AT_THE_DOOR, Opened, Opening, OpeningStep, SignIn};
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
     model::{Secret, Security},
@@ -230,7 +230,7 @@ impl ImapOpening {
                 let bearer = Bearer { user: user.to_string(), token: token.clone() };
                 return self.authenticate_with(&bearer, out);
             }
-            SignIn::Nobody => return Err(Failure::Internal("an IMAP opening without a credential")),
+            SignIn::Nobody => return Err(NOBODY_AT_THE_DOOR),
             SignIn::Password { user, password } => (user.as_bytes(), password.expose().as_bytes()),
         };
         let mut parts = if self.capabilities.has("AUTH=PLAIN") {

@@ -7,7 +7,7 @@ pub mod imap;
 mod sign_in;
 pub mod smtp;
 
-pub use sign_in::SignIn;
+pub use sign_in::{NOBODY_AT_THE_DOOR, SignIn};
 
 use crate::{
     failure::Failure,

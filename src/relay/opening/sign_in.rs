@@ -1,6 +1,7 @@
 //! What the bridge signs in with: which mechanism carries it, and how it is kept out of a provider's words.
 
 use crate::{
+    failure::Failure,
     model::Secret,
     wire::sasl::{
         Unsendable,
@@ -32,6 +33,9 @@ impl SignIn {
         }
     }
 }
+
+/// How an IMAP opening ends that has come to where it would sign in, and is nobody's.
+pub const NOBODY_AT_THE_DOOR: Failure = Failure::Internal("an IMAP opening without a credential");
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "[hidden]";

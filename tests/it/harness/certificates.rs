@@ -16,8 +16,8 @@ use tokio_rustls::rustls::{
 };
 
 /// Names that the good certificate is for: the loopback, and those of providers, so that a bridge pointed at a lab
-/// server still verifies the provider's real name.
-const NAMES: [&str; 8] = [
+/// server still verifies the provider's real name; and those of a firm and its hoster.
+const NAMES: [&str; 12] = [
     "localhost",
     "127.0.0.1",
     "::1",
@@ -26,6 +26,10 @@ const NAMES: [&str; 8] = [
     "outlook.office365.com",
     "smtp.office365.com",
     "ssl0.ovh.net",
+    "firm.test",
+    "*.firm.test",
+    "*.hoster.test",
+    "ex5.mail.ovh.net",
 ];
 
 /// A certificate and its key, as PEM files.

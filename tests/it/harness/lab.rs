@@ -26,6 +26,7 @@ pub(crate) enum Program {
     Oidc,
     Openssl,
     Postfix,
+    Script,
 }
 
 impl Program {
@@ -39,6 +40,9 @@ impl Program {
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
             Self::Faketime => (Self::faketime().is_some(), "no library for another clock (libfaketime)"),
             Self::Oidc => (Oidc::is_installed(), "no authorization server (node 18 or newer with npm, then tests/run)"),
+            Self::Script => {
+                (says("script", &["--version"], "util-linux"), "no script, which makes a terminal (bsdutils)")
+            }
             Self::Openssl => (says("openssl", &["version"], "OpenSSL"), "no OpenSSL (openssl)"),
             Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
             Self::Cyrus => return Cyrus::missing(),
