@@ -54,7 +54,8 @@ impl FromStr for WebTemplate {
             None => !text.contains(ADDRESS),
         };
         // Readers of addresses forgive much; what stands in a configuration need not be forgiven.
-        let spelt = text.starts_with("https://") && text.bytes().all(|octet| octet.is_ascii_graphic());
+        let rest = text.strip_prefix("https://").filter(|rest| !rest.starts_with(['/', '\\']));
+        let spelt = rest.is_some_and(|rest| rest.bytes().all(|octet| octet.is_ascii_graphic()));
         let whole = spelt && text.contains(DOMAIN) && text.len() <= URL_MAX;
         (whole && plain && named && discreet).then_some(template).ok_or(InvalidTemplate)
     }
