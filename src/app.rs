@@ -6,7 +6,7 @@ pub mod limits;
 pub mod usage;
 
 use crate::{
-    config::Config,
+    config::{Config, Door},
     console::{self, Console},
     control::consent::{Links, Tables},
     listener::{
@@ -187,7 +187,7 @@ fn bind_all(
     let anyone: Admits = Arc::new(|_| true);
     handed.is_for(config.listeners().map(|listener| listener.address))?;
     let mut bound = Vec::new();
-    for (kind, crm, address) in config.listeners_mut() {
+    for (Door { kind, crm, passes_tokens }, address) in config.listeners_mut() {
         let profile = profiles.named(&crm).ok_or_else(|| io::Error::other(format!("no such CRM profile: {crm}")))?;
         let listener = match handed.take(*address)? {
             Some(listener) => {
@@ -203,6 +203,7 @@ fn bind_all(
             tls: kind.is_secured().then(|| tls.clone()),
             admits: if kind.is_secured() { anyone.clone() } else { plain.clone() },
             profile: profile.clone(),
+            passes_tokens,
         };
         bound.push((listener, port));
     }

@@ -49,6 +49,8 @@ pub struct Port {
     pub admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
     /// What its CRM expects before login.
     pub profile: Arc<Profile>,
+    /// Whether a client's own access token goes to its account's provider.
+    pub passes_tokens: bool,
 }
 
 /// What all ports share.
@@ -160,6 +162,7 @@ async fn run(stream: TcpStream, port: Port, reception: Reception) -> Option<Ende
         secured,
         message_max: reception.message_max,
         profile: port.profile.clone(),
+        passes_tokens: port.passes_tokens,
         nonce: nonce()?,
     };
     let relay: Box<dyn Relay> = match port.protocol {

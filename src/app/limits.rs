@@ -11,7 +11,7 @@ use crate::{
     rules::{breaker, guesses, namespace},
     session,
     store::{changes, folder},
-    upstream::{dial, gate, open, pool},
+    upstream::{dial, gate, open, passed, pool},
     wire,
 };
 use serde::{Serialize, Serializer};
@@ -271,6 +271,13 @@ fn openings() -> Vec<Limit> {
         wait("token-pause", oauth::broker::PAUSE_FIRST, "after a first refresh that failed; it doubles"),
         wait("token-pause-longest", oauth::broker::PAUSE_MAX, "up to this"),
         count("refused-free", breaker::REFUSALS_FREE, "refused sign-ins before the first pause"),
+        count(
+            "refused-tokens",
+            model::number(passed::REFUSED_MAX),
+            "refused tokens of CRMs, kept as hashes for one account",
+        ),
+        count("refused-token-shown", passed::SHOWN, "how often a CRM's token is shown that the provider refuses"),
+        wait("refused-token-kept", passed::REMEMBERED, "a CRM's token that was refused twice is not shown again"),
         wait("refused-pause", breaker::REFUSED_FIRST, "after a second refused sign-in; it doubles"),
         wait("refused-pause-longest", breaker::REFUSED_MAX, "up to this; a changed account is tried at once"),
         wait("sent-away-pause", breaker::SENT_AWAY_FIRST, "after a provider that was busy twice; it doubles"),

@@ -99,6 +99,7 @@ impl Error {
             Self::Config(_) => Exit::Configuration,
             Self::Control(error) => match error {
                 control::Error::AcceptAny
+                | control::Error::ClientToken
                 | control::Error::AccountNotNamed
                 | control::Error::DomainUnknown(_)
                 | control::Error::DomainUnregistered(_)

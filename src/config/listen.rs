@@ -41,6 +41,9 @@ pub struct Crm {
     pub imaps: Option<Listeners>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smtps: Option<Listeners>,
+    /// Whether a client's own access token goes to its account's provider, for accounts that are opened so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pass_tokens: bool,
 }
 
 /// What a listener speaks.
@@ -50,6 +53,16 @@ pub enum Kind {
     Smtp,
     Imaps,
     Smtps,
+}
+
+/// What is said at one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    pub kind: Kind,
+    /// The name of its CRM profile.
+    pub crm: String,
+    /// Whether a client's own access token goes to its account's provider.
+    pub passes_tokens: bool,
 }
 
 impl Kind {
@@ -177,14 +190,15 @@ pub(super) fn all<'a>(listen: &'a Listen, crms: &'a [Crm]) -> impl Iterator<Item
 pub(super) fn all_mut<'a>(
     listen: &'a mut Listen,
     crms: &'a mut [Crm],
-) -> impl Iterator<Item = (Kind, String, &'a mut SocketAddr)> {
-    let usual = [(listen.crm.clone(), listen.kinds_mut())];
-    let own = crms.iter_mut().map(|crm| (crm.profile.clone(), crm.kinds_mut()));
-    usual.into_iter().chain(own).flat_map(|(crm, kinds)| {
+) -> impl Iterator<Item = (Door, &'a mut SocketAddr)> {
+    let door = |crm: &String, passes_tokens| Door { kind: Kind::Imap, crm: crm.clone(), passes_tokens };
+    let usual = [(door(&listen.crm, false), listen.kinds_mut())];
+    let own = crms.iter_mut().map(move |crm| (door(&crm.profile, crm.pass_tokens), crm.kinds_mut()));
+    usual.into_iter().chain(own).flat_map(|(place, kinds)| {
         kinds.into_iter().flat_map(move |(kind, listeners)| {
-            let crm = crm.clone();
+            let place = place.clone();
             let addresses = listeners.into_iter().flat_map(|Listeners(addresses)| addresses);
-            addresses.map(move |address| (kind, crm.clone(), address))
+            addresses.map(move |address| (Door { kind, ..place.clone() }, address))
         })
     })
 }

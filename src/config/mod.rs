@@ -14,7 +14,7 @@ mod values;
 pub use console::Console;
 pub use discovery::Discovery;
 pub use error::Error;
-pub use listen::{Crm, Kind, Listen, Listener};
+pub use listen::{Crm, Door, Kind, Listen, Listener};
 pub use place::Environment;
 pub use tables::{profiles, providers};
 pub use values::{Listeners, Network, Period, Size};
@@ -197,7 +197,7 @@ impl Config {
     }
 
     /// The same, each to be told where it really is.
-    pub fn listeners_mut(&mut self) -> impl Iterator<Item = (Kind, String, &mut SocketAddr)> {
+    pub fn listeners_mut(&mut self) -> impl Iterator<Item = (Door, &mut SocketAddr)> {
         listen::all_mut(&mut self.listen, &mut self.crm)
     }
 

@@ -133,7 +133,7 @@ pub(super) async fn add_without_login(
 
 /// That the provider lets us in; gives the folders.
 async fn prove(store: &Store, draft: &mut Draft, manner: Manner<'_>) -> Result<Vec<FolderRow>, Error> {
-    tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
+    tokens::fit(&draft.certificates, tokens::shows_tokens(&draft.credential))?;
     free(store, &draft.address).await?;
     user::named(store, draft.owner.as_deref()).await?;
     let given = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
@@ -162,7 +162,7 @@ async fn prove(store: &Store, draft: &mut Draft, manner: Manner<'_>) -> Result<V
 /// # Errors
 /// If the address is taken, it would show tokens to anybody, or the store fails.
 pub async fn add_unchecked(store: &Store, draft: Draft, now: i64) -> Result<Added, Error> {
-    tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
+    tokens::fit(&draft.certificates, tokens::shows_tokens(&draft.credential))?;
     keep(store, draft, None, now).await
 }
 

@@ -229,7 +229,7 @@ pub async fn show(store: &Store, account: &Account, name: &str) -> Result<Folder
 
 async fn read(store: &Store, account: &Account, own: &OwnListeners) -> Result<FolderTable, Error> {
     let broker = Broker::new(store.clone(), upstream::exchange().map_err(|_| Error::NoHttp)?, Holder::Command);
-    let wanted = Wanted { account, purpose: LaneUse::Imap, reads_folders: true, own: own.addresses() };
+    let wanted = Wanted { account, purpose: LaneUse::Imap, reads_folders: true, passed: None, own: own.addresses() };
     let silent = &mut |_| {};
     let opened = upstream::open_stored(store, &broker, wanted, account::DEADLINES, silent).await;
     match opened {

@@ -63,6 +63,9 @@ pub enum Error {
     /// More than one account, and none was named.
     #[error("there is more than one account, and none was named")]
     AccountNotNamed,
+    /// Nothing is stored to sign in with.
+    #[error("the CRM's own access token opens this account: there is nothing to sign in with")]
+    ClientToken,
     /// A sign-in in the browser has not come to its end. Nothing was stored.
     #[error(transparent)]
     Consent(#[from] consent::Refusal),
@@ -192,6 +195,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::ClientToken => Some("add it with --crm-token, or give the bridge a sign-in of its own".to_owned()),
             Self::AcceptAny => Some(
                 "whoever stands between would get a token that opens the whole mailbox; for an authority of its own: \
                  `--certificates ca=FILE`, for one key: `--certificates pin=SHA256`"

@@ -77,8 +77,11 @@ pub async fn set(
         return Err(Error::NothingToChange);
     }
     let certificates = changes.certificates.as_ref().unwrap_or(&account.certificates);
-    let by_grant = changes.credential.as_ref().map(|credential| matches!(credential, Credential::Grant(_)));
-    tokens::fit(certificates, by_grant.unwrap_or(account.by_grant))?;
+    let shows = changes.credential.as_ref().map(tokens::shows_tokens);
+    tokens::fit(certificates, shows.unwrap_or(account.by_grant || account.by_client_token))?;
+    // Of an account that the client's token opens, there is nothing to sign in with.
+    let next = changes.credential.as_ref().map(|credential| matches!(credential, Credential::OfClient));
+    let unchecked = unchecked || next.unwrap_or(account.by_client_token);
     let tried = !unchecked && prove(store, table, &account, &mut changes, manner).await?;
     changes.checked_at = tried.then_some(now);
     // Words fit any place; what signs in fits the one that was looked at.

@@ -95,7 +95,7 @@ pub async fn prepare(
     naming: &Naming,
     manner: Manner<'_>,
 ) -> Result<Prepared, Error> {
-    tokens::fit(&draft.certificates, matches!(draft.credential, Credential::Grant(_)))?;
+    tokens::fit(&draft.certificates, tokens::shows_tokens(&draft.credential))?;
     let new = draft.address.take().unwrap_or_else(|| account.address.clone());
     if let Some(other) = store.account_by_address(&new).await?.filter(|other| other.id != account.id) {
         return Err(StoreError::AddressTaken(other.address).into());

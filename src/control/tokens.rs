@@ -9,6 +9,11 @@ use crate::{
     upstream,
 };
 
+/// Whether a token is shown for an account with this credential.
+pub(super) fn shows_tokens(credential: &Credential) -> bool {
+    matches!(credential, Credential::Grant(_) | Credential::OfClient)
+}
+
 /// That an account may have both: a token opens the whole mailbox to whoever it is shown, for as long as it lives.
 ///
 /// # Errors
@@ -26,6 +31,7 @@ pub(super) async fn first_sign_in(user: &str, credential: &mut Credential) -> Re
     let user: Box<str> = user.into();
     match credential {
         Credential::Grant(grant) => Ok(SignIn::Bearer { token: first_token(grant, &user).await?, user }),
+        Credential::OfClient => Err(Error::ClientToken),
         Credential::Password(password) => Ok(SignIn::Password { user, password: password.clone() }),
     }
 }

@@ -119,7 +119,7 @@ async fn open(store: &Store, broker: &Broker, trial: Trial<'_>, manner: Manner<'
             upstream::open(&target, lane_use, sign_in, own, DEADLINES, steps).await
         }
         With::Stored(account) => {
-            let wanted = Wanted { account, purpose: lane_use, reads_folders: true, own };
+            let wanted = Wanted { account, purpose: lane_use, reads_folders: true, passed: None, own };
             upstream::open_stored(store, broker, wanted, DEADLINES, steps).await
         }
     }

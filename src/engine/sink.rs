@@ -259,7 +259,9 @@ impl Sink {
                 }
             };
         }
-        let sends_password = |mechanism: &Mechanism| self.mechanisms.passwords && *mechanism != Mechanism::CramMd5;
+        let sends_password = |mechanism: &Mechanism| {
+            self.mechanisms.passwords && matches!(mechanism, Mechanism::Login | Mechanism::Plain)
+        };
         match Mechanism::parse(mechanism).filter(sends_password) {
             Some(mechanism) => self.sasl(SaslExchange::start(mechanism, initial, ""), out),
             None => self.refuse("504 5.5.4 that mechanism is not known here", out),
@@ -278,7 +280,7 @@ impl Sink {
                 SinkStep::Judge(Credentials::Password { user: login.as_str().to_owned(), password })
             }
             SaslStep::Cancelled => self.refuse("501 5.7.0 cancelled", out),
-            SaslStep::Answered { .. } | SaslStep::Malformed => {
+            SaslStep::Answered { .. } | SaslStep::Malformed | SaslStep::Token { .. } => {
                 self.refuse("501 5.5.2 that is no response of this mechanism", out)
             }
             SaslStep::Refused => self.refuse("535 5.7.8 Username and Password not accepted", out),

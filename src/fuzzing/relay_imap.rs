@@ -87,6 +87,7 @@ impl Session {
             secured: flags & 64 != 0,
             message_max: 300,
             profile: built_in(if flags & 128 != 0 { "suitecrm" } else { GENERIC }),
+            passes_tokens: false,
             nonce: 1,
         };
         Self {

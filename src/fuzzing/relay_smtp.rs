@@ -70,6 +70,7 @@ impl Session {
             secured: false,
             message_max: 300,
             profile: built_in(if flags & 8 != 0 { "suitecrm" } else { GENERIC }),
+            passes_tokens: false,
             nonce: 1,
         };
         let extensions = Extensions {

@@ -137,6 +137,8 @@ pub struct SessionFacts {
     pub message_max: u64,
     /// The listener's: what is offered before login.
     pub profile: Arc<Profile>,
+    /// The listener's: whether a client's own access token goes to the provider.
+    pub passes_tokens: bool,
     /// Drawn at random for this session alone.
     pub nonce: u128,
 }
@@ -152,7 +154,40 @@ impl SessionFacts {
     /// listed; CRAM-MD5 only where it is, since a client that finds it prefers it.
     #[must_use]
     pub fn mechanism(&self, name: &[u8], listed: &[Mechanism]) -> Option<Mechanism> {
-        Mechanism::parse(name).filter(|mechanism| *mechanism != Mechanism::CramMd5 || listed.contains(mechanism))
+        Mechanism::parse(name).filter(|mechanism| match mechanism {
+            Mechanism::Login | Mechanism::Plain => true,
+            Mechanism::CramMd5 | Mechanism::OauthBearer | Mechanism::Xoauth2 => listed.contains(mechanism),
+        })
+    }
+
+    /// What IMAP lists before login.
+    #[must_use]
+    pub fn imap_mechanisms(&self) -> Vec<Mechanism> {
+        self.listed(self.profile.imap_mechanisms(self.secured))
+    }
+
+    /// What EHLO lists.
+    #[must_use]
+    pub fn smtp_mechanisms(&self) -> Vec<Mechanism> {
+        self.listed(self.profile.smtp_mechanisms(self.secured))
+    }
+
+    /// A client with a token cannot answer a challenge with its digest, and would if it were offered.
+    fn listed(&self, of_profile: &[Mechanism]) -> Vec<Mechanism> {
+        if !self.passes_tokens {
+            return of_profile.to_vec();
+        }
+        let sent = of_profile.iter().copied().filter(|mechanism| *mechanism != Mechanism::CramMd5);
+        sent.chain([Mechanism::Xoauth2, Mechanism::OauthBearer]).collect()
+    }
+
+    /// What a client has said as its password: where tokens are passed on, it may be one.
+    #[must_use]
+    pub fn credentials(&self, login: Login, password: Secret<Vec<u8>>, purpose: LaneUse) -> Credentials {
+        match self.passes_tokens {
+            true => Credentials::Token { login, token: password, bare: true, purpose },
+            false => Credentials::Plain { login, password },
+        }
     }
 }
 
@@ -222,6 +257,14 @@ pub enum Credentials {
         login: Login,
         password: Secret<Vec<u8>>,
     },
+    /// An access token of the client's own, for its account's provider to judge. `bare`: said as a password is, and so the
+    /// password of an account that is not opened so.
+    Token {
+        login: Login,
+        token: Secret<Vec<u8>>,
+        bare: bool,
+        purpose: LaneUse,
+    },
 }
 
 impl Credentials {
@@ -229,7 +272,7 @@ impl Credentials {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            Self::CramMd5 { login, .. } | Self::Plain { login, .. } => login.key(),
+            Self::CramMd5 { login, .. } | Self::Plain { login, .. } | Self::Token { login, .. } => login.key(),
             Self::Nobody => String::new(),
         }
     }
@@ -243,6 +286,8 @@ pub struct Admission {
     pub address: Address,
     /// What the account may send as, the one to write where none is given first; never empty.
     pub senders: Arc<[Address]>,
+    /// Whether the client's own token opens it, and nothing that is stored.
+    pub by_client_token: bool,
     /// Whether the account is open for reading.
     pub receives: bool,
     /// Whether the account is open for sending.
@@ -272,6 +317,7 @@ impl Admission {
             account,
             address,
             senders,
+            by_client_token: false,
             receives: true,
             sends: true,
             unread: UnreadScope::default(),

@@ -198,10 +198,7 @@ impl Session {
                 Ok(Flow::More)
             }
             Turn::Done(Done::Judged(id, judged)) => {
-                let verdict = judged.map(|(admission, standing, seat)| {
-                    self.requests.entitle(&admission, standing, seat);
-                    admission
-                });
+                let verdict = judged.map(|(let_in, seat)| self.requests.entitle(*let_in, seat));
                 self.tell(Event::Answer(id, Answer::Verdict(verdict)))
             }
             Turn::Done(Done::Waits(id, wait)) => {

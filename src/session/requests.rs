@@ -3,10 +3,11 @@
 use crate::{
     failure::{Failure, Unreachable},
     model::AccountId,
-    relay::{Admission, Answer, LaneId, LaneState, Request, RequestId},
+    relay::{Admission, Answer, LaneFacts, LaneId, LaneState, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
-    upstream::{Gates, LaneNumber, Leased, NotLetIn, Seat, Wait},
+    upstream::{Gates, Lane, LaneNumber, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
+    wire::smtp::Extensions,
 };
 use std::{
     sync::Arc,
@@ -24,7 +25,7 @@ use tracing::Instrument as _;
 pub(super) enum Done {
     Answer(RequestId, Answer),
     Leased(RequestId, Result<Leased, Failure>),
-    Judged(RequestId, Result<(Admission, Standing, Seat), Failure>),
+    Judged(RequestId, Result<(Box<LetIn>, Seat), Failure>),
     /// A refused login, whose answer is not due yet.
     Waits(RequestId, Wait),
     /// The same, now due.
@@ -60,6 +61,10 @@ struct Entitled {
     naming: Arc<Naming>,
     /// How long it waits for a lane at most, where its CRM waits less than others.
     login_wait: Option<Duration>,
+    /// The client's own token, where that opens the account.
+    passed: Option<Passed>,
+    /// The lane by which it was judged.
+    first: Option<(Lane, Extensions)>,
     watch: AbortHandle,
     _seat: Seat,
 }
@@ -81,7 +86,8 @@ impl Requests {
     }
 
     /// A verdict was good: from now on, with a lane or without, the end of its standing is waited for.
-    pub(super) fn entitle(&mut self, admission: &Admission, standing: Standing, seat: Seat) {
+    pub(super) fn entitle(&mut self, let_in: LetIn, seat: Seat) -> Admission {
+        let LetIn { admission, standing, passed, first } = let_in;
         let (account, naming) = (admission.account, admission.naming.clone());
         let login_wait = [self.login_wait, admission.login_wait].into_iter().flatten().min();
         let outdated = self.gates.outdated(account, standing);
@@ -89,7 +95,13 @@ impl Requests {
             outdated.await;
             Done::Outdated
         });
-        self.entitled = Some(Entitled { account, standing, naming, login_wait, watch, _seat: seat });
+        self.entitled = Some(Entitled { account, standing, naming, login_wait, passed, first, watch, _seat: seat });
+        admission
+    }
+
+    /// The client's own token, where that opens the account.
+    fn passed(&self) -> Option<Passed> {
+        self.entitled.as_ref().and_then(|entitled| entitled.passed.clone())
     }
 
     /// As what the session was let in to this account, and what its login calls the mailboxes.
@@ -122,9 +134,9 @@ impl Requests {
                         crate::plant::IN_A_REQUEST.spring(login.as_str().as_bytes());
                     }
                     match gates.verdict(&credentials, refused).await {
-                        Ok((admission, standing)) => {
-                            let seated = gates.seat(admission.account);
-                            Done::Judged(id, seated.map(|seat| (admission, standing, seat)))
+                        Ok(let_in) => {
+                            let seated = gates.seat(let_in.admission.account);
+                            Done::Judged(id, seated.map(|seat| (Box::new(let_in), seat)))
                         }
                         Err(NotLetIn::Now(failure)) => Done::Judged(id, Err(failure)),
                         Err(NotLetIn::After(wait)) => Done::Waits(id, wait),
@@ -133,11 +145,11 @@ impl Requests {
             }
             Request::Ready(account) => {
                 let entitled = self.entitled(account);
-                let wait = self.login_wait();
+                let (wait, passed) = (self.login_wait(), self.passed());
                 self.answer(async move {
                     let ready = async {
                         let (standing, naming) = entitled?;
-                        gates.ready(account, standing, &naming).await
+                        gates.ready(account, standing, &naming, passed.as_ref()).await
                     };
                     let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
                     let ready = timeout(wait, ready).await.unwrap_or(late);
@@ -146,11 +158,15 @@ impl Requests {
             }
             Request::Lane(account, purpose) => {
                 let (entitled, last) = (self.entitled(account), self.last);
-                let wait = self.login_wait();
+                let (wait, passed) = (self.login_wait(), self.passed());
+                let first = self.entitled.as_mut().and_then(|entitled| entitled.first.take());
                 self.answer(async move {
                     let leased = async {
                         let (standing, naming) = entitled?;
-                        gates.lease(account, standing, &naming, purpose, last).await
+                        if let Some((lane, extensions)) = first {
+                            return Ok(Leased { lane, facts: LaneFacts::Smtp { extensions } });
+                        }
+                        gates.lease(account, standing, &naming, purpose, last, passed.as_ref()).await
                     };
                     let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
                     let leased = timeout(wait, leased).await.unwrap_or(late);

@@ -46,6 +46,7 @@ impl House {
             secured: false,
             message_max: 1000,
             profile: profile::built_in(profile::GENERIC),
+            passes_tokens: false,
             nonce: 1,
         };
         let patience =

@@ -31,6 +31,8 @@ pub struct Account {
     pub sign_in_name: String,
     /// Whether it signs in with access tokens, not with a password.
     pub by_grant: bool,
+    /// Whether nothing is kept, and the CRM's own access token opens it.
+    pub by_client_token: bool,
     pub settings: Settings,
     pub generation: Generation,
     pub epoch: Epoch,
@@ -44,6 +46,8 @@ pub struct Account {
 pub enum Credential {
     /// What access tokens are asked for with.
     Grant(NewGrant),
+    /// With nothing: the CRM has an access token of its own, and shows it at each login.
+    OfClient,
     Password(Secret<String>),
 }
 
@@ -73,6 +77,7 @@ struct Row {
     address: String,
     sign_in_name: String,
     by_grant: bool,
+    by_client_token: bool,
     generation: i64,
     epoch: i64,
     created_at: i64,
@@ -96,6 +101,8 @@ macro_rules! select {
                 a.created_at, a.checked_at, a.provider, a.display_name, a.sender, a.user_format, a.smtp_auth,
                 a.smtp_user, a.receives, a.sends, a.unread_scope, a.from_policy,
                 EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id) AS by_grant,
+                (a.sealed_password IS NULL AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id))
+                    AS by_client_token,
                 i.host AS imap_host, i.port AS imap_port, i.security AS imap_security,
                 i.certificates AS imap_certificates,
                 s.host AS smtp_host, s.port AS smtp_port, s.security AS smtp_security
@@ -183,6 +190,7 @@ impl Store {
                     self.seal_grant(id, grant)?.put(id).execute(&mut *transaction).await?;
                     None
                 }
+                Credential::OfClient => None,
                 Credential::Password(password) => {
                     Some(self.vault.seal(password_place(id), password.expose().as_bytes())?)
                 }
@@ -334,6 +342,7 @@ fn read(row: Row) -> Result<Account, Error> {
         certificates: certificates(&row.imap_certificates)?,
         sign_in_name: row.sign_in_name,
         by_grant: row.by_grant,
+        by_client_token: row.by_client_token,
         settings: settings::read(row.settings)?,
         generation: Generation(row.generation),
         epoch: Epoch(row.epoch),

@@ -13,6 +13,7 @@ use crate::{
     failure::Failure,
     model::{AccountId, Address, Generation, Login, LoginId, Secret, UserId},
     relay::{Admission, Credentials},
+    wire::sasl::bearer::is_token,
 };
 use std::collections::HashSet;
 
@@ -77,6 +78,7 @@ struct Candidate {
     profile: String,
     password_hmac: Option<Vec<u8>>,
     sealed_cram_state: Option<Vec<u8>>,
+    by_client_token: bool,
 }
 
 /// What stands for a login where there is none: of row 0, which never exists.
@@ -218,7 +220,9 @@ impl Store {
 
     async fn verify(&self, credentials: &Credentials) -> Result<Option<(Admission, Standing)>, Error> {
         const BY_NAME: &str = "SELECT l.id, l.name, l.account_id, a.address, a.generation, a.sender, a.receives,
-                a.sends, a.unread_scope, a.from_policy, a.display_name, l.profile, l.password_hmac, l.sealed_cram_state
+                a.sends, a.unread_scope, a.from_policy, a.display_name, l.profile, l.password_hmac, l.sealed_cram_state,
+                (a.sealed_password IS NULL AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id))
+                    AS by_client_token
             FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
@@ -238,10 +242,28 @@ impl Store {
                 state.answers(challenge.as_bytes(), digest)
             }
             Credentials::Plain { password, .. } => self.vault.password_fits(id, password.expose(), hmac),
+            // Asked of all, so that it takes as long for each.
+            Credentials::Token { token, bare, .. } => self.vault.password_fits(id, token.expose(), hmac) && *bare,
             // No row has this name: all that it gets is the time of the others.
             Credentials::Nobody => self.vault.password_fits(0, b"", hmac),
         };
+        let by_token = match credentials {
+            Credentials::Token { token, .. } => std::str::from_utf8(token.expose()).is_ok_and(is_token),
+            _ => false,
+        };
         match found {
+            // Its password opens nothing: it proves nothing to the provider, who alone judges.
+            Some(candidate) if candidate.by_client_token => match by_token {
+                true => self.admitted(&candidate).await.map(Some),
+                false => {
+                    tracing::info!(
+                        login = candidate.name,
+                        "no access token, or at a listener that passes none on (pass-tokens), for an account that only \
+                         the CRM's own token opens"
+                    );
+                    Ok(None)
+                }
+            },
             // Row 0 does not exist: what fits there is a guess of the dummy, and opens nothing.
             Some(candidate) if fits && id == candidate.id => self.admitted(&candidate).await.map(Some),
             Some(candidate) => {
@@ -262,6 +284,7 @@ impl Store {
         let senders = self.senders(account, settings::sender(&candidate.sender)?, &address).await?;
         let admission = Admission {
             senders,
+            by_client_token: candidate.by_client_token,
             receives: candidate.receives != 0,
             sends: candidate.sends != 0,
             unread: settings::unread(&candidate.unread_scope)?,

@@ -139,7 +139,7 @@ impl Store {
         let (password, grant) = match &changes.credential {
             Some(Credential::Grant(grant)) => (None, Some(self.seal_grant(id.0, grant)?)),
             Some(Credential::Password(password)) => (Some(password.clone()), None),
-            None => (None, None),
+            Some(Credential::OfClient) | None => (None, None),
         };
         let other = changes.credential.is_some();
         let password = seal(password_place(id.0), &password)?;

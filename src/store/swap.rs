@@ -352,6 +352,7 @@ impl Store {
     fn held(&self, id: AccountId, new: &NewPlace, now: i64) -> Result<Held, Error> {
         let (sealed_password, grant) = match &new.credential {
             Credential::Grant(grant) => (None, Some(self.seal_grant(id.0, grant)?)),
+            Credential::OfClient => (None, None),
             Credential::Password(password) => {
                 (Some(self.vault.seal(password_place(id.0), password.expose().as_bytes())?), None)
             }

@@ -11,7 +11,12 @@ mod invitation;
 pub(crate) mod lease;
 mod seat;
 
-use super::{places::Places, pool::Pool};
+use super::{
+    Lane,
+    passed::{Passed, Refused},
+    places::Places,
+    pool::Pool,
+};
 use crate::{
     failure::Failure,
     model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName},
@@ -20,7 +25,7 @@ use crate::{
     relay::{Admission, Credentials, Keep},
     rules::namespace::{Choices, Namespace, Naming},
     store::{Standing, Store, unix_now},
-    wire::imap::Capabilities,
+    wire::{imap::Capabilities, smtp::Extensions},
 };
 use dashmap::DashMap;
 use guard::Guard;
@@ -62,6 +67,16 @@ pub struct Bounds {
     pub refusals: usize,
 }
 
+/// What a verdict let in to.
+pub struct LetIn {
+    pub admission: Admission,
+    pub standing: Standing,
+    /// The token that opens it, where it is the client's own.
+    pub passed: Option<Passed>,
+    /// The lane by which the provider judged that token, where none is parked: for the session's first request.
+    pub first: Option<(Lane, Extensions)>,
+}
+
 /// All gates, and what they stand on.
 pub struct Gates {
     store: Store,
@@ -87,6 +102,8 @@ pub(super) struct Gate {
     folders: Mutex<Folders>,
     health: Mutex<Health>,
     attempts: attempt::Attempts,
+    /// Of clients.
+    refused_tokens: Refused,
     pub(super) pool: Arc<Pool>,
     /// Lanes of IMAP that sessions have.
     pub(super) in_use: AtomicUsize,
@@ -158,7 +175,7 @@ impl Gates {
     ///
     /// # Errors
     /// What became of the store, to be said at once; of a refused login, to be said when its time has come.
-    pub async fn verdict(&self, credentials: &Credentials, refused: u32) -> Result<(Admission, Standing), NotLetIn> {
+    pub async fn verdict(self: &Arc<Self>, credentials: &Credentials, refused: u32) -> Result<LetIn, NotLetIn> {
         let began = Instant::now();
         let (admission, standing) = match self.store.verdict(credentials).await {
             Ok(admitted) => admitted,
@@ -171,7 +188,19 @@ impl Gates {
             tracing::error!(profile, "a login has a CRM profile that is not there; put its file back, and start again");
             return Err(NotLetIn::Now(Failure::Internal("a login whose CRM profile is not there")));
         };
-        Ok((admission.under(profile), standing))
+        let admission = admission.under(profile);
+        let token = match credentials {
+            Credentials::Token { token, purpose, .. } if admission.by_client_token => Some((token, *purpose)),
+            _ => None,
+        };
+        let Some((token, purpose)) = token else { return Ok(LetIn { admission, standing, passed: None, first: None }) };
+        let passed = Passed::new(token).ok_or(NotLetIn::Now(Failure::Internal("an access token that is no text")))?;
+        match self.judged(&admission, standing, &passed, purpose).await {
+            Ok(first) => Ok(LetIn { admission, standing, passed: Some(passed), first }),
+            // The provider's no to this token is a wrong password here, and costs what one costs.
+            Err(Failure::SignInRefused) => Err(self.guard.refuse(credentials, refused, began)),
+            Err(failure) => Err(NotLetIn::Now(failure)),
+        }
     }
 
     /// Ends when the account is known to have a newer generation than the verdict's, or to be gone, or the login to be
@@ -309,6 +338,7 @@ impl Gates {
                 folders: Mutex::default(),
                 health: Mutex::default(),
                 attempts: attempt::Attempts::default(),
+                refused_tokens: Refused::default(),
                 pool: Arc::default(),
                 in_use: AtomicUsize::new(0),
                 seated: AtomicU32::new(0),
@@ -327,7 +357,13 @@ impl Gates {
     pub(crate) fn lane_over(&self, stream: super::Stream, id: AccountId) -> super::Lane {
         let permit = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().expect("a place");
         let number = super::lane::LaneNumber(1);
-        let home = super::lane::Home::new(self.gate(id), Generation::default(), Capabilities::default(), number);
+        let home = super::lane::Home::new(
+            self.gate(id),
+            Generation::default(),
+            Capabilities::default(),
+            number,
+            super::passed::LaneKey::Stored,
+        );
         super::Lane { stream, unread: Vec::new(), hold: super::lane::Hold::new(permit, Some(home)) }
     }
 
@@ -349,6 +385,7 @@ impl Gate {
             *self.folders() = Folders::default();
             *self.health() = Health::default();
             self.attempts.forget();
+            self.refused_tokens.forget();
             self.pool.reach(generation);
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     Stream,
     gate::Gate,
+    passed::LaneKey,
     pool::{self, Parked},
 };
 use crate::{
@@ -34,6 +35,7 @@ pub(super) struct Home {
     generation: Generation,
     pub(super) capabilities: Capabilities,
     number: LaneNumber,
+    key: LaneKey,
 }
 
 /// By which a session has its own last lane again.
@@ -54,9 +56,15 @@ impl Hold {
 
 impl Home {
     /// Counts as a lane in use until it is dropped.
-    pub(super) fn new(gate: Arc<Gate>, generation: Generation, capabilities: Capabilities, number: LaneNumber) -> Self {
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        generation: Generation,
+        capabilities: Capabilities,
+        number: LaneNumber,
+        key: LaneKey,
+    ) -> Self {
         gate.in_use.fetch_add(1, Ordering::Relaxed);
-        Self { gate, generation, capabilities, number }
+        Self { gate, generation, capabilities, number, key }
     }
 }
 
@@ -84,7 +92,7 @@ impl Lane {
         let Self { stream, unread, hold: Hold { permit, home } } = self;
         // What it said unasked is nobody's answer.
         let home = home.filter(|_| unread.is_empty())?;
-        let parked = Parked::new(stream, home.number, home.capabilities.clone());
+        let parked = Parked::new(stream, home.number, home.capabilities.clone(), home.key);
         home.gate.pool.keep(parked, home.generation);
         // Now that the lane is there, whoever waits for a place finds it.
         drop(permit);

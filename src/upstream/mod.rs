@@ -8,14 +8,16 @@ pub mod discovery;
 pub(crate) mod gate;
 mod lane;
 pub(crate) mod open;
+pub(crate) mod passed;
 mod places;
 pub(crate) mod pool;
 mod stored;
 mod tls;
 
-pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, NotLetIn, Seat, Wait};
+pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Seat, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
+pub use passed::Passed;
 pub use stored::{Wanted, exchange, open_stored};
 pub use tls::shown_by;
 

@@ -9,6 +9,7 @@
 use super::{
     Stream,
     lane::{Lane, LaneNumber},
+    passed::LaneKey,
 };
 use crate::{
     model::Generation,
@@ -56,12 +57,14 @@ pub(super) struct Parked {
     pub(super) stream: Stream,
     pub(super) number: LaneNumber,
     pub(super) capabilities: Capabilities,
+    /// By whose credential it is signed in.
+    key: LaneKey,
     until: Instant,
 }
 
 impl Parked {
-    pub(super) fn new(stream: Stream, number: LaneNumber, capabilities: Capabilities) -> Self {
-        Self { stream, number, capabilities, until: Instant::now() + PARKED }
+    pub(super) fn new(stream: Stream, number: LaneNumber, capabilities: Capabilities, key: LaneKey) -> Self {
+        Self { stream, number, capabilities, key, until: Instant::now() + PARKED }
     }
 
     /// Whether it may be had: its provider has neither closed it nor said anything, a BYE, or what the next session would
@@ -75,15 +78,16 @@ impl Parked {
 }
 
 impl Pool {
-    /// A lane of this generation, the one of this number if it is there.
-    pub(super) fn take(&self, generation: Generation, last: Option<LaneNumber>) -> Option<Parked> {
+    /// A lane of this generation and key, the one of this number if it is there.
+    pub(super) fn take(&self, generation: Generation, key: LaneKey, last: Option<LaneNumber>) -> Option<Parked> {
         let mut lanes = self.lanes();
         if lanes.generation != generation {
             return None;
         }
         lanes.parked.retain_mut(Parked::is_good);
-        let own = lanes.parked.iter().position(|parked| Some(parked.number) == last);
-        let at = own.or(lanes.parked.len().checked_sub(1))?;
+        let is_of_key = |parked: &Parked| parked.key == key;
+        let own = lanes.parked.iter().position(|parked| is_of_key(parked) && Some(parked.number) == last);
+        let at = own.or_else(|| lanes.parked.iter().rposition(is_of_key))?;
         Some(lanes.parked.remove(at))
     }
 
@@ -114,6 +118,13 @@ impl Pool {
 
     pub(super) fn is_empty(&self) -> bool {
         self.lanes().parked.is_empty()
+    }
+
+    /// Whether a lane of this generation and key may be had.
+    pub(super) fn has(&self, generation: Generation, key: LaneKey) -> bool {
+        let mut lanes = self.lanes();
+        lanes.parked.retain_mut(Parked::is_good);
+        lanes.generation == generation && lanes.parked.iter().any(|parked| parked.key == key)
     }
 
     /// How many lanes are parked.
@@ -211,12 +222,26 @@ mod tests {
     /// Parks a lane; the provider's end of it.
     fn park(pool: &Arc<Pool>, number: u64, generation: Generation) -> DuplexStream {
         let (ours, theirs) = duplex(64);
-        pool.keep(Parked::new(Box::new(ours), LaneNumber(number), Capabilities::default()), generation);
+        let (number, capabilities) = (LaneNumber(number), Capabilities::default());
+        pool.keep(Parked::new(Box::new(ours), number, capabilities, LaneKey::Stored), generation);
         theirs
     }
 
     fn taken(pool: &Pool, last: Option<u64>) -> Option<u64> {
-        pool.take(NOW, last.map(LaneNumber)).map(|parked| parked.number.0)
+        pool.take(NOW, LaneKey::Stored, last.map(LaneNumber)).map(|parked| parked.number.0)
+    }
+
+    #[tokio::test]
+    async fn a_lane_of_one_token_is_nobody_elses() {
+        let pool = pool();
+        let _stored = park(&pool, 1, NOW);
+        let (ours, _theirs) = duplex(64);
+        let (mine, another) = (LaneKey::Token([1; 32]), LaneKey::Token([2; 32]));
+        pool.keep(Parked::new(Box::new(ours), LaneNumber(2), Capabilities::default(), mine), NOW);
+        assert!(!pool.has(NOW, another) && pool.take(NOW, another, Some(LaneNumber(2))).is_none());
+        assert_eq!(taken(&pool, Some(2)), Some(1), "by its number, too");
+        assert!(pool.take(NOW, LaneKey::Stored, Some(LaneNumber(2))).is_none());
+        assert!(pool.has(NOW, mine) && pool.take(NOW, mine, None).is_some());
     }
 
     #[tokio::test]
@@ -248,11 +273,11 @@ mod tests {
         assert_eq!(early.read(&mut [0]).await.ok(), Some(0));
         pool.reach(Generation(4));
         assert_eq!(kept.read(&mut [0]).await.ok(), Some(0));
-        assert!(pool.take(NOW, None).is_none());
+        assert!(pool.take(NOW, LaneKey::Stored, None).is_none());
         // Of two changes seen at once the older may come last.
         let _provider = park(&pool, 3, Generation(4));
         pool.reach(NOW);
-        assert!(pool.take(Generation(4), None).is_some());
+        assert!(pool.take(Generation(4), LaneKey::Stored, None).is_some());
     }
 
     #[tokio::test]
@@ -297,13 +322,14 @@ mod tests {
         let pool = pool();
         let mut bystander = park(&pool, 1, NOW);
         let (ours, mut provider) = duplex(64);
-        pool.keep(Parked::new(Box::new(Faulty(ours)), LaneNumber(2), Capabilities::default()), NOW);
+        pool.keep(Parked::new(Box::new(Faulty(ours)), LaneNumber(2), Capabilities::default(), LaneKey::Stored), NOW);
         // Nobody is left who would close them in time.
         assert!(closed(&mut provider).await && closed(&mut bystander).await);
         assert!(pool.is_empty());
         let (ours, mut provider) = duplex(64);
         let until = Instant::now() + Duration::from_millis(50);
-        let parked = Parked { until, ..Parked::new(Box::new(ours), LaneNumber(3), Capabilities::default()) };
+        let parked =
+            Parked { until, ..Parked::new(Box::new(ours), LaneNumber(3), Capabilities::default(), LaneKey::Stored) };
         pool.keep(parked, NOW);
         assert!(!pool.is_empty());
         assert!(closed(&mut provider).await && pool.is_empty());
@@ -315,7 +341,10 @@ mod tests {
         for number in 1..=2 {
             let (ours, mut provider) = duplex(64);
             let until = Instant::now() + Duration::from_millis(50);
-            let parked = Parked { until, ..Parked::new(Box::new(ours), LaneNumber(number), Capabilities::default()) };
+            let parked = Parked {
+                until,
+                ..Parked::new(Box::new(ours), LaneNumber(number), Capabilities::default(), LaneKey::Stored)
+            };
             pool.keep(parked, NOW);
             assert!(!pool.is_empty());
             assert_eq!(provider.read(&mut [0]).await.ok(), Some(0));

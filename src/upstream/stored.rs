@@ -7,11 +7,12 @@
 use super::{
     Opened, Refusal, Step, Target,
     open::{Deadlines, Order, carry_out},
+    passed::Passed,
     tls,
 };
 use crate::{
     failure::{Failure, Unreachable},
-    model::{Certificates, SmtpAuth},
+    model::{Certificates, Security, SmtpAuth},
     oauth::{
         broker::{Access, Broker},
         exchange::{Exchange, ExchangeUnusable},
@@ -38,9 +39,16 @@ pub struct Wanted<'a> {
     pub account: &'a Account,
     pub purpose: LaneUse,
     pub reads_folders: bool,
+    /// The client's own token, where that alone opens the account.
+    pub passed: Option<&'a Passed>,
     /// The bridge's own listeners, which are no provider.
     pub own: &'a [SocketAddr],
 }
+
+/// Said where an account that a client's token opens is to be opened without one.
+const NO_TOKEN: &str = "nothing is stored to sign in with: the CRM's own access token alone opens this account";
+/// Said where a client's token would be shown in clear, or would not be what is judged.
+const NOT_SHOWN: &str = "the CRM's own access token is shown over TLS alone, and to a service that signs in by it";
 
 /// Opens a lane of a stored account. `deadlines` are for the whole with its tokens.
 ///
@@ -57,6 +65,11 @@ pub async fn open_stored(
     let left = || deadlines.whole.saturating_sub(began.elapsed());
     let rest = || Deadlines { whole: left(), ..deadlines };
     let account = wanted.account;
+    if account.by_client_token || wanted.passed.is_some() {
+        let sign_in = by_client_token(&wanted).map_err(|words| Refusal { words: Some(words.into()), ..REFUSED })?;
+        // Another would have to come from the client: nothing is tried again.
+        return wanted.carry_out(sign_in, rest(), steps).await;
+    }
     if let Some(sign_in) = without_token(store, account, wanted.purpose).await? {
         return wanted.carry_out(sign_in, rest(), steps).await;
     }
@@ -64,10 +77,7 @@ pub async fn open_stored(
         LaneUse::Imap => "imap",
         LaneUse::Submission => "smtp",
     };
-    let user = match (wanted.purpose, &account.settings.smtp_auth) {
-        (LaneUse::Submission, SmtpAuth::Delegate(user)) => user.as_str(),
-        _ => account.sign_in_name.as_str(),
-    };
+    let user = user(&wanted);
     let bearer = |access: &Access| SignIn::Bearer { user: user.into(), token: access.token.clone() };
     let mut access = within(left(), broker.token(account.id, account.generation)).await?;
     let mut opened = wanted.carry_out(bearer(&access), rest(), steps).await;
@@ -86,6 +96,31 @@ pub async fn open_stored(
         broker.worked(&access, service, account.id).await;
     }
     opened
+}
+
+const REFUSED: Refusal = Refusal { failure: Failure::SignInRefused, words: None, token_refused: false };
+
+/// Whom a token is for.
+fn user<'a>(wanted: &Wanted<'a>) -> &'a str {
+    match (wanted.purpose, &wanted.account.settings.smtp_auth) {
+        (LaneUse::Submission, SmtpAuth::Delegate(user)) => user.as_str(),
+        _ => wanted.account.sign_in_name.as_str(),
+    }
+}
+
+/// With the client's token, and with nothing else: a service that takes another's password, or nobody's, would let in
+/// whoever shows any token.
+fn by_client_token(wanted: &Wanted<'_>) -> Result<SignIn, &'static str> {
+    let (account, passed) = (wanted.account, wanted.passed.ok_or(NO_TOKEN)?);
+    let (endpoint, judges) = match (wanted.purpose, &account.settings.smtp_auth) {
+        (LaneUse::Imap, _) => (&account.imap, true),
+        (LaneUse::Submission, SmtpAuth::Same | SmtpAuth::Delegate(_)) => (&account.smtp, true),
+        (LaneUse::Submission, SmtpAuth::None | SmtpAuth::Separate(_)) => (&account.smtp, false),
+    };
+    if !account.by_client_token || !judges || endpoint.security == Security::None {
+        return Err(NOT_SHOWN);
+    }
+    Ok(SignIn::Bearer { user: user(wanted).into(), token: passed.token.as_ref().clone() })
 }
 
 /// With what the account signs in to this service; none: with a token.

@@ -8,6 +8,7 @@ pub mod bearer;
 
 use crate::model::{Login, Secret};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bearer::{Bearer, BearerMechanism};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use zeroize::Zeroizing;
@@ -18,7 +19,13 @@ use zeroize::Zeroizing;
 pub enum Mechanism {
     CramMd5,
     Login,
+    /// Carries an access token; no file lists it: the listener decides.
+    #[serde(skip)]
+    OauthBearer,
     Plain,
+    /// As [`Mechanism::OauthBearer`].
+    #[serde(skip)]
+    Xoauth2,
 }
 
 impl Mechanism {
@@ -28,14 +35,16 @@ impl Mechanism {
         match self {
             Self::CramMd5 => "CRAM-MD5",
             Self::Login => "LOGIN",
+            Self::OauthBearer => BearerMechanism::OauthBearer.name(),
             Self::Plain => "PLAIN",
+            Self::Xoauth2 => BearerMechanism::Xoauth2.name(),
         }
     }
 
     /// Reads a mechanism's name, in any case.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        let all = [Self::CramMd5, Self::Login, Self::Plain];
+        let all = [Self::CramMd5, Self::Login, Self::OauthBearer, Self::Plain, Self::Xoauth2];
         all.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name().as_bytes()))
     }
 }
@@ -54,12 +63,15 @@ pub enum SaslStep {
     Malformed,
     /// Well formed, but no login can be like that: to be told like a wrong password.
     Refused,
+    /// The client has said who it is, with an access token; whether it is good is the provider's to judge.
+    Token { login: Login, token: Secret<Vec<u8>> },
 }
 
 /// The server side of one exchange, named by what it awaits.
 pub struct SaslExchange(Awaiting);
 
 enum Awaiting {
+    Bearer(BearerMechanism),
     CramMd5 { challenge: Box<str> },
     Plain,
     LoginPassword { user: Zeroizing<Vec<u8>> },
@@ -74,6 +86,8 @@ impl SaslExchange {
         let exchange = match mechanism {
             Mechanism::CramMd5 => Self(Awaiting::CramMd5 { challenge: challenge.into() }),
             Mechanism::Login => Self(Awaiting::LoginUser),
+            Mechanism::OauthBearer => Self(Awaiting::Bearer(BearerMechanism::OauthBearer)),
+            Mechanism::Xoauth2 => Self(Awaiting::Bearer(BearerMechanism::Xoauth2)),
             Mechanism::Plain => Self(Awaiting::Plain),
         };
         match initial {
@@ -93,8 +107,13 @@ impl SaslExchange {
         if line == b"*" {
             return SaslStep::Cancelled;
         }
+        if let Awaiting::Bearer(mechanism) = &self.0 {
+            return mechanism.read(line).map_or(SaslStep::Malformed, token_of);
+        }
         let Ok(octets) = STANDARD.decode(line).map(Zeroizing::new) else { return SaslStep::Malformed };
         match self.0 {
+            // Answered above, undecoded.
+            Awaiting::Bearer(_) => SaslStep::Malformed,
             Awaiting::CramMd5 { challenge } => read_cram_md5(challenge, &octets),
             Awaiting::Plain => read_plain(&octets),
             Awaiting::LoginUser => {
@@ -109,7 +128,7 @@ impl SaslExchange {
     fn challenge(&self) -> Cow<'static, str> {
         match &self.0 {
             Awaiting::CramMd5 { challenge } => STANDARD.encode(challenge.as_bytes()).into(),
-            Awaiting::Plain => "".into(),
+            Awaiting::Bearer(_) | Awaiting::Plain => "".into(),
             // `Username:` and `Password:`, which some clients compare.
             Awaiting::LoginUser => "VXNlcm5hbWU6".into(),
             Awaiting::LoginPassword { .. } => "UGFzc3dvcmQ6".into(),
@@ -150,6 +169,13 @@ fn read_plain(octets: &[u8]) -> SaslStep {
         return SaslStep::Malformed;
     };
     if authzid.is_empty() || authzid.eq_ignore_ascii_case(user) { finish(user, password) } else { SaslStep::Refused }
+}
+
+fn token_of(Bearer { user, token }: Bearer) -> SaslStep {
+    match Login::parse(&user) {
+        Ok(login) => SaslStep::Token { login, token: Secret::new(token.expose().as_bytes().to_vec()) },
+        Err(_) => SaslStep::Refused,
+    }
 }
 
 fn login_of(user: &[u8]) -> Option<Login> {
@@ -227,6 +253,9 @@ mod tests {
                 SaslStep::Finished { login, password } => {
                     return format!("{story}{login}/{}", String::from_utf8_lossy(password.expose()));
                 }
+                SaslStep::Token { login, token } => {
+                    return format!("{story}{login} by {}", String::from_utf8_lossy(token.expose()));
+                }
                 SaslStep::Challenge(exchange, challenge) => {
                     story = format!("{story}[{challenge}] ");
                     let Some(line) = lines.next() else { return story };
@@ -254,6 +283,25 @@ mod tests {
         assert_eq!(run(Mechanism::Login, Some("="), &["YWxpY2U=", "c2VjcmV0"]), story);
         assert_eq!(run(Mechanism::Login, Some("YWxpY2U="), &["c2VjcmV0"]), "[UGFzc3dvcmQ6] alice/secret");
         assert_eq!(run(Mechanism::Login, Some("YWxpY2U="), &["*"]), "[UGFzc3dvcmQ6] cancelled");
+    }
+
+    #[test]
+    fn a_token_is_read_in_both_forms_and_no_other() {
+        for (mechanism, bearer) in
+            [(Mechanism::Xoauth2, BearerMechanism::Xoauth2), (Mechanism::OauthBearer, BearerMechanism::OauthBearer)]
+        {
+            let written = |user: &str| {
+                let token = Secret::new("ya29.t-1".to_owned());
+                bearer.write(&Bearer { user: user.to_owned(), token }).expect("sendable").expose().clone()
+            };
+            assert_eq!(run(mechanism, Some(&written("alice@a.test")), &[]), "alice@a.test by ya29.t-1");
+            assert_eq!(run(mechanism, None, &[&written("alice@a.test")]), "[] alice@a.test by ya29.t-1");
+            assert_eq!(run(mechanism, Some(&written("no login")), &[]), "refused");
+            assert_eq!(run(mechanism, None, &["*"]), "[] cancelled");
+            for other in ["AGFsaWNlAHNlY3JldA==", "!", "YWxpY2U="] {
+                assert_eq!(run(mechanism, Some(other), &[]), "malformed");
+            }
+        }
     }
 
     #[test]

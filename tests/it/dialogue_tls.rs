@@ -328,7 +328,7 @@ impl Stage {
     async fn lease_aside(&self) -> Option<Leased> {
         let login = self.store.logins().await.expect("read").first().expect("one is signed in").id;
         let standing = Standing { login, generation: self.generation().await };
-        self.gates.lease(self.account, standing, &Naming::default(), self.lane_use, None).await.ok()
+        self.gates.lease(self.account, standing, &Naming::default(), self.lane_use, None, None).await.ok()
     }
 
     async fn generation(&self) -> Generation {

@@ -25,7 +25,8 @@ use std::fmt::Write as _;
 
 pub(super) async fn run(place: &Place, arguments: AccountAdd) -> Result<(), Error> {
     let (config, table) = (place.config()?, place.providers()?);
-    let unchecked = arguments.settings.unchecked;
+    let crm_token = arguments.crm_token;
+    let unchecked = arguments.settings.unchecked || crm_token;
     let (store, provider, draft) = prepare(place, &table, arguments).await?;
     let crm = draft.crm.clone();
     let added = if unchecked {
@@ -38,7 +39,7 @@ pub(super) async fn run(place: &Place, arguments: AccountAdd) -> Result<(), Erro
         address: added.account.address.as_str(),
         crm: &crm.name,
         login: added.login.name.as_str(),
-        password: added.login.password.expose(),
+        password: if crm_token { OWN_TOKEN } else { added.login.password.expose() },
         connect: words::ways(&config, &crm.name),
     };
     let json = AddedJson {
@@ -51,6 +52,9 @@ pub(super) async fn run(place: &Place, arguments: AccountAdd) -> Result<(), Erro
     place.answer(&json, &words_of_added(&added, &card, &json.warnings))
 }
 
+/// In the place of the password that such a login has no use for.
+const OWN_TOKEN: &str = "(the CRM's own access token)";
+
 /// The account as it is wanted, with its sign-in asked for, and where it goes. Nothing is made on disk for a command that
 /// is not understood.
 async fn prepare<'a>(
@@ -59,7 +63,7 @@ async fn prepare<'a>(
     arguments: AccountAdd,
 ) -> Result<(Store, &'a Provider, Draft), Error> {
     let (at, address) = (&arguments.settings.at, &arguments.address.0);
-    let asks = !arguments.password_stdin && !arguments.grant.is_given();
+    let asks = !arguments.password_stdin && !arguments.grant.is_given() && !arguments.crm_token;
     let store = if asks || arguments.grant.device { Some(place.store().await?) } else { None };
     let registered = match &store {
         Some(store) if asks => grant::registered(store, address, at.provider.as_deref()).await?,
@@ -74,6 +78,7 @@ async fn prepare<'a>(
     };
     let provider = to.provider;
     let grant = grant::of(&arguments.grant, Some(provider), place, store.as_ref()).await?.map(Credential::Grant);
+    let grant = grant.or_else(|| arguments.crm_token.then_some(Credential::OfClient));
     let draft = draft(place, arguments, to, grant.or(registered.as_ref().and_then(registration::credential)))?;
     let store = match store {
         Some(store) => store,

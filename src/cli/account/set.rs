@@ -45,6 +45,8 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
         wish.credential = Some(Credential::Grant(grant));
     } else if arguments.by_registration {
         wish.credential = Some(registration::wanted(&store, &address).await?);
+    } else if arguments.crm_token {
+        wish.credential = Some(Credential::OfClient);
     } else if arguments.password || arguments.password_stdin {
         wish.credential = Some(Credential::Password(password::of_mailbox(&address, arguments.password_stdin)?));
     }

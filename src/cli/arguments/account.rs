@@ -23,6 +23,7 @@ const ADD_EXAMPLES: &str = "Examples:
       --certificates ca=/etc/ssl/example-net.pem \\
       --user bob --password-stdin < password.txt
   passerelle account add dave@outlook.com --device
+  passerelle account add crm@example.com --provider microsoft365 --crm-token
   passerelle account add carol@gmail.com --client-id ID \\
       --refresh-token-stdin --client-secret-stdin < token-and-secret.txt
 
@@ -118,6 +119,9 @@ pub(in crate::cli) struct AccountAdd {
     /// Read the password from the first line of standard input, not from a prompt
     #[arg(long)]
     pub(in crate::cli) password_stdin: bool,
+    /// Keep nothing: the CRM shows an access token of its own at each login, at a listener with pass-tokens
+    #[arg(long, conflicts_with_all = ["password_stdin", "refresh_token_stdin", "device"])]
+    pub(in crate::cli) crm_token: bool,
     #[command(flatten)]
     pub(in crate::cli) finding: Finding,
     #[command(flatten)]
@@ -139,6 +143,9 @@ pub(in crate::cli) struct AccountSet {
     /// Sign in by the client that is registered for the domain
     #[arg(long, conflicts_with_all = ["password", "password_stdin", "refresh_token_stdin", "device"])]
     pub(in crate::cli) by_registration: bool,
+    /// Keep nothing any more: the CRM shows an access token of its own at each login, at a listener with pass-tokens
+    #[arg(long, conflicts_with_all = ["password", "password_stdin", "refresh_token_stdin", "device", "by_registration"])]
+    pub(in crate::cli) crm_token: bool,
     /// No longer send as this address; may be repeated
     #[arg(long = "remove-alias", value_name = "ADDRESS")]
     pub(in crate::cli) remove_aliases: Vec<AddressArgument>,

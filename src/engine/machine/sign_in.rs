@@ -43,7 +43,8 @@ impl Engine {
             };
         }
         // CRAM-MD5 is not among what providers are like here.
-        let sends_password = |mechanism: &Mechanism| self.manner.passwords && *mechanism != Mechanism::CramMd5;
+        let sends_password =
+            |mechanism: &Mechanism| self.manner.passwords && matches!(mechanism, Mechanism::Login | Mechanism::Plain);
         match Mechanism::parse(mechanism).filter(sends_password) {
             Some(mechanism) => self.sasl(tag, SaslExchange::start(mechanism, initial, ""), out),
             None => self.say(&tag, "NO [CANNOT] there is no such mechanism here", out),
@@ -69,7 +70,7 @@ impl Engine {
             SaslStep::Finished { login, password } => {
                 self.judge(tag, Credentials::Password { user: login.as_str().to_owned(), password }, out)
             }
-            SaslStep::Answered { .. } | SaslStep::Malformed => {
+            SaslStep::Answered { .. } | SaslStep::Malformed | SaslStep::Token { .. } => {
                 self.say(&tag, "BAD that is no response of this mechanism", out)
             }
             SaslStep::Refused => self.say(&tag, REFUSED, out),

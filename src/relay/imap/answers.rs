@@ -15,7 +15,7 @@ use crate::{
 
 impl Session {
     pub(super) fn greet(&self, out: &mut Outbox) {
-        let capabilities = capability::before_login(self.facts.profile.imap_mechanisms(self.facts.secured));
+        let capabilities = capability::before_login(&self.facts.imap_mechanisms());
         out.client().extend_from_slice(format!("* OK [CAPABILITY {capabilities}] Passerelle ready\r\n").as_bytes());
     }
 
@@ -32,7 +32,7 @@ impl Session {
     pub(super) fn capability(&self, out: &mut Outbox) {
         let words = match &self.signed {
             Some(signed) => capability::after_login(&signed.capabilities),
-            None => capability::before_login(self.facts.profile.imap_mechanisms(self.facts.secured)),
+            None => capability::before_login(&self.facts.imap_mechanisms()),
         };
         out.client().extend_from_slice(format!("* CAPABILITY {words}\r\n").as_bytes());
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     failure::{Failure, Misbehaviour},
     model::{Login, number},
-    relay::{Credentials, Outbox, Request},
+    relay::{Credentials, LaneUse, Outbox, Request},
     wire::{
         IMAP_COMMAND_MAX, IMAP_LINE_BEFORE_LOGIN, IMAP_LITERAL_HELD, IMAP_NESTING, IMAP_NESTING_BEFORE_LOGIN,
         imap::{
@@ -220,8 +220,8 @@ impl Session {
             }
             (Verb::Authenticate, Arguments::Authenticate { mechanism, initial }) => {
                 let octets = |span: &std::ops::Range<usize>| command.octets.get(span.clone()).unwrap_or_default();
-                let listed = self.facts.profile.imap_mechanisms(self.facts.secured);
-                let Some(mechanism) = self.facts.mechanism(octets(mechanism), listed) else {
+                let listed = self.facts.imap_mechanisms();
+                let Some(mechanism) = self.facts.mechanism(octets(mechanism), &listed) else {
                     say(&tag, "NO", Some("CANNOT"), b"This mechanism is not offered, use PLAIN or LOGIN", out.client());
                     return self.misbehaved();
                 };
@@ -257,7 +257,13 @@ impl Session {
                 Ok(())
             }
             SaslStep::Finished { login, password } => {
-                self.ask(Request::Verdict(Credentials::Plain { login, password }), Asked::Verdict { tag }, out);
+                let credentials = self.facts.credentials(login, password, LaneUse::Imap);
+                self.ask(Request::Verdict(credentials), Asked::Verdict { tag }, out);
+                Ok(())
+            }
+            SaslStep::Token { login, token } => {
+                let credentials = Credentials::Token { login, token, bare: false, purpose: LaneUse::Imap };
+                self.ask(Request::Verdict(credentials), Asked::Verdict { tag }, out);
                 Ok(())
             }
             SaslStep::Refused => {
@@ -275,7 +281,8 @@ impl Session {
         let password = crate::model::Secret::new(password);
         // A name that cannot be a login is told like a wrong password: nobody learns which names could exist.
         let login = std::str::from_utf8(user).ok().and_then(|user| Login::parse(user).ok());
-        let credentials = login.map_or(Credentials::Nobody, |login| Credentials::Plain { login, password });
+        let said = |login| self.facts.credentials(login, password, LaneUse::Imap);
+        let credentials = login.map_or(Credentials::Nobody, said);
         self.ask(Request::Verdict(credentials), Asked::Verdict { tag }, out);
         Ok(())
     }

@@ -25,6 +25,7 @@ impl Identity {
             secured: false,
             message_max: 1000,
             profile: built_in(GENERIC),
+            passes_tokens: false,
             nonce: 1,
         };
         let mut session = Self { relay: ImapRelay::new(facts), outbox: Outbox::default() };

@@ -78,8 +78,8 @@ impl SmtpRelay {
         }
         let profile = &self.facts.profile;
         let size = profile.smtp.size.then(|| format!("SIZE {}", self.facts.message_max));
-        let mechanisms = profile.smtp_mechanisms(self.facts.secured).iter().map(|mechanism| mechanism.name());
-        let auth = mechanisms.fold("AUTH".to_owned(), |auth, name| auth + " " + name);
+        let mechanisms = self.facts.smtp_mechanisms();
+        let auth = mechanisms.iter().fold("AUTH".to_owned(), |auth, mechanism| auth + " " + mechanism.name());
         let mut lines = vec![&*self.facts.hostname, "PIPELINING"];
         // No STARTTLS: PHPMailer and others upgrade by themselves and then fail on our certificate (crm.md fact 4).
         lines.extend(size.as_deref().into_iter().chain(["8BITMIME", "ENHANCEDSTATUSCODES"]));

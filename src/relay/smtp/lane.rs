@@ -162,6 +162,7 @@ mod tests {
             secured: false,
             message_max: 1000,
             profile: built_in(GENERIC),
+            passes_tokens: false,
             nonce: 1,
         };
         let (mut relay, mut out) = (SmtpRelay::new(facts), Outbox::default());

@@ -18,8 +18,7 @@ impl SmtpRelay {
         if self.admission.is_some() {
             return self.bad(503, "5.5.1", "Signed in already", out);
         }
-        let listed = self.facts.profile.smtp_mechanisms(self.facts.secured);
-        match self.facts.mechanism(mechanism, listed) {
+        match self.facts.mechanism(mechanism, &self.facts.smtp_mechanisms()) {
             Some(mechanism) => {
                 self.attempts += 1;
                 let challenge = self.facts.challenge(self.attempts);
@@ -50,8 +49,12 @@ impl SmtpRelay {
                 self.phase = Phase::AwaitingVerdict(request);
             }
             SaslStep::Finished { login, password } => {
-                let request = out.ask(Request::Verdict(Credentials::Plain { login, password }));
-                self.phase = Phase::AwaitingVerdict(request);
+                let credentials = self.facts.credentials(login, password, LaneUse::Submission);
+                self.phase = Phase::AwaitingVerdict(out.ask(Request::Verdict(credentials)));
+            }
+            SaslStep::Token { login, token } => {
+                let credentials = Credentials::Token { login, token, bare: false, purpose: LaneUse::Submission };
+                self.phase = Phase::AwaitingVerdict(out.ask(Request::Verdict(credentials)));
             }
             SaslStep::Cancelled => return self.bad(501, "5.7.0", "Sign-in cancelled", out),
             SaslStep::Malformed => return self.bad(501, "5.5.2", "The response is not understood", out),

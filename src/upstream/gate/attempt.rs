@@ -138,6 +138,8 @@ impl Ending {
         };
         let outcome = match failure {
             // A token was renewed before it was refused for good, so that two were shown.
+            // Of one client's token alone: others come with theirs.
+            Failure::SignInRefused if account.by_client_token => Outcome::Unknown,
             Failure::SignInRefused => Outcome::Refused(if account.by_grant { 2 } else { 1 }),
             Failure::ProviderUnreachable(Unreachable::Unavailable) => {
                 Outcome::SentAway(words.as_deref().and_then(wish))

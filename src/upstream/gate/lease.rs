@@ -8,13 +8,14 @@ use super::{AGED, Gate, Gates, Health, OpeningEnded, attempt::Ending, said};
 use crate::{
     failure::{Cap, Failure, Unreachable},
     model::{AccountId, Generation},
-    relay::{LaneFacts, LaneState, LaneUse},
+    relay::{Admission, LaneFacts, LaneState, LaneUse},
     rules::namespace::Naming,
     store::{Account, Standing},
     upstream::{
         Opened,
         lane::{Hold, Home, Lane, LaneNumber, Leased},
         open::{Deadlines, OpenedFacts, Refusal},
+        passed::{LaneKey, Passed, key},
         places,
         pool::Parked,
         stored::{Wanted, open_stored},
@@ -37,6 +38,15 @@ pub(crate) const OPENING: Duration = Duration::from_secs(60);
 /// Not a refused login: whether it is one is for the next verdict to say.
 const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 
+/// A lane that is to be opened.
+struct Opening {
+    account: Account,
+    purpose: LaneUse,
+    passed: Option<Passed>,
+    /// Its place.
+    permit: OwnedSemaphorePermit,
+}
+
 impl Gates {
     /// What a lane of IMAP would be, for whom a verdict let in, if that still stands. At once where the account is known
     /// to be healthy; else a lane is opened for it and parked, and if that takes longer than `login-wait`, the opening goes
@@ -49,8 +59,13 @@ impl Gates {
         id: AccountId,
         standing: Standing,
         naming: &Naming,
+        passed: Option<&Passed>,
     ) -> Result<LaneFacts, Failure> {
         let (gate, account) = self.standing(id, standing).await?;
+        if passed.is_some() {
+            // A lane that this token opened, or its facts, are known since the verdict.
+            return gate.known(id, naming).ok_or(OUTDATED);
+        }
         if gate.is_healthy()
             && let Some(facts) = gate.known(id, naming)
         {
@@ -76,27 +91,19 @@ impl Gates {
         naming: &Naming,
         purpose: LaneUse,
         last: Option<LaneNumber>,
+        passed: Option<&Passed>,
     ) -> Result<Leased, Failure> {
         let (gate, account) = self.standing(id, standing).await?;
         // One wait for both: the client is told in time, whether a place or the provider was short.
         let (wait, began) = (self.bounds.login_wait, Instant::now());
         let permit = self.place(&gate, &account, purpose, wait).await?;
-        let parked = if purpose == LaneUse::Imap { gate.pool.take(standing.generation, last) } else { None };
+        let key = key(passed);
+        let parked = if purpose == LaneUse::Imap { gate.pool.take(standing.generation, key, last) } else { None };
         let opened = match parked {
-            Some(parked) => gate.unparked(parked, standing.generation, permit),
+            Some(parked) => gate.unparked(parked, standing.generation, key, permit),
             None => {
-                let (give, opened) = oneshot::channel();
-                let (gates, gate) = (self.clone(), gate.clone());
-                tokio::spawn(async move {
-                    let opened = gates.open(&account, &gate, purpose, permit).await;
-                    // Whoever wanted it may be gone, or have been told that it takes too long.
-                    if let Err(Ok((lane, _))) = give.send(opened) {
-                        let _ = lane.park(LaneState::Clean);
-                    }
-                });
-                let opened = timeout(wait.saturating_sub(began.elapsed()), opened).await;
-                let opened = opened.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
-                opened.unwrap_or(Err(Failure::Internal("an opening panicked")))?
+                let wanted = Opening { account, purpose, passed: passed.cloned(), permit };
+                self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?
             }
         };
         let (lane, extensions) = opened;
@@ -106,6 +113,61 @@ impl Gates {
         };
         self.still_stands(&gate, standing)?;
         Ok(Leased { lane, facts })
+    }
+
+    /// The provider's verdict on a client's own token. None: a lane that it opened is parked, now or still.
+    ///
+    /// # Errors
+    /// [`Failure::SignInRefused`], or why there is no verdict.
+    pub(super) async fn judged(
+        self: &Arc<Self>,
+        admission: &Admission,
+        standing: Standing,
+        passed: &Passed,
+        purpose: LaneUse,
+    ) -> Result<Option<(Lane, Extensions)>, Failure> {
+        let (gate, account) = self.standing(admission.account, standing).await?;
+        let known = || gate.health().capabilities.is_some() && gate.folders().last.is_some();
+        if purpose == LaneUse::Imap && known() && gate.pool.has(standing.generation, passed.key) {
+            return Ok(None);
+        }
+        if gate.refused_tokens.knows(passed, Instant::now()) {
+            return Err(Failure::SignInRefused);
+        }
+        let (wait, began) = (self.bounds.login_wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
+        let permit = self.place(&gate, &account, purpose, wait).await?;
+        let wanted = Opening { account, purpose, passed: Some(passed.clone()), permit };
+        let opened = self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await;
+        if matches!(opened, Err(Failure::SignInRefused)) {
+            gate.refused_tokens.note(passed, Instant::now());
+        }
+        let (lane, extensions) = opened?;
+        self.still_stands(&gate, standing)?;
+        let Some(extensions) = extensions else {
+            let _ = lane.park(LaneState::Clean);
+            return Ok(None);
+        };
+        Ok(Some((lane, extensions)))
+    }
+
+    /// What is waited for too long is parked when it comes, for the next try.
+    async fn opened_within(
+        self: &Arc<Self>,
+        gate: &Arc<Gate>,
+        wanted: Opening,
+        left: Duration,
+    ) -> Result<(Lane, Option<Extensions>), Failure> {
+        let (give, opened) = oneshot::channel();
+        let (gates, gate) = (self.clone(), gate.clone());
+        tokio::spawn(async move {
+            let opened = gates.open(&gate, wanted).await;
+            // Whoever wanted it may be gone, or have been told that it takes too long.
+            if let Err(Ok((lane, _))) = give.send(opened) {
+                let _ = lane.park(LaneState::Clean);
+            }
+        });
+        let opened = timeout(left, opened).await.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
+        opened.unwrap_or(Err(Failure::Internal("an opening panicked")))
     }
 
     /// The gate and the account of whom a verdict let in.
@@ -158,7 +220,10 @@ impl Gates {
         let (gates, gate) = (self.clone(), gate.clone());
         tokio::spawn(async move {
             let opened = match gates.place(&gate, &account, LaneUse::Imap, OPENING).await {
-                Ok(permit) => gates.open(&account, &gate, LaneUse::Imap, permit).await,
+                Ok(permit) => {
+                    let wanted = Opening { account, purpose: LaneUse::Imap, passed: None, permit };
+                    gates.open(&gate, wanted).await
+                }
                 Err(failure) => Err(failure),
             };
             let ended = opened.map(|(lane, _)| {
@@ -170,15 +235,11 @@ impl Gates {
     }
 
     /// Opens a lane, of submission with what it offers; of IMAP its gate knows that.
-    async fn open(
-        &self,
-        account: &Account,
-        gate: &Arc<Gate>,
-        purpose: LaneUse,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<(Lane, Option<Extensions>), Failure> {
+    async fn open(&self, gate: &Arc<Gate>, wanted: Opening) -> Result<(Lane, Option<Extensions>), Failure> {
+        let Opening { account, purpose, passed, permit } = wanted;
+        let account = &account;
         let attempt = self.attempt(gate, account, purpose).await?;
-        let opened = self.sign_in_to(account, gate, purpose).await;
+        let opened = self.sign_in_to(account, gate, purpose, passed.as_ref()).await;
         let ending = Ending::of(&opened, account);
         self.attempted(attempt, account, ending).await;
         let opened = opened.map_err(|refusal| refusal.failure);
@@ -192,17 +253,24 @@ impl Gates {
                 if let Some(table) = folders {
                     self.publish(account.id, account.generation, &Naming::default(), table).await?;
                 }
-                (Some(gate.opened(capabilities, account.generation)), None)
+                (Some(gate.opened(capabilities, account.generation, key(passed.as_ref()))), None)
             }
         };
         let lane = Lane { stream: opened.stream, unread: opened.rest, hold: Hold::new(permit, home) };
         Ok((lane, extensions))
     }
 
-    async fn sign_in_to(&self, account: &Account, gate: &Gate, purpose: LaneUse) -> Result<Opened, Refusal> {
+    async fn sign_in_to(
+        &self,
+        account: &Account,
+        gate: &Gate,
+        purpose: LaneUse,
+        passed: Option<&Passed>,
+    ) -> Result<Opened, Refusal> {
         let wanted = Wanted {
             account,
             purpose,
+            passed,
             reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
             own: &self.own,
         };
@@ -232,7 +300,7 @@ impl Gate {
     }
 
     /// A sign-in of this generation worked.
-    fn opened(self: &Arc<Self>, capabilities: Capabilities, generation: Generation) -> Home {
+    fn opened(self: &Arc<Self>, capabilities: Capabilities, generation: Generation, key: LaneKey) -> Home {
         {
             let mut health = self.health();
             // Asked with the lock held: what grows later forgets this, too.
@@ -241,7 +309,7 @@ impl Gate {
             }
         }
         let number = LaneNumber(self.opened.fetch_add(1, Ordering::Relaxed));
-        Home::new(self.clone(), generation, capabilities, number)
+        Home::new(self.clone(), generation, capabilities, number, key)
     }
 
     /// A parked lane, in use again.
@@ -249,10 +317,11 @@ impl Gate {
         self: &Arc<Self>,
         parked: Parked,
         generation: Generation,
+        key: LaneKey,
         permit: OwnedSemaphorePermit,
     ) -> (Lane, Option<Extensions>) {
         let Parked { stream, number, capabilities, .. } = parked;
-        let home = Home::new(self.clone(), generation, capabilities, number);
+        let home = Home::new(self.clone(), generation, capabilities, number, key);
         (Lane { stream, unread: Vec::new(), hold: Hold::new(permit, Some(home)) }, None)
     }
 }

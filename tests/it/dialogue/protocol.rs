@@ -45,6 +45,7 @@ impl Protocol {
             secured,
             message_max: 1000,
             profile: profiles(&Naming::default()).named(profile).expect("a profile").clone(),
+            passes_tokens: false,
             nonce: NONCE,
         };
         match self {

@@ -13,6 +13,10 @@ pub fn spell(request: &Request) -> String {
             let hex: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
             format!("verdict {login} cram-md5 {hex}")
         }
+        Request::Verdict(Credentials::Token { login, token, bare, .. }) => {
+            let how = if *bare { "said" } else { "shown" };
+            format!("verdict {login} token {how} {}", String::from_utf8_lossy(token.expose()))
+        }
         Request::Verdict(Credentials::Nobody) => "verdict of nobody".to_owned(),
         Request::Verdict(Credentials::Plain { login, password }) => {
             format!("verdict {login} {}", String::from_utf8_lossy(password.expose()))

@@ -102,6 +102,22 @@ impl Oidc {
         self.ask(&format!("/lab/grant?account={account}"))
     }
 
+    /// An access token of an account, as a CRM has it that asked by itself.
+    pub(crate) fn access_token(&self, account: &str) -> String {
+        let form = format!(
+            "grant_type=refresh_token&client_id=bridge&client_secret=bridgesecret&refresh_token={}",
+            self.grant(account)
+        );
+        let head = format!(
+            "POST /token HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n",
+            self.port,
+            form.len()
+        );
+        let answer: serde_json::Value = serde_json::from_str(&self.say(&(head + &form))).expect("JSON");
+        answer["access_token"].as_str().expect("a token").to_owned()
+    }
+
     /// A person's answer to the code of a device: as this account, or no.
     pub(crate) fn answer_device(&self, user_code: &str, account: Option<&str>) {
         let account = account.map(|account| format!("&account={account}")).unwrap_or_default();
@@ -126,9 +142,12 @@ impl Oidc {
     }
 
     fn ask(&self, path: &str) -> String {
+        self.say(&format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port))
+    }
+
+    fn say(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the authorization server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
         stream.write_all(request.as_bytes()).expect("asked");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
