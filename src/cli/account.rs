@@ -38,7 +38,7 @@ pub(super) async fn run(command: Account, place: &Place) -> Result<(), Error> {
 }
 
 /// Says each step of a sign-in as it happens, unless a program listens.
-fn progress(quiet: bool) -> impl Fn(Service, Step) + Sync {
+pub(super) fn progress(quiet: bool) -> impl Fn(Service, Step) + Sync {
     move |service, step| {
         if !quiet {
             super::say(&format!("{service:<6}{}\n", words_of(&step)));

@@ -31,7 +31,7 @@ const TABLE: [(Exit, &str); 10] = [
     (Exit::NotFound, "there is no such account, client, CRM, login, provider or user"),
     (Exit::Taken, "the address, client, folder name or login name is taken"),
     (Exit::State, "the state directory, its database or its key cannot be used"),
-    (Exit::Warned, "`doctor` found what works, and not as it should"),
+    (Exit::Warned, "`doctor` found what works, and not as it should; `import` left something"),
     (Exit::Unwell, "`doctor` found what does not work"),
 ];
 
@@ -62,6 +62,10 @@ pub(super) enum Error {
     File { path: std::path::PathBuf, source: io::Error },
     #[error("the mail is hosted outside the domain, which nobody has confirmed: {hosts}")]
     HostsUnconfirmed { hosts: String, flags: String },
+    #[error("cannot read the configuration {}", path.display())]
+    Import { path: std::path::PathBuf, source: control::import::Unreadable },
+    #[error("what could not be taken over: {0}")]
+    Left(usize),
     #[error("no browser can come back: the console is off")]
     NoConsole,
     #[error("it is not known where access tokens are asked for")]
@@ -134,11 +138,12 @@ impl Error {
             Self::Store(error) => of_store(error),
             Self::NoConsole => Exit::Configuration,
             Self::Unwell(_) => Exit::Unwell,
-            Self::Warned(_) => Exit::Warned,
+            Self::Left(_) | Self::Warned(_) => Exit::Warned,
             Self::SignIn(_) => Exit::Provider,
             Self::ClientSecret
             | Self::File { .. }
             | Self::HostsUnconfirmed { .. }
+            | Self::Import { .. }
             | Self::NoTokenEndpoint
             | Self::Password(_)
             | Self::PasswordEmpty
@@ -162,6 +167,7 @@ impl Error {
             Self::NoConsole => {
                 Some("leave console.listen out, or give it an address such as \"127.0.0.1:1180\"".to_owned())
             }
+            Self::Import { .. } => Some("give emailproxy.config as the program itself wrote it".to_owned()),
             Self::SignIn(told) => told.hint.clone(),
             Self::NoTokenEndpoint => {
                 Some("name the provider with --provider, or its token endpoint with --token-endpoint URL".to_owned())
@@ -177,7 +183,7 @@ impl Error {
             Self::Store(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Unanswered(_) => Some("run it as the user that runs `passerelle serve`".to_owned()),
-            Self::Unwell(_) | Self::Warned(_) => Some("each of them says what to do".to_owned()),
+            Self::Left(_) | Self::Unwell(_) | Self::Warned(_) => Some("each of them says what to do".to_owned()),
             Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
             Self::Answer(_) | Self::Demo(_) | Self::File { .. } | Self::Write(_) => None,
         }

@@ -11,6 +11,7 @@ mod doctor;
 mod exit;
 mod find;
 mod folder;
+mod import;
 mod limits;
 mod login;
 mod provider;
@@ -88,6 +89,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Login(command) => login::run(command, &place).await,
         Command::Folder(command) => folder::run(command, &place).await,
         Command::Provider(command) => provider::run(command, &place).await,
+        Command::Import(command) => import::run(command, &place).await,
         Command::Crm(command) => crm::run(command, &place).await,
         Command::Config(command) => config::run(&command, &place),
         Command::Limits => limits::run(&place).await,

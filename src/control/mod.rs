@@ -11,6 +11,7 @@ pub mod device;
 pub mod discover;
 pub mod doctor;
 pub mod folder;
+pub mod import;
 pub mod login;
 pub mod provider;
 pub mod registration;

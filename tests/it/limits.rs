@@ -29,16 +29,18 @@ const LAYERS: [&str; 12] = [
 ];
 
 /// Numbers and times that bound nothing of a peer's, each with what it is.
-const NO_LIMITS: [(&str, &str); 21] = [
+const NO_LIMITS: [(&str, &str); 25] = [
     ("ADDRESS_MAX", "of a web address, which stands in an answer that is bounded"),
     ("AGAIN", "the broker looks anew at a grant that another instance renews"),
     ("ANSWER_MAX", "what `limits` reads of our own bridge"),
     ("BACK_DAYS", "how long a swap can be undone"),
     ("CUT_MIN", "words of a provider are searched for pieces of a secret of this length"),
+    ("HEAD", "of a sealed value, in its format"),
     ("FIELD_MAX", "words that are shown are cut"),
     ("ID_MAX", "of what an administrator writes"),
     ("INTERVAL_USUAL", "between polls for a code, where the provider says none"),
     ("IDENTITY_MAX", "of an address that is compared with another"),
+    ("IV", "of a sealed value, in its format"),
     ("IN_VAIN", "the broker asks no endpoint whose last answer is that young"),
     ("LATER", "on a connection that is about to be closed; between the first wait and the longest"),
     ("LIFETIME_USUAL", "of a token whose provider says none"),
@@ -48,8 +50,10 @@ const NO_LIMITS: [(&str, &str); 21] = [
     ("RESPONSE_START", "a secret is searched for from here on"),
     ("SLOWER", "added between polls when the provider asks for it"),
     ("SPREAD_MORE", "added to the least pause, by chance"),
+    ("TAG", "of a sealed value, in its format"),
     ("TAIL", "what a literal's announcement takes"),
     ("URL_MAX", "of what an administrator writes"),
+    ("VERSION", "of a sealed value, in its format"),
     ("WORDS_MAX", "words that are shown are cut"),
 ];
 

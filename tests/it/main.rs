@@ -43,6 +43,7 @@ mod hostile_smtp;
 mod hostile_sql;
 mod hostile_tls;
 mod hostile_validity;
+mod import;
 mod lab;
 mod lanes;
 mod layers;

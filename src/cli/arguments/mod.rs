@@ -9,6 +9,7 @@ mod demo;
 mod finding;
 mod folder;
 mod grant;
+mod import;
 mod login;
 mod provider;
 mod settings;
@@ -22,6 +23,7 @@ pub(super) use demo::Demo;
 pub(super) use finding::Finding;
 pub(super) use folder::{Folder, FolderMapping};
 pub(super) use grant::GrantArguments;
+pub(super) use import::ImportCommand;
 pub(super) use login::LoginCommand;
 pub(super) use provider::{ProviderCommand, ProviderRegister};
 pub(super) use settings::{AtProvider, Settings};
@@ -116,6 +118,9 @@ pub(in crate::cli) enum Command {
     /// Add, show, change and revoke logins: what a CRM signs in with
     #[command(subcommand)]
     Login(LoginCommand),
+    /// Take over the accounts of another program
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Show the folders of an account; map and hide them
     #[command(subcommand)]
     Folder(Folder),

@@ -221,7 +221,7 @@ fn whereabouts(place: Option<&HostPort>, security: Option<SecurityArgument>) -> 
 /// How a certificate begins in a file.
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-fn certificates(text: &str) -> Result<Certificates, String> {
+pub(super) fn certificates(text: &str) -> Result<Certificates, String> {
     match text {
         "verify" => return Ok(Certificates::Verify),
         "accept-any" => return Ok(Certificates::AcceptAny),

@@ -22,6 +22,7 @@ pub(crate) enum Program {
     Curl,
     Mbsync,
     Cyrus,
+    Emailproxy,
     Faketime,
     Oidc,
     Openssl,
@@ -38,6 +39,13 @@ impl Program {
             Self::Php => (says("php", &["-m"], "imap"), "no PHP with its imap extension (php-cli, php-imap)"),
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
+            Self::Emailproxy => {
+                let reason = "no email-oauth2-proxy (python3-pip, python3-cryptography, then tests/run)";
+                (
+                    Path::new(Self::EMAILPROXY).join("emailproxy.py").is_file() && says_python("import cryptography"),
+                    reason,
+                )
+            }
             Self::Faketime => (Self::faketime().is_some(), "no library for another clock (libfaketime)"),
             Self::Oidc => (Oidc::is_installed(), "no authorization server (node 18 or newer with npm, then tests/run)"),
             Self::Script => {
@@ -50,6 +58,9 @@ impl Program {
         };
         (!found).then_some(reason)
     }
+
+    /// Where `tests/run` installs it.
+    pub(crate) const EMAILPROXY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/emailproxy");
 
     /// The library that tells a program another time, for programs with threads.
     pub(crate) fn faketime() -> Option<PathBuf> {
@@ -68,6 +79,11 @@ fn exim_is_heavy() -> bool {
     // Exim looks its built-in user up even when told another one.
     let user = fs::read_to_string("/etc/passwd").is_ok_and(|text| text.contains("Debian-exim:"));
     user && says("exim4", &["-bV"], "dovecot")
+}
+
+fn says_python(statement: &str) -> bool {
+    let Some(python) = find("python3") else { return false };
+    run(20, Command::new(python).args(["-c", statement]), b"").status.success()
 }
 
 fn says(program: &str, arguments: &[&str], word: &str) -> bool {

@@ -102,6 +102,11 @@ impl Oidc {
         self.ask(&format!("/lab/grant?account={account}"))
     }
 
+    /// The same to this client.
+    pub(crate) fn grant_to(&self, client: &str, account: &str) -> String {
+        self.ask(&format!("/lab/grant?account={account}&client={client}"))
+    }
+
     /// An access token of an account, as a CRM has it that asked by itself.
     pub(crate) fn access_token(&self, account: &str) -> String {
         let form = format!(

@@ -6,7 +6,7 @@
 // and the key of the service account (`service`: email, kid, public), which may act for the users of ovh.test.
 //
 // Refresh tokens rotate at each use, and one that is shown twice ends its whole grant. What a person's consent would
-// make is made by POST /lab/grant?account=ADDRESS, which answers with the refresh token; /lab/revoke takes all grants of
+// make is made by POST /lab/grant?account=ADDRESS[&client=ID], which answers with the refresh token; /lab/revoke takes all grants of
 // an account back. A person who signs in by /auth may have any name and password; /lab/device?user_code=CODE&account=ADDRESS
 // answers a device's code as that person does, or declines it without an account; /lab/lenient has old refresh tokens
 // stay valid; /lab/refreshes tells how many refresh tokens were shown, and how many of them were refused.
@@ -48,6 +48,7 @@ const client = (client_id, client_secret, token_endpoint_auth_method, grant_type
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [
     client(CLIENT, 'bridgesecret', 'client_secret_post', ['authorization_code', 'refresh_token']),
+    client('proxy', 'of-another-program-9', 'client_secret_post', ['authorization_code', 'refresh_token']),
     client('tenant', 'open-sesame-7', 'client_secret_post', ['client_credentials']),
     { ...client('device', undefined, 'none', [DEVICE, 'refresh_token']), application_type: 'native' },
     // Browsers come back to this machine, on any port (RFC 8252 section 7.3).
@@ -84,13 +85,13 @@ let refreshes = 0;
 let refused = 0;
 const grants = new Map();
 
-async function consent(account) {
-  const grant = new provider.Grant({ accountId: account, clientId: CLIENT });
+async function consent(account, clientId) {
+  const grant = new provider.Grant({ accountId: account, clientId });
   grant.addOIDCScope(SCOPE);
   const grantId = await grant.save();
   grants.set(account, [...(grants.get(account) ?? []), grant]);
   const token = new provider.RefreshToken({
-    accountId: account, client: await provider.Client.find(CLIENT), grantId, scope: SCOPE, gty: 'authorization_code',
+    accountId: account, client: await provider.Client.find(clientId), grantId, scope: SCOPE, gty: 'authorization_code',
   });
   return token.save();
 }
@@ -159,7 +160,7 @@ async function service(request) {
 
 provider.use(async (ctx, next) => {
   const account = ctx.query.account;
-  if (ctx.path === '/lab/grant') ctx.body = await consent(account);
+  if (ctx.path === '/lab/grant') ctx.body = await consent(account, ctx.query.client ?? CLIENT);
   else if (ctx.path === '/lab/revoke') ctx.body = await revoke(account);
   else if (ctx.path === '/lab/device') ctx.body = await device(ctx.query.user_code, account);
   else if (ctx.path === '/lab/lenient') {
