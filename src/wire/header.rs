@@ -5,7 +5,7 @@
 //! stays, as no field begins with a dot. Nothing of the body is looked at.
 
 /// A held field, folds included. A list of a hundred addresses with names has 10 KiB.
-pub const FIELD_MAX: usize = 16 * 1024;
+pub const HEADER_FIELD_MAX: usize = 16 * 1024;
 
 /// What streams by.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub enum Found {
     End { empty_line: bool },
 }
 
-/// A field that is asked for has more than [`FIELD_MAX`] octets.
+/// A field that is asked for has more than [`HEADER_FIELD_MAX`] octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a field of the header is too long")]
 pub struct TooLong;
@@ -116,7 +116,7 @@ impl HeaderFilter {
             }
             self.held.push(octet);
             *input = rest;
-            if self.held.len() > FIELD_MAX {
+            if self.held.len() > HEADER_FIELD_MAX {
                 return Err(TooLong);
             }
         }
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_held_field_has_a_cap_and_others_have_none() {
-        let long = "x".repeat(FIELD_MAX);
+        let long = "x".repeat(HEADER_FIELD_MAX);
         assert_eq!(filter(format!("From: {long}").as_bytes(), &[]), Err(TooLong));
         assert!(filter(format!("To: {long}{long}\r\n\r\n").as_bytes(), &[]).is_ok());
     }

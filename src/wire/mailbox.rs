@@ -7,9 +7,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::ops::Range;
 
 /// Nesting of comments; people write none.
-const COMMENTS_MAX: usize = 8;
+pub(crate) const COMMENTS_MAX: usize = 8;
 /// Mailboxes of one field.
-const MAILBOXES_MAX: usize = 100;
+pub(crate) const MAILBOXES_MAX: usize = 100;
 
 /// One mailbox of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]

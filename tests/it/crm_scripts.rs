@@ -179,7 +179,7 @@ fn odoo_fetches_and_sends_from_its_bounce_address() {
     let Some(house) = House::with(&["odoo"], &[Program::Python]) else { return };
     let (ports, crm) = &house.crms[0];
     let (imap, smtp) = (ports.imap.to_string(), ports.smtp.to_string());
-    let arguments = [&*imap, &smtp, &crm.login, &crm.password, "bounce+7-crm.lead-1@ovh.test", ALICE];
+    let arguments = [&*imap, &smtp, &crm.login, &crm.password, "bounce+7-crm.lead-1@ovh.test", ALICE, BOB];
     let story = client("python3", "odoo.py", &arguments);
     assert_eq!(story["closed"], false, "{story}");
     assert_eq!(story["fetched"], 4, "{story}");

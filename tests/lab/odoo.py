@@ -1,6 +1,6 @@
 """Odoo's mail fetch and its way to send, on imaplib and smtplib.
 
-    python3 odoo.py IMAP_PORT SMTP_PORT USER PASSWORD BOUNCE RECIPIENT
+    python3 odoo.py IMAP_PORT SMTP_PORT USER PASSWORD BOUNCE RECIPIENT SENDER
 
 Prints one JSON document: how many messages were fetched, and that one was sent with the bounce address as envelope
 sender, as Odoo does.
@@ -11,7 +11,7 @@ import json
 import smtplib
 import sys
 
-imap_port, smtp_port, user, password, bounce, recipient = sys.argv[1:]
+imap_port, smtp_port, user, password, bounce, recipient, sender = sys.argv[1:]
 
 imap = imaplib.IMAP4("127.0.0.1", int(imap_port), timeout=20)
 imap.login(user, password)
@@ -45,7 +45,7 @@ smtp.close()
 
 smtp = smtplib.SMTP("127.0.0.1", int(smtp_port), timeout=20)
 smtp.login(user, password)
-message = f"From: {user}\r\nTo: {recipient}\r\nMessage-ID: <odoo-1@crm.test>\r\nSubject: from Odoo\r\n\r\nx\r\n"
+message = f"From: {sender}\r\nTo: {recipient}\r\nMessage-ID: <odoo-1@crm.test>\r\nSubject: from Odoo\r\n\r\nx\r\n"
 refused = smtp.sendmail(bounce, [recipient], message, mail_options=["SIZE=200"])
 smtp.quit()
 
