@@ -47,6 +47,8 @@ pub(crate) const CONNECTIONS: u32 = 32;
 pub(crate) const HEAD: Duration = Duration::from_secs(10);
 /// A request with its answer: a sign-in tries both services of the provider, at most 45 s each, after two exchanges.
 pub(crate) const REQUEST: Duration = Duration::from_secs(120);
+/// A form, which is a few kilobytes: whoever sends it slowly keeps a place from others.
+pub(crate) const FORM: Duration = Duration::from_secs(10);
 /// The head's octets: an address with a code, and cookies.
 pub(crate) const HEAD_MAX: usize = 32 * 1024;
 /// A form's: a pasted address, each octet of it as `%XX`.
@@ -154,7 +156,10 @@ async fn go(State(console): Shared, Path(ticket): Path<String>, headers: HeaderM
 /// What a person copied from a browser that did not find its way back.
 async fn paste(State(console): Shared, Path(ticket): Path<String>, request: Request) -> Response {
     let page = Page::new(request.headers());
-    let Ok(body) = to_bytes(request.into_body(), FORM_MAX).await else {
+    let Ok(read) = timeout(FORM, to_bytes(request.into_body(), FORM_MAX)).await else {
+        return page.failed(&Refusal::from(NotReturned).into());
+    };
+    let Ok(body) = read else {
         return page.error(StatusCode::PAYLOAD_TOO_LARGE, Say::TooLong);
     };
     let address = form_urlencoded::parse(&body).find(|(name, _)| name == "address");

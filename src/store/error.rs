@@ -51,6 +51,9 @@ pub enum Error {
     /// The key, or what it seals.
     #[error(transparent)]
     Vault(#[from] vault::Error),
+    /// What is believed belongs to another user, who can write it whatever its mode says.
+    #[error("this belongs to another user: {}", .0.display())]
+    Anothers(PathBuf),
     /// Others than the owner may write what is believed.
     #[error("others than its owner may write: {}", .0.display())]
     WritableByOthers(PathBuf),
@@ -83,6 +86,10 @@ impl Error {
             Self::TooManyNames => Some(
                 "if the provider makes up new folders all the time, ask it why; if they are real, add the account anew: \
                  `passerelle account remove ADDRESS`, then `passerelle account add ADDRESS`"
+                    .to_owned(),
+            ),
+            Self::Anothers(_) => Some(
+                "run as the user who owns the state directory (`sudo -u OWNER passerelle …`), or name another with `--state DIR`"
                     .to_owned(),
             ),
             Self::OpenToOthers(path) => Some(format!("chmod 600 {}", path.display())),

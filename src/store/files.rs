@@ -60,8 +60,24 @@ pub(crate) fn open_to_others(path: &Path) -> Result<bool, Error> {
     Ok(mode(path)? & 0o077 != 0)
 }
 
+/// What is believed must be ours, or root's: its owner can write it whatever its mode says.
 fn refuse_writable(path: &Path) -> Result<(), Error> {
-    if mode(path)? & 0o022 == 0 { Ok(()) } else { Err(Error::WritableByOthers(path.to_owned())) }
+    if mode(path)? & 0o022 != 0 {
+        return Err(Error::WritableByOthers(path.to_owned()));
+    }
+    if is_anothers(path)? { Err(Error::Anothers(path.to_owned())) } else { Ok(()) }
+}
+
+#[cfg(unix)]
+fn is_anothers(path: &Path) -> Result<bool, Error> {
+    let metadata = std::fs::metadata(path).map_err(|cause| Error::file("read", path, cause))?;
+    let owner = std::os::unix::fs::MetadataExt::uid(&metadata);
+    Ok(owner != 0 && owner != rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn is_anothers(_path: &Path) -> Result<bool, Error> {
+    Ok(false)
 }
 
 #[cfg(unix)]
@@ -142,5 +158,22 @@ mod tests {
         assert_eq!((mode(&file), mode(&directory), mode(&root.path().join("a"))), (0o600, 0o700, 0o700));
         assert_eq!(std::fs::read_dir(&directory).expect("list").count(), 1, "no draft is left behind");
         assert!(!open_to_others(&file).expect("mode"));
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_not_believed() {
+        // Only root gives a file away; elsewhere the rest of this shows nothing.
+        let giving = rustix::process::geteuid().is_root();
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = root.path().join("a");
+        private_directory(&directory).expect("made");
+        let file = directory.join("key");
+        ensure_private(&file).expect("made");
+        for path in [&file, &directory].into_iter().filter(|_| giving) {
+            std::os::unix::fs::chown(path, Some(65_534), None).expect("given away");
+        }
+        let refused = |made: Result<(), Error>| matches!(made, Err(Error::Anothers(_)));
+        assert_eq!(refused(ensure_private(&file)), giving);
+        assert_eq!(refused(private_directory(&directory)), giving);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::harness::{AddAccount, Bridge, CrmSettings, Lab, PATIENCE, Provider, Visit, Wire, until};
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::TcpStream,
     ops::RangeInclusive,
     thread,
@@ -22,6 +22,9 @@ const END_OF_DATA: Duration = LONG_COMMAND;
 const FAREWELL: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(1);
 const BEFORE_LOGIN: Duration = Duration::from_secs(3);
+/// Browsers at once, and what the form of one may take.
+const CONSOLE_PLACES: usize = 32;
+const FORM: Duration = Duration::from_secs(10);
 /// Between two pieces.
 const BEAT: Duration = Duration::from_millis(100);
 /// What is slow: 20 KiB a second, where 8 are asked for; more than twice as long as what is waited for one octet.
@@ -490,4 +493,36 @@ fn r18_before_login_there_is_one_time_for_all() {
             took("whole commands before login", began, BEFORE_LOGIN);
         }),
     ]);
+}
+
+#[test]
+fn r18_browsers_that_send_their_form_slowly_give_their_places_back() {
+    let Some(house) = House::start(|_, _, _| Some(false), |_| None) else { return };
+    let console = ("127.0.0.1", house.bridge.console);
+    let form = "POST /sign-in/x/answer HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\naddress=";
+    let mut slow: Vec<_> = (0..CONSOLE_PLACES)
+        .map(|_| {
+            let mut stream = TcpStream::connect(console).expect("it listens");
+            stream.write_all(form.as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    let answered = || {
+        let mut stream = TcpStream::connect(console).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).is_ok_and(|()| &start == b"HTTP/1.1 200")
+    };
+    let full = until(PATIENCE, || (!answered()).then_some(())).is_some();
+    assert!(full, "they hold all places");
+    let begun = Instant::now();
+    // An octet now and then is no form.
+    let free = until(FORM + LATE + PATIENCE, || {
+        slow.iter_mut().for_each(|stream| drop(stream.write_all(b"x")));
+        thread::sleep(BEAT);
+        answered().then_some(())
+    });
+    assert!(free.is_some() && begun.elapsed() < FORM + LATE, "{:?}", begun.elapsed());
 }
