@@ -2,13 +2,14 @@
 
 use super::{Error, Place, words};
 use passerelle::{
-    app::usage,
+    app::usage::{self, Usage},
     config::Config,
     control::doctor::{self, Finding, Severity},
     local_tls,
-    model::Address,
-    provider::Explanations,
-    store::{Store, unix_now},
+    model::{Address, number},
+    provider::{Explanations, Table},
+    relay::LaneUse,
+    store::{Account, Store, unix_now},
     upstream,
 };
 use serde_json::json;
@@ -159,14 +160,42 @@ async fn accounts(
         found.push(Finding::bad("accounts", Severity::Warning, "there is no account yet", mend));
     }
     let (table, explanations) = (place.providers()?, Explanations::built_in());
+    let used = usage::ask(&place.state).await.ok().flatten();
+    let config = place.config().ok();
     let own = place.own_listeners().unwrap_or_default();
     for address in addresses {
         if !place.json {
             super::say(&format!("looking at {address} ...\n"));
         }
         found.extend(doctor::account(store, &table, &explanations, &own, &address).await?);
+        if let (Some(used), Some(config)) = (&used, &config)
+            && let Some(account) = store.account_by_address(&address).await?
+        {
+            found.push(limits(used, config, &table, &account));
+        }
     }
     Ok(())
+}
+
+/// What an account may have at its provider, and what of it a running bridge has in use.
+fn limits(used: &Usage, config: &Config, table: &Table, account: &Account) -> Finding {
+    let ours = config.limits.lanes_per_account;
+    let [imap, smtp] =
+        [LaneUse::Imap, LaneUse::Submission].map(|purpose| number(upstream::cap(account, purpose, ours, table)));
+    let used = used.accounts.iter().find(|of| of.id == account.id.0).copied().unwrap_or_default();
+    let what = format!(
+        "in use: {} of {imap} connections to the provider for IMAP, {} of {smtp} for SMTP; sessions: {} of {}",
+        used.imap_lanes, used.smtp_lanes, used.sessions, config.limits.sessions_per_account
+    );
+    let full = used.imap_lanes >= imap || used.smtp_lanes >= smtp;
+    let finding = if full || used.sessions >= u64::from(config.limits.sessions_per_account) {
+        let mend = "close CRM pages and programs that hold mailboxes open, or raise limits.lanes-per-account and \
+                    limits.sessions-per-account as far as the provider allows";
+        Finding::bad("limits", Severity::Warning, what, mend)
+    } else {
+        Finding::good("limits", what)
+    };
+    Finding { account: Some(account.address.clone()), ..finding }
 }
 
 fn failed(check: &str, error: &Error) -> Finding {

@@ -118,7 +118,9 @@ pub async fn account(
         let finding = Finding::bad("refusals", Severity::Warning, what, mend);
         found.push(explained(finding, explanations, on, &refusal.words, &account));
     }
-    if has_token {
+    if account.by_client_token {
+        found.push(Finding::good("sign-in", "nothing is stored: its CRM shows a token of its own, and was not asked"));
+    } else if has_token {
         sign_ins(store, table, explanations, own, &account, &mut found).await?;
     } else {
         found.push(Finding::bad("sign-in", Severity::Warning, "the sign-ins were not tried", "mend the grant first"));

@@ -18,6 +18,7 @@ pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Sea
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use passed::Passed;
+pub use places::cap;
 pub use stored::{Wanted, exchange, open_stored};
 pub use tls::shown_by;
 

@@ -57,7 +57,8 @@ impl Places {
 }
 
 /// How many lanes of this use the account may have, where the configuration allows `ours`.
-pub(super) fn cap(account: &Account, purpose: LaneUse, ours: u32, providers: &Table) -> usize {
+#[must_use]
+pub fn cap(account: &Account, purpose: LaneUse, ours: u32, providers: &Table) -> usize {
     let Limits { imap_connections, smtp_connections, .. } = providers.limits(&account.settings.provider);
     let theirs = match purpose {
         LaneUse::Imap => imap_connections,

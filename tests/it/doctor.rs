@@ -119,6 +119,7 @@ fn what_is_well_is_said_and_nothing_else() {
         "folder-roles",
         "smtp-sign-in",
         "sending-rights",
+        "limits",
     ] {
         assert!(checks.contains(&check), "{check} is not among {checks:?}");
     }
