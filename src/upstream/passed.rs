@@ -3,7 +3,7 @@
 //! One is kept for as long as its session, never stored or logged. Lanes that it opened are parked under its hash: whoever
 //! comes with another token never has one of them.
 
-use crate::model::Secret;
+use crate::{model::Secret, relay::LaneUse};
 use ring::digest::{SHA256, digest};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -42,11 +42,14 @@ pub(super) fn key(passed: Option<&Passed>) -> LaneKey {
     passed.map(|passed| passed.key).unwrap_or_default()
 }
 
+/// A token, and where it was shown.
+type Shown = (LaneKey, LaneUse);
+
 /// Tokens that the provider has refused of late: it counts refusals, and locks the mailbox in the end (rule R26).
 #[derive(Default)]
 pub(super) struct Refused {
-    /// Oldest first; at most [`REFUSED_MAX`].
-    tokens: Mutex<Vec<(LaneKey, u32, Instant)>>,
+    /// Oldest first; at most [`REFUSED_MAX`]. By service: providers switch one off alone.
+    tokens: Mutex<Vec<(Shown, u32, Instant)>>,
 }
 
 /// So often one token is shown before it is known to be refused.
@@ -58,22 +61,22 @@ pub(crate) const REMEMBERED: Duration = Duration::from_secs(5 * 60);
 pub(crate) const REFUSED_MAX: usize = 64;
 
 impl Refused {
-    /// Whether this token need not be shown again.
-    pub(super) fn knows(&self, passed: &Passed, now: Instant) -> bool {
-        self.of_late(now).iter().any(|(key, times, _)| *key == passed.key && *times >= SHOWN)
+    /// Whether this token need not be shown to this service again.
+    pub(super) fn knows(&self, passed: &Passed, purpose: LaneUse, now: Instant) -> bool {
+        self.of_late(now).iter().any(|(shown, times, _)| *shown == (passed.key, purpose) && *times >= SHOWN)
     }
 
     /// It was refused.
-    pub(super) fn note(&self, passed: &Passed, now: Instant) {
+    pub(super) fn note(&self, passed: &Passed, purpose: LaneUse, now: Instant) {
         let mut tokens = self.of_late(now);
-        if let Some((_, times, since)) = tokens.iter_mut().find(|(key, ..)| *key == passed.key) {
+        if let Some((_, times, since)) = tokens.iter_mut().find(|(shown, ..)| *shown == (passed.key, purpose)) {
             (*times, *since) = (times.saturating_add(1), now);
             return;
         }
         if tokens.len() == REFUSED_MAX {
             tokens.remove(0);
         }
-        tokens.push((passed.key, 1, now));
+        tokens.push(((passed.key, purpose), 1, now));
     }
 
     /// Another place, or other settings.
@@ -81,13 +84,13 @@ impl Refused {
         self.all().clear();
     }
 
-    fn of_late(&self, now: Instant) -> MutexGuard<'_, Vec<(LaneKey, u32, Instant)>> {
+    fn of_late(&self, now: Instant) -> MutexGuard<'_, Vec<(Shown, u32, Instant)>> {
         let mut tokens = self.all();
         tokens.retain(|(_, _, since)| now.saturating_duration_since(*since) < REMEMBERED);
         tokens
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<(LaneKey, u32, Instant)>> {
+    fn all(&self) -> MutexGuard<'_, Vec<(Shown, u32, Instant)>> {
         // A panic elsewhere leaves whole entries here.
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,18 +109,19 @@ mod tests {
     fn r26_a_refused_token_is_shown_twice_and_forgotten_in_time() {
         let (refused, now) = (Refused::default(), Instant::now());
         let (one, other) = (passed("one"), passed("other"));
-        refused.note(&one, now);
-        assert!(!refused.knows(&one, now), "once may be the provider's trouble");
-        refused.note(&one, now);
-        assert!(refused.knows(&one, now) && !refused.knows(&other, now));
+        refused.note(&one, LaneUse::Imap, now);
+        assert!(!refused.knows(&one, LaneUse::Imap, now), "once may be the provider's trouble");
+        refused.note(&one, LaneUse::Imap, now);
+        assert!(refused.knows(&one, LaneUse::Imap, now) && !refused.knows(&other, LaneUse::Imap, now));
+        assert!(!refused.knows(&one, LaneUse::Submission, now), "the other service may take it");
         let later = now + REMEMBERED;
-        assert!(!refused.knows(&one, later));
-        refused.note(&other, later);
-        refused.note(&other, later);
+        assert!(!refused.knows(&one, LaneUse::Imap, later));
+        refused.note(&other, LaneUse::Imap, later);
+        refused.note(&other, LaneUse::Imap, later);
         for number in 0..REFUSED_MAX {
-            refused.note(&passed(&number.to_string()), later);
+            refused.note(&passed(&number.to_string()), LaneUse::Imap, later);
         }
-        assert!(!refused.knows(&other, later), "whoever guesses takes no room");
+        assert!(!refused.knows(&other, LaneUse::Imap, later), "whoever guesses takes no room");
         assert_eq!(refused.of_late(later).len(), REFUSED_MAX);
     }
 }

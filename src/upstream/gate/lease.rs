@@ -131,16 +131,13 @@ impl Gates {
         if purpose == LaneUse::Imap && known() && gate.pool.has(standing.generation, passed.key) {
             return Ok(None);
         }
-        if gate.refused_tokens.knows(passed, Instant::now()) {
+        if gate.refused_tokens.knows(passed, purpose, Instant::now()) {
             return Err(Failure::SignInRefused);
         }
         let (wait, began) = (self.bounds.login_wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
         let permit = self.place(&gate, &account, purpose, wait).await?;
         let wanted = Opening { account, purpose, passed: Some(passed.clone()), permit };
         let opened = self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await;
-        if matches!(opened, Err(Failure::SignInRefused)) {
-            gate.refused_tokens.note(passed, Instant::now());
-        }
         let (lane, extensions) = opened?;
         self.still_stands(&gate, standing)?;
         let Some(extensions) = extensions else {
@@ -159,8 +156,13 @@ impl Gates {
     ) -> Result<(Lane, Option<Extensions>), Failure> {
         let (give, opened) = oneshot::channel();
         let (gates, gate) = (self.clone(), gate.clone());
+        let (passed, purpose) = (wanted.passed.clone(), wanted.purpose);
         tokio::spawn(async move {
             let opened = gates.open(&gate, wanted).await;
+            // Here, as whoever showed it may be gone: the provider has counted it all the same.
+            if let (Some(passed), Err(Failure::SignInRefused)) = (&passed, &opened) {
+                gate.refused_tokens.note(passed, purpose, Instant::now());
+            }
             // Whoever wanted it may be gone, or have been told that it takes too long.
             if let Err(Ok((lane, _))) = give.send(opened) {
                 let _ = lane.park(LaneState::Clean);
