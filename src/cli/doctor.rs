@@ -29,11 +29,12 @@ pub(super) async fn run(place: &Place, address: Option<&Address>) -> Result<(), 
     let config = configuration(place, &mut found);
     let store = state(place, &mut found).await;
     found.push(Finding::good("clock", format!("{} (UTC)", words::day(unix_now()))));
-    if let Some(config) = &config {
-        serving(place, config, &mut found).await;
-    }
+    let used = match &config {
+        Some(config) => serving(place, config, &mut found).await,
+        None => None,
+    };
     if let Some(store) = store {
-        accounts(place, &store, address, &mut found).await?;
+        accounts(place, &store, address, config.as_ref().zip(used.as_ref()), &mut found).await?;
     }
     let worst = found.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
     place.answer(&json!({ "worst": worst, "findings": found }), &words_of(&found))?;
@@ -78,22 +79,25 @@ async fn state(place: &Place, found: &mut Vec<Finding>) -> Option<Store> {
     }
 }
 
-async fn serving(place: &Place, config: &Config, found: &mut Vec<Finding>) {
-    match usage::ask(&place.state).await {
+/// What a running bridge tells that it has in use.
+async fn serving(place: &Place, config: &Config, found: &mut Vec<Finding>) -> Option<Usage> {
+    let used = match usage::ask(&place.state).await {
         Ok(Some(used)) => {
             found.push(Finding::good("serve", format!("a bridge runs, with {} connections", used.connections)));
+            Some(used)
         }
         Ok(None) => {
             let mend = "start it: `passerelle serve`, or `systemctl start passerelle`";
             found.push(Finding::bad("serve", Severity::Problem, "no bridge runs on this state directory", mend));
-            return;
+            return None;
         }
         Err(error) => {
             let mend = "run it as the user that runs `passerelle serve`";
             let what = format!("a bridge runs and does not tell how it is: {error}");
             found.push(Finding::bad("serve", Severity::Warning, what, mend));
+            None
         }
-    }
+    };
     let mut ends = None;
     for listener in config.listeners().filter(|listener| listener.address.port() != 0) {
         let secured = listener.kind.is_secured();
@@ -111,6 +115,7 @@ async fn serving(place: &Place, config: &Config, found: &mut Vec<Finding>) {
         });
     }
     found.extend(ends.map(|ends| certificate(ends, unix_now())));
+    used
 }
 
 /// What CRMs are shown, and for how long it is still good. The bridge renews its own a month before its end.
@@ -149,6 +154,7 @@ async fn accounts(
     place: &Place,
     store: &Store,
     address: Option<&Address>,
+    running: Option<(&Config, &Usage)>,
     found: &mut Vec<Finding>,
 ) -> Result<(), Error> {
     let addresses = match address {
@@ -160,15 +166,13 @@ async fn accounts(
         found.push(Finding::bad("accounts", Severity::Warning, "there is no account yet", mend));
     }
     let (table, explanations) = (place.providers()?, Explanations::built_in());
-    let used = usage::ask(&place.state).await.ok().flatten();
-    let config = place.config().ok();
     let own = place.own_listeners().unwrap_or_default();
     for address in addresses {
         if !place.json {
             super::say(&format!("looking at {address} ...\n"));
         }
         found.extend(doctor::account(store, &table, &explanations, &own, &address).await?);
-        if let (Some(used), Some(config)) = (&used, &config)
+        if let Some((config, used)) = running
             && let Some(account) = store.account_by_address(&address).await?
         {
             found.push(limits(used, config, &table, &account));
