@@ -57,8 +57,9 @@
 //! 1. `AUTH PLAIN …` is judged by the store; then a lane to the provider's submission port opens, and only then the client
 //!    hears 235.
 //! 2. MAIL and RCPT go to the provider in the client's own octets; its replies come back with its own words.
-//! 3. After 354, `wire::dot` passes the octets, still dot-stuffed, and refuses a stray CR or LF. It holds back the end mark:
-//!    that is a step of its own, so that what must be on disk first can be.
+//! 3. After 354, `wire::dot` passes the octets, still dot-stuffed, and refuses a stray CR or LF. `wire::header` holds the
+//!    From until [`rules::from`] has judged it. The end mark is held back: that is a step of its own, so that what must be on
+//!    disk first can be.
 //! 4. Our 250 is the provider's 250. If the lane is lost after the end mark, nobody knows whether the message was sent:
 //!    the client hears 451, and the log says that it may be sent twice.
 //!
