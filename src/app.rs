@@ -9,6 +9,7 @@ use crate::{
     config::{Config, Door},
     console::{self, Console},
     control::consent::{Links, Tables},
+    filing::Filing,
     listener::{
         self, Port, Protocol, Reception,
         handed::{self, Handed},
@@ -39,6 +40,9 @@ use tokio_rustls::rustls::ServerConfig;
 pub enum Error {
     #[error(transparent)]
     Handed(#[from] handed::Error),
+    /// The spool cannot be used, or the store.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
     /// A port cannot be opened, or the store cannot be watched.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -81,10 +85,14 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     // On this machine alone, nobody who reads a CRM's error could follow it.
     let links = config.console.public_url.is_some().then(|| config.console.base()).flatten();
     let links = links.map(|base| Arc::new(Links::new(store.clone(), providers.clone(), base)));
-    let gates = Gates::new(store, broker.clone(), bounds, own, providers, profiles);
+    let gates = Gates::new(store.clone(), broker.clone(), bounds, own, providers, profiles);
     links.into_iter().for_each(|links| gates.invite_by(links));
     let (stop, drain) = watch::channel(false);
-    let reception = reception(&config, gates.clone(), drain.clone());
+    let filing = Filing::open(&state, store, gates.clone())?;
+    filing.recover().await?;
+    let reception = reception(&config, gates.clone(), filing.clone(), drain.clone());
+    let mut filer = JoinSet::new();
+    filer.spawn(filing.run());
     let _telling = telling(&state, gates.clone(), reception.clone());
     let mut ports = JoinSet::new();
     for (listener, port) in bound {
@@ -114,6 +122,8 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     if ended.is_err() {
         tracing::warn!("sessions that did not end in time are cut");
     }
+    // What was begun for a Sent copy is looked at again by the next bridge.
+    filer.shutdown().await;
     // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token.
     broker.settle().await;
     Ok(())
@@ -210,7 +220,7 @@ fn bind_all(
     Ok(bound)
 }
 
-fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -> Reception {
+fn reception(config: &Config, gates: Arc<Gates>, filing: Arc<Filing>, drain: watch::Receiver<bool>) -> Reception {
     let places = |places: u32| usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let [all, lobby] = [config.limits.connections, config.limits.before_login].map(places);
     let timeouts = &config.timeouts;
@@ -228,6 +238,6 @@ fn reception(config: &Config, gates: Arc<Gates>, drain: watch::Receiver<bool>) -
         handshake: timeouts.handshake.0,
         hostname: config.hostname.as_str().into(),
         message_max: config.limits.message_size.0,
-        surroundings: Surroundings { gates, patience, login_wait: None, drain },
+        surroundings: Surroundings { gates, filing: Some(filing), patience, login_wait: None, drain },
     }
 }

@@ -10,6 +10,7 @@
 //! console                  pages for a browser: so far, signing in at a provider
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
+//! filing                   what is sent, on disk until its copy stands in Sent
 //! telemetry                log lines, each one event
 //! upstream                 dial, TLS, the driver of openings, gates; who is asked where mail is
 //! engine                   an IMAP server side over a source of mail
@@ -60,7 +61,10 @@
 //! 3. After 354, `wire::dot` passes the octets, still dot-stuffed, and refuses a stray CR or LF. `wire::header` holds the
 //!    From until [`rules::from`] has judged it. The end mark is held back: that is a step of its own, so that what must be on
 //!    disk first can be.
-//! 4. Our 250 is the provider's 250. If the lane is lost after the end mark, nobody knows whether the message was sent:
+//! 4. Where the account wants a Sent copy ([`filing`]), the message goes to disk as it passes, and is committed before the
+//!    end mark leaves; what became of it is committed before our 250. A task files the copy, or finds it filed, over
+//!    restarts.
+//! 5. Our 250 is the provider's 250. If the lane is lost after the end mark, nobody knows whether the message was sent:
 //!    the client hears 451, and the log says that it may be sent twice.
 //!
 //! # When something fails
@@ -120,6 +124,10 @@ pub mod console;
 pub mod control;
 #[cfg(feature = "bridge")]
 pub mod demo;
+#[cfg(feature = "bridge")]
+mod failpoint;
+#[cfg(feature = "bridge")]
+pub mod filing;
 #[cfg(feature = "bridge")]
 pub mod listener;
 #[cfg(feature = "bridge")]

@@ -15,7 +15,7 @@ use passerelle::{
         Service,
         account::{self, Shown},
     },
-    model::{Address, FromPolicy, SmtpAuth, UnreadScope},
+    model::{Address, FromPolicy, SentCopy, SmtpAuth, UnreadScope},
     profile::GENERIC,
     store::{ForWhom, StandingRefusal, unix_now},
     upstream::Step,
@@ -142,6 +142,9 @@ fn words_of_shown(account: &Shown) -> String {
     }
     if account.from != FromPolicy::default() {
         words::field(&mut text, "From of mail", account.from);
+    }
+    if account.sent_copy != SentCopy::default() {
+        words::field(&mut text, "copy in Sent", account.sent_copy);
     }
     for (name, on) in [("receiving", account.receives), ("sending", account.sends)] {
         if !on {

@@ -206,6 +206,7 @@ fn of_serving(error: &app::Error) -> Option<&'static str> {
     let kind = match error {
         app::Error::Handed(error) => return Some(error.hint()),
         app::Error::Io(error) => error.kind(),
+        app::Error::Store(_) => return Some("`passerelle doctor` looks at the state directory and says what to do"),
     };
     match kind {
         io::ErrorKind::AddrInUse => {

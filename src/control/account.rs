@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        AccountId, Address, Certificates, Endpoint, FromPolicy, Secret, Security, SmtpAuth, UnreadScope, UserFormat,
+        AccountId, Address, Certificates, Endpoint, FromPolicy, Secret, Security, SentCopy, SmtpAuth, UnreadScope,
+        UserFormat,
     },
     profile::Profile,
     relay::opening::SignIn,
@@ -93,6 +94,7 @@ pub struct Shown {
     pub sender: Address,
     pub aliases: Vec<Address>,
     pub from: FromPolicy,
+    pub sent_copy: SentCopy,
     pub receives: bool,
     pub sends: bool,
     pub unread: UnreadScope,
@@ -300,6 +302,7 @@ async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
         display_name: settings.display_name,
         aliases,
         from: settings.from,
+        sent_copy: settings.sent_copy,
         receives: settings.receives,
         sends: settings.sends,
         unread: settings.unread,

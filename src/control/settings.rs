@@ -8,7 +8,7 @@ use super::{
     trial::{self, Manner, Trial, With},
 };
 use crate::{
-    model::{Address, Certificates, FromPolicy, Secret, SmtpAuth, UnreadScope, UserFormat},
+    model::{Address, Certificates, FromPolicy, Secret, SentCopy, SmtpAuth, UnreadScope, UserFormat},
     provider::Table,
     relay::opening::SignIn,
     store::{Account, Changes, Credential, Store},
@@ -25,6 +25,7 @@ pub struct Wish {
     /// The account's own address is as good as none.
     pub sender: Option<Address>,
     pub from: Option<FromPolicy>,
+    pub sent_copy: Option<SentCopy>,
     pub add_aliases: Vec<Address>,
     pub remove_aliases: Vec<Address>,
     pub user: Option<User>,
@@ -103,6 +104,7 @@ fn changes(table: &Table, account: &Account, wish: Wish) -> Result<Changes, Erro
         display_name: wish.display_name,
         sender: wish.sender.map(|sender| Some(sender).filter(|sender| *sender != account.address)),
         from: wish.from,
+        sent_copy: wish.sent_copy,
         add_aliases: wish.add_aliases,
         remove_aliases: wish.remove_aliases,
         user: wish.user.map(|user| user.of(&account.address)),

@@ -88,6 +88,34 @@ impl fmt::Display for FromPolicy {
     }
 }
 
+/// Whether the bridge puts a copy of what is sent into the account's Sent mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SentCopy {
+    /// Where the provider does not. Where that is not known, it is looked at and remembered.
+    Auto,
+    /// Where it is not there yet.
+    Always,
+    /// The CRM, the provider or nobody does. The usual for as long as a CRM's own APPEND is not known for the same message.
+    #[default]
+    Never,
+}
+
+impl SentCopy {
+    /// All of them, as they are kept and typed.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Always, Self::Never];
+}
+
+impl fmt::Display for SentCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        })
+    }
+}
+
 /// How the name with which the bridge signs in at the provider comes about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

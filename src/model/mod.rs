@@ -14,7 +14,7 @@ mod number;
 mod pin;
 mod secret;
 
-pub use account::{FromPolicy, SenderPolicy, SmtpAuth, UnreadScope, UserFormat};
+pub use account::{FromPolicy, SenderPolicy, SentCopy, SmtpAuth, UnreadScope, UserFormat};
 pub use address::Address;
 pub use endpoint::{Certificates, Endpoint, Host, Security};
 pub use folder::{Attributes, Folder, FolderTable, Role};

@@ -13,10 +13,10 @@ use self::lease::Lease;
 pub(crate) use self::lease::{ASKED_EACH, LEASE};
 use super::{
     exchange::Exchange,
-    failpoint::{Moment, reach},
     flow::{Means, Tokens, Trouble},
 };
 use crate::{
+    failpoint::{Moment, reach},
     failure::{Failure, Misbehaviour, Unreachable},
     model::{AccountId, Generation, Secret},
     store::{Error as StoreError, Grant, GrantState, Store},

@@ -5,12 +5,12 @@
 
 use super::{
     TokenEndpoint, assertion,
-    failpoint::{Moment, reach},
     flow::{
         self, BODY_MAX, Client, Means, Nonsense, Question, Tokens, Trouble,
         consent::{Discovered, NotDiscovered},
     },
 };
+use crate::failpoint::{Moment, reach};
 use crate::{failure::Unreachable, store::unix_now};
 use oauth2::HttpRequest;
 use reqwest::redirect::Policy;

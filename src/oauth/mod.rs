@@ -12,8 +12,6 @@ pub mod device;
 mod endpoint;
 #[cfg(feature = "bridge")]
 pub mod exchange;
-#[cfg(feature = "bridge")]
-mod failpoint;
 pub mod flow;
 
 pub use endpoint::{InvalidTokenEndpoint, TokenEndpoint};

@@ -99,7 +99,27 @@ pub enum Password {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Sent {
     pub filed: Filed,
+    /// How a message is looked for there.
+    #[serde(default, skip_serializing_if = "Search::is_exact")]
+    pub search: Search,
     pub source: String,
+}
+
+/// How a message is looked for at a provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Search {
+    /// By its Message-ID.
+    #[default]
+    Exact,
+    /// Its search by Message-ID is slow or approximate: by day, then compared.
+    ByDate,
+}
+
+impl Search {
+    fn is_exact(&self) -> bool {
+        *self == Self::Exact
+    }
 }
 
 /// Whether the provider files it in its Sent mailbox.

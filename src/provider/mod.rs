@@ -9,7 +9,7 @@ mod explanation;
 mod register;
 
 pub use discovery::Discovery;
-pub use entry::{Filed, Limits, Mechanism, OAuth, Password, Provider, Quirk, Sent, Service, SignIn, Tokens};
+pub use entry::{Filed, Limits, Mechanism, OAuth, Password, Provider, Quirk, Search, Sent, Service, SignIn, Tokens};
 pub use explanation::{Explanation, Explanations, Said, Who};
 pub use register::{Places, Register, Way};
 

@@ -13,7 +13,10 @@ use crate::{
         UnreadScope,
     },
     profile::{GENERIC, Profile},
-    rules::namespace::{Namespace, Naming},
+    rules::{
+        likeness::Likeness,
+        namespace::{Namespace, Naming},
+    },
     wire::{self, sasl::Mechanism},
 };
 use std::{
@@ -22,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+pub mod draft;
 pub mod folders;
 pub mod imap;
 pub mod leaving;
@@ -216,6 +220,12 @@ pub enum Request {
     Validity { account: AccountId, local: LocalName, remote: RemoteName, upstream: u32 },
     /// Keeps what a client did to the tree that the provider does not keep. Answered by [`Answer::Kept`].
     Keep(AccountId, Keep),
+    /// Keeps the next octets of a draft on disk. Answered by [`Answer::Spooled`].
+    Spool(DraftId, Vec<u8>),
+    /// The draft is whole: it is committed, and from here on outlives a crash. Answered by [`Answer::Committed`].
+    Commit(DraftId, AccountId, Box<(Likeness, Commitment)>),
+    /// What became of what was sent. Answered by [`Answer::Settled`].
+    Outcome(DraftId, Outcome),
     /// An [`Event::Elapsed`] with this request's id after that time. No answer.
     Timer(Duration),
 }
@@ -230,8 +240,56 @@ pub enum Answer {
     /// None: what is known is older than five seconds.
     Folders(Option<Arc<Namespace>>),
     Validity(Result<u32, Failure>),
+    Spooled(Result<(), Failure>),
+    Committed(Result<Committed, Failure>),
+    Settled,
     /// The namespace as it is with it; None: no folder table is known.
     Kept(Result<Option<Arc<Namespace>>, Failure>),
+}
+
+/// A message that is kept on disk for a while, by its number in the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DraftId(pub u32);
+
+/// For what a draft is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Commitment {
+    /// The end mark is sent next. The recipients in one form; None: too many to tell a retry by.
+    Sending { recipients: Option<String> },
+    /// A CRM's own copy for the Sent mailbox: its flags, without `\Seen`, and its date, as the CRM wrote them.
+    Copy { flags: String, seen: bool, date: Option<String> },
+}
+
+/// What came of a commitment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is on disk.
+    Kept,
+    /// This message was sent before, when its outcome was not known, and stands in Sent: it is not sent again.
+    SentBefore,
+    /// The copy stands in Sent, under these numbers of the provider: UIDVALIDITY and UID.
+    Filed(u32, u32),
+}
+
+/// What became of a message that a provider was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Accepted,
+    /// Or it was not given at all.
+    Refused,
+    /// Its answer was lost (RFC 1047).
+    Unknown,
+}
+
+/// What the bridge does for a Sent copy of what an account sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filing {
+    #[default]
+    Nothing,
+    /// The provider files by itself: only what is sent is noted, so that no retry doubles it.
+    Noted,
+    /// The message is kept until its copy stands in Sent.
+    Kept,
 }
 
 /// What the bridge keeps of the tree in the provider's place.
@@ -304,6 +362,8 @@ pub struct Admission {
     pub from: FromPolicy,
     /// What a From gets that has no name; empty: nothing.
     pub display_name: Arc<str>,
+    /// Whether the bridge sees to a Sent copy. The gate, which knows the provider, says so.
+    pub filing: Filing,
     /// Within which time the login must be answered; None: what the configuration says. The driver sees to it.
     pub login_wait: Option<Duration>,
 }
@@ -326,6 +386,7 @@ impl Admission {
             sender_policy: SenderPolicy::default(),
             from: FromPolicy::default(),
             display_name: "".into(),
+            filing: Filing::default(),
             login_wait: None,
         }
     }

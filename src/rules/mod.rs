@@ -7,6 +7,7 @@ pub mod folder_map;
 pub mod from;
 pub mod guesses;
 pub mod imap;
+pub mod likeness;
 pub mod listing;
 pub mod namespace;
 pub mod naming;

@@ -13,6 +13,7 @@ mod requests;
 
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
+    filing::Filing,
     relay::{Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Lease, Outbox, Relay, Side},
     upstream::{Gates, Hold, Lane, Leased, Stream},
 };
@@ -50,6 +51,8 @@ pub struct Patience {
 #[derive(Clone)]
 pub struct Surroundings {
     pub gates: Arc<Gates>,
+    /// Where what is sent is kept; None: nowhere.
+    pub filing: Option<Arc<Filing>>,
     pub patience: Patience,
     /// Within which time the listener's CRM wants its login answered; None: what the configuration says.
     pub login_wait: Option<Duration>,
@@ -138,7 +141,12 @@ impl Session {
             client: Pipe::new(client, Vec::new()),
             lanes: Vec::new(),
             leased: 0,
-            requests: Requests::new(surroundings.gates, surroundings.login_wait, surroundings.drain),
+            requests: Requests::new(
+                surroundings.gates,
+                surroundings.filing,
+                surroundings.login_wait,
+                surroundings.drain,
+            ),
             patience: surroundings.patience,
             started: now,
             meter: Meter::new(now),
@@ -207,6 +215,10 @@ impl Session {
             }
             Turn::Done(Done::Refused(id)) => self.tell(Event::Answer(id, Answer::Verdict(Err(Failure::LoginRefused)))),
             Turn::Done(Done::Answer(id, answer)) => self.tell(Event::Answer(id, answer)),
+            Turn::Done(Done::Committed(id, draft, committed)) => {
+                self.requests.told(draft);
+                self.tell(Event::Answer(id, Answer::Committed(committed)))
+            }
             Turn::Done(Done::Elapsed(id)) => self.tell(Event::Elapsed(id)),
             Turn::Done(Done::Leased(id, leased)) => {
                 let lease = leased.map(|leased| self.take_lane(leased));

@@ -2,8 +2,9 @@
 
 use crate::{
     failure::{Failure, Unreachable},
+    filing::{Desk, Filing},
     model::AccountId,
-    relay::{Admission, Answer, LaneFacts, LaneId, LaneState, Request, RequestId},
+    relay::{Admission, Answer, Committed, DraftId, LaneFacts, LaneId, LaneState, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
     upstream::{Gates, Lane, LaneNumber, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
@@ -31,15 +32,21 @@ pub(super) enum Done {
     /// The same, now due.
     Refused(RequestId),
     Elapsed(RequestId),
+    Committed(RequestId, DraftId, Result<Committed, Failure>),
     /// The account that the session was let in to has a new generation or is gone, or the login is revoked.
     Outdated,
     /// The bridge stops.
     Drain,
 }
 
+/// No account is cared for without one.
+const NO_DESK: Failure = Failure::Internal("a message that is to be kept, and nobody to keep it");
+
 /// The requests of one session, and what else it waits for.
 pub(super) struct Requests {
     gates: Arc<Gates>,
+    /// None: nothing is kept of what is sent.
+    desk: Option<Desk>,
     tasks: JoinSet<Done>,
     /// Requests that will be answered.
     open: usize,
@@ -70,14 +77,20 @@ struct Entitled {
 }
 
 impl Requests {
-    pub(super) fn new(gates: Arc<Gates>, login_wait: Option<Duration>, mut drain: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        gates: Arc<Gates>,
+        filing: Option<Arc<Filing>>,
+        login_wait: Option<Duration>,
+        mut drain: watch::Receiver<bool>,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             // A sender that is gone is a bridge that has stopped.
             let _ = drain.wait_for(|drain| *drain).await;
             Done::Drain
         });
-        Self { gates, tasks, open: 0, login_wait, refused: 0, entitled: None, last: None }
+        let desk = filing.map(Desk::new);
+        Self { gates, desk, tasks, open: 0, login_wait, refused: 0, entitled: None, last: None }
     }
 
     /// Whether an answer is still to come.
@@ -214,6 +227,38 @@ impl Requests {
                     Done::Answer(id, Answer::Validity(told))
                 });
             }
+            Request::Spool(draft, octets) => {
+                let spooled = self.desk.as_ref().map(|desk| desk.spool(draft, octets));
+                self.answer(async move {
+                    let spooled = match spooled {
+                        Some(spooled) => spooled.await,
+                        None => Err(NO_DESK),
+                    };
+                    Done::Answer(id, Answer::Spooled(spooled))
+                });
+            }
+            Request::Commit(draft, account, whole) => {
+                let (likeness, commitment) = *whole;
+                let entitled = self.entitled(account).map(drop);
+                let committed = self.desk.as_ref().map(|desk| desk.commit(draft, account, likeness, commitment));
+                self.answer(async move {
+                    let committed = match (entitled, committed) {
+                        (Ok(()), Some(committed)) => committed.await,
+                        (Ok(()), None) => Err(NO_DESK),
+                        (Err(failure), _) => Err(failure),
+                    };
+                    Done::Committed(id, draft, committed)
+                });
+            }
+            Request::Outcome(draft, outcome) => {
+                let settled = self.desk.as_ref().map(|desk| desk.settle(draft, outcome));
+                self.answer(async move {
+                    if let Some(settled) = settled {
+                        settled.await;
+                    }
+                    Done::Answer(id, Answer::Settled)
+                });
+            }
             // Owed to nobody: a client that leaves need not wait for it.
             Request::Timer(after) => drop(self.tasks.spawn(async move {
                 tokio::time::sleep(after).await;
@@ -221,6 +266,13 @@ impl Requests {
             })),
         }
         None
+    }
+
+    /// A draft is committed, and the session hears of it.
+    pub(super) fn told(&self, draft: DraftId) {
+        if let Some(desk) = &self.desk {
+            desk.tell(draft);
+        }
     }
 
     /// Keeps back the answer to a refused login. Owed to nobody: who leaves gives its place to others.
@@ -242,7 +294,10 @@ impl Requests {
         loop {
             return match self.tasks.poll_join_next(context) {
                 Poll::Ready(Some(Ok(done))) => {
-                    if matches!(done, Done::Answer(..) | Done::Judged(..) | Done::Leased(..) | Done::Waits(..)) {
+                    if matches!(
+                        done,
+                        Done::Answer(..) | Done::Committed(..) | Done::Judged(..) | Done::Leased(..) | Done::Waits(..)
+                    ) {
                         self.open -= 1;
                     }
                     Poll::Ready(Ok(done))

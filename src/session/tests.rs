@@ -52,7 +52,7 @@ impl House {
         let patience =
             Patience { login: second, client: second, progress: second, long_command: second, end_of_data: second };
         let (_, drain) = watch::channel(false);
-        let surroundings = Surroundings { gates: gates.clone(), patience, login_wait: None, drain };
+        let surroundings = Surroundings { gates: gates.clone(), filing: None, patience, login_wait: None, drain };
         let ((client, _client), (ours, provider)) = (duplex(ROOM), duplex(ROOM));
         let mut session = Session::new(Box::new(client), Box::new(ImapRelay::new(facts)), surroundings);
         let namespace = Namespace::new(ID, &FolderTable::default(), &Choices::default(), &Naming::default());

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        AccountId, Address, Certificates, Endpoint, FromPolicy, Generation, Secret, SmtpAuth, UnreadScope, UserFormat,
+        AccountId, Address, Certificates, Endpoint, FromPolicy, Generation, Secret, SentCopy, SmtpAuth, UnreadScope,
+        UserFormat,
     },
     provider,
 };
@@ -26,6 +27,9 @@ pub struct Settings {
     /// What to send as; none: the account's address.
     pub sender: Option<Address>,
     pub from: FromPolicy,
+    pub sent_copy: SentCopy,
+    /// Whether the provider files what is sent, where that was seen; of no meaning where its table knows.
+    pub files_sent: Option<bool>,
     pub user_format: UserFormat,
     pub smtp_auth: SmtpAuth,
     /// Whether CRMs may read.
@@ -42,6 +46,8 @@ impl Default for Settings {
             display_name: String::new(),
             sender: None,
             from: FromPolicy::default(),
+            sent_copy: SentCopy::default(),
+            files_sent: None,
             user_format: UserFormat::default(),
             smtp_auth: SmtpAuth::default(),
             receives: true,
@@ -65,6 +71,7 @@ pub struct Changes {
     /// `Some(None)`: the account's address again.
     pub sender: Option<Option<Address>>,
     pub from: Option<FromPolicy>,
+    pub sent_copy: Option<SentCopy>,
     pub add_aliases: Vec<Address>,
     pub remove_aliases: Vec<Address>,
     /// How the user's name at the provider comes about, and the name.
@@ -93,6 +100,7 @@ impl Changes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let words = self.provider.is_none() && self.display_name.is_none() && self.unread.is_none();
+        let words = words && self.sent_copy.is_none();
         words && !self.of_sign_in() && !self.of_rights() && self.checked_at.is_none()
     }
 
@@ -111,7 +119,9 @@ const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), dis
         unread_scope = COALESCE($11, unread_scope), sealed_password = COALESCE($12, sealed_password),
         sealed_smtp_password = COALESCE($13, sealed_smtp_password),
         checked_at = CASE WHEN $14 = 1 THEN $15 ELSE COALESCE($15, checked_at) END,
-        generation = generation + $16, from_policy = COALESCE($18, from_policy)
+        generation = generation + $16, from_policy = COALESCE($18, from_policy),
+        sent_copy = COALESCE($19, sent_copy),
+        files_sent = CASE WHEN $20 = 1 THEN NULL ELSE files_sent END
     WHERE id = $1 AND removed_at IS NULL AND generation = COALESCE($17, generation) RETURNING generation";
 /// A password of its own is kept no longer than it is used.
 const FORGET: &str = "UPDATE accounts SET smtp_user = '', sealed_smtp_password = NULL
@@ -171,6 +181,8 @@ impl Store {
                 .bind(i64::from(grows))
                 .bind(changes.of.map(|generation| generation.0))
                 .bind(changes.from.map(|policy| policy.to_string()))
+                .bind(changes.sent_copy.map(|copy| copy.to_string()))
+                .bind(i64::from(changes.provider.is_some() || changes.imap.is_some() || changes.smtp.is_some()))
                 .fetch_optional(&mut *transaction)
                 .await?;
             let missing = || if changes.of.is_some() { Error::Changed } else { Error::Missing("the account") };
@@ -263,6 +275,8 @@ pub(super) struct Row {
     display_name: String,
     sender: String,
     from_policy: String,
+    sent_copy: String,
+    files_sent: Option<String>,
     user_format: String,
     smtp_auth: String,
     smtp_user: String,
@@ -277,6 +291,8 @@ pub(super) fn read(row: Row) -> Result<Settings, Error> {
         display_name: row.display_name,
         sender: sender(&row.sender)?,
         from: from_policy(&row.from_policy)?,
+        sent_copy: sent_copy(&row.sent_copy)?,
+        files_sent: row.files_sent.as_deref().map(|word| word == "yes"),
         user_format: user_format(&row.user_format)?,
         smtp_auth: smtp_auth(&row.smtp_auth, row.smtp_user)?,
         receives: row.receives != 0,
@@ -305,6 +321,11 @@ pub(super) fn sender(text: &str) -> Result<Option<Address>, Error> {
 pub(super) fn from_policy(text: &str) -> Result<FromPolicy, Error> {
     let known = FromPolicy::ALL.into_iter().find(|policy| policy.to_string() == text);
     known.ok_or(Error::Corrupt("accounts.from_policy"))
+}
+
+pub(super) fn sent_copy(text: &str) -> Result<SentCopy, Error> {
+    let known = SentCopy::ALL.into_iter().find(|copy| copy.to_string() == text);
+    known.ok_or(Error::Corrupt("accounts.sent_copy"))
 }
 
 pub(super) fn unread(text: &str) -> Result<UnreadScope, Error> {

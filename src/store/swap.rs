@@ -126,7 +126,7 @@ const FREE_ADDRESS: &str = "UPDATE accounts SET address_key = address_key || '#'
 const TAKEN: &str = "SELECT COUNT(*) FROM accounts WHERE address_key = $1 AND id <> $2";
 const PUT: &str = "UPDATE accounts SET address = $2, address_key = $3, sign_in_name = $4, provider = $5,
         user_format = $6, smtp_auth = $7, smtp_user = $8, sealed_password = $9, sealed_smtp_password = $10,
-        checked_at = $11
+        checked_at = $11, files_sent = NULL
     WHERE id = $1";
 const PUT_ENDPOINT: &str = "UPDATE endpoints SET host = $3, port = $4, security = $5, certificates = $6
     WHERE account_id = $1 AND service = $2";

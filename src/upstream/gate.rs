@@ -9,6 +9,7 @@ mod attempt;
 mod guard;
 mod invitation;
 pub(crate) mod lease;
+mod own;
 mod seat;
 
 use super::{
@@ -31,6 +32,7 @@ use dashmap::DashMap;
 use guard::Guard;
 pub use guard::{NotLetIn, Wait};
 pub use invitation::{Invitation, Inviter};
+pub use own::Own;
 pub use seat::{GateUse, Seat};
 use std::{
     collections::{HashMap, HashSet},
@@ -188,7 +190,7 @@ impl Gates {
             tracing::error!(profile, "a login has a CRM profile that is not there; put its file back, and start again");
             return Err(NotLetIn::Now(Failure::Internal("a login whose CRM profile is not there")));
         };
-        let admission = admission.under(profile);
+        let admission = Admission { filing: self.filing(&admission).await?, ..admission.under(profile) };
         let token = match credentials {
             Credentials::Token { token, purpose, .. } if admission.by_client_token => Some((token, *purpose)),
             _ => None,

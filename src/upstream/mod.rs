@@ -14,7 +14,7 @@ pub(crate) mod pool;
 mod stored;
 mod tls;
 
-pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Seat, Wait};
+pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, Seat, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use passed::Passed;

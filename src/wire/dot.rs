@@ -13,6 +13,54 @@ use memchr::memchr3;
 /// What ends a message. The CR LF before it is that of the last line, which has passed, or of the DATA command.
 pub const END_MARK: &[u8] = b".\r\n";
 
+/// Takes the stuffing away again: what passed a [`DotFilter`] becomes the message itself (RFC 5321 4.5.2).
+#[derive(Debug)]
+pub struct Unstuffer {
+    at_line_start: bool,
+}
+
+impl Default for Unstuffer {
+    fn default() -> Self {
+        Self { at_line_start: true }
+    }
+}
+
+impl Unstuffer {
+    /// The next octets, to the end of `out`.
+    pub fn pass(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        for line in octets.split_inclusive(|octet| *octet == b'\n') {
+            let stuffed = self.at_line_start && line.first() == Some(&b'.');
+            out.extend_from_slice(line.get(usize::from(stuffed)..).unwrap_or_default());
+            self.at_line_start = line.last() == Some(&b'\n');
+        }
+    }
+}
+
+/// Stuffs a message that is sent from disk: the reverse of [`Unstuffer`].
+#[derive(Debug)]
+pub struct Stuffer {
+    at_line_start: bool,
+}
+
+impl Default for Stuffer {
+    fn default() -> Self {
+        Self { at_line_start: true }
+    }
+}
+
+impl Stuffer {
+    /// The next octets, to the end of `out`.
+    pub fn pass(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        for line in octets.split_inclusive(|octet| *octet == b'\n') {
+            if self.at_line_start && line.first() == Some(&b'.') {
+                out.push(b'.');
+            }
+            out.extend_from_slice(line);
+            self.at_line_start = line.last() == Some(&b'\n');
+        }
+    }
+}
+
 /// One message's worth of DATA.
 #[derive(Debug, Default)]
 pub struct DotFilter {
@@ -176,6 +224,25 @@ mod tests {
                 let text = String::from_utf8_lossy(&seen).replace("\r\n", "");
                 prop_assert!(!text.contains(['\r', '\n', '\0']));
             }
+        }
+
+        #[test]
+        fn stuffing_and_unstuffing_is_the_identity(
+            words in prop::collection::vec(octet(), 0..12), cuts in prop::collection::vec(0_usize..40, 0..8),
+        ) {
+            let octets = words.concat();
+            let (mut stuffer, mut unstuffer) = (Stuffer::default(), Unstuffer::default());
+            let (mut stuffed, mut whole, mut back) = (Vec::new(), Vec::new(), Vec::new());
+            for piece in pieces(&octets, &cuts) {
+                stuffer.pass(piece, &mut stuffed);
+            }
+            Stuffer::default().pass(&octets, &mut whole);
+            prop_assert_eq!(&stuffed, &whole);
+            prop_assert!(![b"\r\n", &stuffed[..]].concat().windows(5).any(|five| five == b"\r\n.\r\n"));
+            for piece in pieces(&stuffed, &cuts) {
+                unstuffer.pass(piece, &mut back);
+            }
+            prop_assert_eq!(back, octets);
         }
 
         /// smtp-proto forgets that the first line is a line, so it is told of the line end before it.

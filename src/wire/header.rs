@@ -16,6 +16,8 @@ pub struct HeaderFilter {
     state: State,
     /// The line before is a wanted name, and no colon: one that goes on is that field to some.
     name_alone: bool,
+    /// What cannot be read alike by all passes.
+    lenient: bool,
     held: Vec<u8>,
 }
 
@@ -56,7 +58,13 @@ impl HeaderFilter {
     /// Holds back the fields of these names, which are in lower case.
     #[must_use]
     pub fn new(wanted: &'static [&'static str]) -> Self {
-        Self { wanted, state: State::LineStart, name_alone: false, held: Vec::new() }
+        Self { wanted, state: State::LineStart, name_alone: false, lenient: false, held: Vec::new() }
+    }
+
+    /// The same for who only wants to know what is there: what is too long to be held, or is no header to some, passes.
+    #[must_use]
+    pub fn lenient(wanted: &'static [&'static str]) -> Self {
+        Self { lenient: true, ..Self::new(wanted) }
     }
 
     /// Whether all that comes passes.
@@ -95,13 +103,13 @@ impl HeaderFilter {
                 (State::LineStart, b'\r') => self.state = State::Blank,
                 // Goes on a field that passed.
                 (State::LineStart, b' ' | b'\t') => {
-                    if self.name_alone {
+                    if self.name_alone && !self.lenient {
                         return Err(NoHeader);
                     }
                     self.state = State::Passing;
                     continue;
                 }
-                (State::LineStart, b'.') if !self.wanted.is_empty() => self.state = State::Dot,
+                (State::LineStart, b'.') if !self.wanted.is_empty() && !self.lenient => self.state = State::Dot,
                 (State::Dot, b'.') => {
                     self.let_pass(out);
                     continue;
@@ -132,7 +140,10 @@ impl HeaderFilter {
             self.held.push(octet);
             *input = rest;
             if self.held.len() > HEADER_FIELD_MAX {
-                return Err(NoHeader);
+                if !self.lenient {
+                    return Err(NoHeader);
+                }
+                self.let_pass(out);
             }
         }
         Ok(None)
@@ -303,6 +314,21 @@ mod tests {
             Just(".")
         ];
         proptest::collection::vec(word, 0..20).prop_map(|words| words.concat().into_bytes())
+    }
+
+    #[test]
+    fn who_only_wants_to_know_refuses_nothing() {
+        let long = "x".repeat(HEADER_FIELD_MAX);
+        for message in [".From: a\r\n\r\n", "From\r\n : a\r\n\r\n", &format!("From: {long}\r\nTo: b\r\n")] {
+            let (mut filter, mut out) = (HeaderFilter::lenient(WANTED), Vec::new());
+            let mut input = message.as_bytes();
+            while let Some(found) = filter.pass(&mut input, &mut out).expect("lenient") {
+                assert!(matches!(found, Found::End { empty_line: true }), "{found:?}");
+                out.extend_from_slice(b"\r\n");
+            }
+            filter.finish(&mut out);
+            assert_eq!(String::from_utf8_lossy(&out), message);
+        }
     }
 
     proptest! {

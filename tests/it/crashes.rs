@@ -13,7 +13,7 @@ use std::{
 const ACCOUNTS: usize = 5;
 /// Kills at random moments: with five accounts each, 50 renewals.
 const KILLS: u32 = 10;
-/// Those of `oauth::failpoint`, and whether what the provider answered is lost there.
+/// Those of `failpoint`, and whether what the provider answered is lost there.
 const MOMENTS: [(&str, bool); 5] = [
     ("before-request", false),
     ("before-answer", true),

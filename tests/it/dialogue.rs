@@ -21,6 +21,10 @@
 //! ? validity Sent INBOX.Sent 1 => 2   the UIDVALIDITY to tell
 //! ? keep role Sent INBOX.Sent => ok   what the provider does not keep: a mailbox made for a role, or
 //!                                     `keep subscription INBOX.a yes` (or `no`, or `forget`)
+//! ? commit ID to a@b,c@d => kept      a message is committed before its end mark; `sent-before`, or a failure
+//! ? copy ID seen (flags) - => filed 7 9   a CRM's own copy; `kept`, or a failure
+//! ? outcome accepted                  what became of it is committed; `refused`, `unknown`
+//! ? spool => disk-full                the next octets go to disk; where no line says so, the disk takes them
 //! ? release clean
 //! ! closed | ! drain | ! elapsed      an event; elapsed is that of the timer asked for last
 //! ! secured                           anywhere: the client came over TLS
@@ -42,7 +46,9 @@ use passerelle::{
     failure::Failure,
     model::FolderTable,
     profile::GENERIC,
-    relay::{Answer, Event, Flow, LaneFacts, LaneId, LaneState, Lease, Outbox, Relay, Request, RequestId, Side},
+    relay::{
+        Answer, Committed, Event, Flow, LaneFacts, LaneId, LaneState, Lease, Outbox, Relay, Request, RequestId, Side,
+    },
     rules::namespace::Namespace,
 };
 use protocol::{Chosen, Protocol, admission, table};
@@ -221,6 +227,13 @@ impl<'a> Run<'a> {
                     let facts = self.pool.facts.clone();
                     let lease = self.lease(&facts.iter().map(String::as_str).collect::<Vec<_>>());
                     self.happens(Event::Answer(id, Answer::Lane(Ok(lease))));
+                    self.pump();
+                }
+                // The disk takes what it is given, unless a line says otherwise.
+                Some((id, Request::Spool(..))) if !line.starts_with("spool") => {
+                    let id = *id;
+                    self.requests.remove(0);
+                    self.happens(Event::Answer(id, Answer::Spooled(Ok(()))));
                     self.pump();
                 }
                 _ => return,
@@ -402,6 +415,16 @@ impl<'a> Run<'a> {
                 Answer::Kept(Ok(Some(self.known())))
             }
             (Request::Keep(..), Some((word, _))) => Answer::Kept(Err(failure(word)?)),
+            (Request::Spool(..), Some((&"ok", _))) => Answer::Spooled(Ok(())),
+            (Request::Spool(..), Some((word, _))) => Answer::Spooled(Err(failure(word)?)),
+            (Request::Commit(..), Some((&"kept", _))) => Answer::Committed(Ok(Committed::Kept)),
+            (Request::Commit(..), Some((&"sent-before", _))) => Answer::Committed(Ok(Committed::SentBefore)),
+            (Request::Commit(..), Some((&"filed", place))) => {
+                let number = |at: usize| place.get(at).and_then(|word| word.parse().ok()).ok_or("two numbers");
+                Answer::Committed(Ok(Committed::Filed(number(0)?, number(1)?)))
+            }
+            (Request::Commit(..), Some((word, _))) => Answer::Committed(Err(failure(word)?)),
+            (Request::Outcome(..), None) => Answer::Settled,
             (Request::Validity { .. }, Some((told, _))) => Answer::Validity(match told.parse() {
                 Ok(told) => Ok(told),
                 Err(_) => Err(failure(told)?),

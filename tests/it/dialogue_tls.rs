@@ -209,7 +209,8 @@ impl Stage {
             long_command: PATIENCE,
             end_of_data: PATIENCE,
         };
-        let surroundings = Surroundings { gates: gates.clone(), patience, login_wait: None, drain: draining };
+        let surroundings =
+            Surroundings { gates: gates.clone(), filing: None, patience, login_wait: None, drain: draining };
         let (bridge, port) = listen().await;
         let relay = protocol.relay(secured, profile);
         let session = tokio::spawn(async move {

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "oauth::consent",
         "oauth::device",
         "oauth::exchange",
-        "oauth::failpoint",
+        "failpoint",
         "store",
         "local_tls",
     ],

@@ -27,6 +27,7 @@ mod doctor;
 mod engine;
 mod failure_table;
 mod families;
+mod filing;
 mod filters;
 mod folders;
 mod grants;

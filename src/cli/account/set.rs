@@ -35,6 +35,7 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
         sends: settings.sends(),
         unread: settings.unread(),
         from: settings.from(),
+        sent_copy: settings.sent_copy(),
         ..Wish::default()
     };
     let store = place.store().await?;

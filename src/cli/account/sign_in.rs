@@ -147,6 +147,7 @@ fn mailbox(place: &Place, address: &Address, to: Whereto<'_>, arguments: Account
         display_name: settings.display_name,
         sender: settings.sender,
         from: settings.from,
+        sent_copy: settings.sent_copy,
         aliases,
         advice: provider.sign_in.advice.clone(),
         crm,

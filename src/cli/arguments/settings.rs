@@ -4,7 +4,7 @@ use super::AddressArgument;
 use clap::{Args, ValueEnum};
 use passerelle::{
     control::{provider::Whereabouts, settings::User},
-    model::{Certificates, Endpoint, FromPolicy, Invalid, Pins, Security, SmtpAuth, UnreadScope, UserFormat},
+    model::{Certificates, Endpoint, FromPolicy, Invalid, Pins, Security, SentCopy, SmtpAuth, UnreadScope, UserFormat},
 };
 
 /// The heading of where and how the bridge signs in.
@@ -70,6 +70,9 @@ pub(in crate::cli) struct Settings {
     /// What becomes of the From of a message [default: check]
     #[arg(long, value_name = "HOW", help_heading = CRM)]
     from: Option<FromArgument>,
+    /// Whether the bridge puts a copy of what is sent into Sent [default: never]
+    #[arg(long, value_name = "WHEN", help_heading = CRM)]
+    sent_copy: Option<SentCopyArgument>,
     /// Whether CRMs may read the mailbox [default: on]
     #[arg(long, value_name = "SWITCH", help_heading = CRM)]
     receive: Option<Switch>,
@@ -120,6 +123,14 @@ impl Settings {
             FromArgument::Check => FromPolicy::Check,
             FromArgument::AddName => FromPolicy::AddName,
             FromArgument::Force => FromPolicy::Force,
+        })
+    }
+
+    pub(in crate::cli) fn sent_copy(&self) -> Option<SentCopy> {
+        self.sent_copy.map(|copy| match copy {
+            SentCopyArgument::Auto => SentCopy::Auto,
+            SentCopyArgument::Always => SentCopy::Always,
+            SentCopyArgument::Never => SentCopy::Never,
         })
     }
 
@@ -175,6 +186,16 @@ enum FromArgument {
     AddName,
     /// Replaced by the account's address and display name
     Force,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SentCopyArgument {
+    /// Where the provider does not, as its page of `provider show` says, or as is seen after a message
+    Auto,
+    /// Where it is not there yet
+    Always,
+    /// Not at all: the CRM or the provider does
+    Never,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -3,7 +3,10 @@
 use super::{Error, Refusal};
 use crate::{
     control::account::Draft,
-    model::{Address, Certificates, Endpoint, FromPolicy, RegistrationId, Secret, SmtpAuth, UnreadScope, UserFormat},
+    model::{
+        Address, Certificates, Endpoint, FromPolicy, RegistrationId, Secret, SentCopy, SmtpAuth, UnreadScope,
+        UserFormat,
+    },
     oauth::{
         self, TokenEndpoint,
         flow::{Client, Proof},
@@ -66,6 +69,8 @@ pub struct Mailbox {
     pub sender: Option<Address>,
     #[serde(default)]
     pub from: FromPolicy,
+    #[serde(default)]
+    pub sent_copy: SentCopy,
     pub aliases: Vec<Address>,
     pub advice: Option<String>,
     /// Of the first login.
@@ -272,6 +277,8 @@ impl Mailbox {
                 display_name: self.display_name,
                 sender: self.sender,
                 from: self.from,
+                sent_copy: self.sent_copy,
+                files_sent: None,
                 user_format: self.user_format,
                 smtp_auth: self.smtp_auth,
                 receives: self.receives,

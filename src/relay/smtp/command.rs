@@ -44,7 +44,12 @@ impl SmtpRelay {
                 write_reply(out.client(), 530, "5.7.0", "Sign in first, with login and password of the mail bridge");
             }
             Command::Mail(Ok(path)) => self.mail(path, out),
-            Command::Rcpt(Ok(path)) => self.forward(Pending::Rcpt, path.octets, out),
+            Command::Rcpt(Ok(path)) => {
+                if self.recipients.len() <= content::RECIPIENTS_MAX {
+                    self.recipients.push(path.address().to_ascii_lowercase());
+                }
+                self.forward(Pending::Rcpt, path.octets, out);
+            }
             Command::Mail(Err(fault)) | Command::Rcpt(Err(fault)) => say_fault(fault, out),
             Command::Data => self.forward(Pending::Data, b"DATA", out),
             Command::Vrfy => write_reply(out.client(), 252, "2.5.0", "Send mail to find out"),
@@ -111,6 +116,7 @@ impl SmtpRelay {
             });
         }
         self.transaction = Transaction::Open;
+        self.recipients.clear();
         self.forward(Pending::Mail, &line, out);
     }
 

@@ -3,39 +3,54 @@
 //! Whatever goes wrong before the end mark, the lane is closed without one, so that nothing is sent; and the client's
 //! message is read to its end, so that none of its lines is taken for a command.
 
-use super::{Flow, Outbox, Phase, SmtpRelay, Transaction, write};
+use super::{DraftId, Flow, Outbox, Phase, Request, RequestId, SmtpRelay, Transaction, write};
 use crate::{
     failure::{Failure, Misbehaviour, Rule, SmtpMoment},
-    model::FromPolicy,
+    model::{Address, FromPolicy},
+    relay::{Commitment, Committed, Filing, Outcome, draft::Draft},
     rules::from::{Identity, Judged, Why},
     wire::{
-        dot::{DotFilter, END_MARK},
+        dot::{DotFilter, END_MARK, Unstuffer},
         header::{Found, HeaderFilter},
         smtp::write_reply,
     },
 };
 
-/// The fields of a message that are looked at.
-const FIELDS: &[&str] = &["from"];
+/// The fields of a message that are looked at, by their place.
+const FIELDS: &[&str] = &["from", "message-id"];
+const FROM: usize = 0;
+/// Recipients of one message by which a retry is known; providers allow 100 to 1,000.
+pub(crate) const RECIPIENTS_MAX: usize = 1000;
 /// The longest address of RFC 5321 section 4.5.3.1.3.
 const ADDRESS_MAX: usize = 254;
 
 /// A message on its way.
 #[derive(Debug)]
 pub(super) struct Content {
-    pub(super) dot: DotFilter,
+    dot: DotFilter,
     header: HeaderFilter,
     /// From fields so far.
     froms: u32,
-}
-
-impl Default for Content {
-    fn default() -> Self {
-        Self { dot: DotFilter::default(), header: HeaderFilter::new(FIELDS), froms: 0 }
-    }
+    /// What a message without Message-ID gets; None: nothing, or it has one.
+    message_id: Option<String>,
+    /// What is kept of it on disk.
+    draft: Option<(Draft, Unstuffer)>,
 }
 
 impl Content {
+    /// Whether what comes next waits until the disk has what came.
+    pub(super) fn is_brimful(&self) -> bool {
+        self.draft.as_ref().is_some_and(|(draft, _)| draft.is_brimful())
+    }
+
+    /// Nothing of it is to be kept; its end is still to be found.
+    pub(super) fn give_up(self, out: &mut Outbox) -> DotFilter {
+        if let Some((draft, _)) = self.draft {
+            draft.drop(out);
+        }
+        self.dot
+    }
+
     /// Takes octets of the message up to its end mark, and says whether that came. What may go to the provider goes to
     /// `out`.
     fn pass(
@@ -44,8 +59,8 @@ impl Content {
         input: &mut &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(bool, Result<(), Why>), Misbehaviour> {
-        let nobody_looks = identity.is_none_or(|identity| identity.policy == FromPolicy::Keep);
-        if self.header.is_over() || nobody_looks {
+        let keeps_from = identity.is_none_or(|identity| identity.policy == FromPolicy::Keep);
+        if self.header.is_over() || (keeps_from && self.message_id.is_none()) {
             return Ok((self.dot.pass(input, Some(out))?, Ok(())));
         }
         let mut passed = Vec::new();
@@ -67,7 +82,7 @@ impl Content {
             };
             match found {
                 None => return Ok(()),
-                Some(Found::Field(_, field)) => {
+                Some(Found::Field(FROM, field)) => {
                     match identity.map_or(Judged::Passes, |identity| identity.judge(&field, self.froms)) {
                         Judged::Passes => out.extend_from_slice(&field),
                         Judged::Becomes(other) => out.extend_from_slice(&other),
@@ -75,9 +90,20 @@ impl Content {
                     }
                     self.froms = self.froms.saturating_add(1);
                 }
+                Some(Found::Field(_, field)) => {
+                    // An empty one would be a second field of its name if it stayed beside ours.
+                    let value = field.splitn(2, |octet| *octet == b':').nth(1).unwrap_or_default();
+                    if self.message_id.is_none() || !value.trim_ascii().is_empty() {
+                        self.message_id = None;
+                        out.extend_from_slice(&field);
+                    }
+                }
                 Some(Found::End { empty_line }) => {
                     let missing = identity.filter(|_| self.froms == 0).and_then(Identity::missing);
                     out.extend_from_slice(&missing.unwrap_or_default());
+                    if let Some(id) = self.message_id.take() {
+                        out.extend_from_slice(format!("Message-ID: <{id}>\r\n").as_bytes());
+                    }
                     if empty_line {
                         out.extend_from_slice(b"\r\n");
                     }
@@ -88,13 +114,31 @@ impl Content {
 }
 
 impl SmtpRelay {
+    pub(super) fn new_content(&mut self) -> Content {
+        let admission = self.admission.as_ref();
+        let filing = admission.map_or(Filing::Nothing, |admission| admission.filing);
+        let keeps_from = admission.is_none_or(|admission| admission.from == FromPolicy::Keep);
+        let header = if keeps_from { HeaderFilter::lenient(FIELDS) } else { HeaderFilter::new(FIELDS) };
+        let is_kept = filing != Filing::Nothing;
+        self.drafts = self.drafts.wrapping_add(u32::from(is_kept));
+        let draft = is_kept.then(|| (Draft::new(DraftId(self.drafts), filing == Filing::Kept), Unstuffer::default()));
+        let message_id = admission.filter(|_| is_kept).map(|admission| self.message_id(&admission.address));
+        Content { dot: DotFilter::default(), header, froms: 0, message_id, draft }
+    }
+
+    /// Of the account's domain: what other programs would write.
+    fn message_id(&self, address: &Address) -> String {
+        let domain = address.as_str().rsplit('@').next().unwrap_or_default();
+        format!("{:032x}.{}@{domain}", self.facts.nonce, self.drafts)
+    }
+
     pub(super) fn content(
         &mut self,
         mut content: Content,
         input: &mut &[u8],
         out: &mut Outbox,
     ) -> Result<Flow, Failure> {
-        let Some(lane) = &self.lane else {
+        let Some(lane) = self.lane.as_ref().map(|lane| lane.id) else {
             return Err(Failure::Internal("SMTP content without a lane"));
         };
         let identity = self.admission.as_ref().map(|admission| Identity {
@@ -102,7 +146,8 @@ impl SmtpRelay {
             senders: &admission.senders,
             display_name: &admission.display_name,
         });
-        let (ended, allowed) = match content.pass(identity.as_ref(), input, out.lane(lane.id)) {
+        let before = out.lane(lane).len();
+        let (ended, allowed) = match content.pass(identity.as_ref(), input, out.lane(lane)) {
             Ok(passed) => passed,
             Err(misbehaviour) => return Err(self.smuggled(misbehaviour, out)),
         };
@@ -117,24 +162,123 @@ impl SmtpRelay {
         };
         if let Some(reply) = refusal {
             self.drop_lane(out);
-            return Ok(self.discarded(content.dot, reply, ended, out));
+            let filter = content.give_up(out);
+            return Ok(self.discarded(filter, reply, ended, out));
         }
-        if ended {
-            self.phase = Phase::AwaitingCommit;
-            self.commit(out);
-        } else {
-            self.phase = Phase::AwaitingEndMark(content);
+        if let Some((draft, unstuffer)) = &mut content.draft {
+            let mut octets = Vec::new();
+            unstuffer.pass(out.lane(lane).get(before..).unwrap_or_default(), &mut octets);
+            draft.take(&octets, out);
+        }
+        match content.draft {
+            _ if !ended => self.phase = Phase::AwaitingEndMark(content),
+            Some((draft, _)) => self.commit(draft, out)?,
+            None => self.end_mark(None, out),
         }
         Ok(Flow::More)
     }
 
-    /// Writes the end mark. A step of its own, because from here on the provider may send the message: what must be on
-    /// disk by then (filing) is committed before.
-    fn commit(&mut self, out: &mut Outbox) {
-        if let (Phase::AwaitingCommit, Some(lane)) = (&self.phase, &self.lane) {
+    /// Commits the draft once all of it is on disk. From the end mark on the provider may send the message: what must
+    /// outlive a crash is committed before.
+    fn commit(&mut self, mut draft: Draft, out: &mut Outbox) -> Result<(), Failure> {
+        let account = self.admission.as_ref().map(|admission| admission.account);
+        let account = account.ok_or(Failure::Internal("SMTP content before login"))?;
+        let request = draft.commit(account, Commitment::Sending { recipients: self.recipients() }, out);
+        self.phase = Phase::AwaitingCommit(draft, request);
+        Ok(())
+    }
+
+    /// None: more than are remembered.
+    fn recipients(&self) -> Option<String> {
+        let mut recipients: Vec<_> = self.recipients.iter().map(|octets| String::from_utf8_lossy(octets)).collect();
+        recipients.sort_unstable();
+        (recipients.len() <= RECIPIENTS_MAX).then(|| recipients.join("\n"))
+    }
+
+    fn end_mark(&mut self, draft: Option<DraftId>, out: &mut Outbox) {
+        if let Some(lane) = &self.lane {
             out.lane(lane.id).extend_from_slice(END_MARK);
-            self.phase = Phase::AwaitingDelivery;
         }
+        self.phase = Phase::AwaitingDelivery(draft);
+    }
+
+    pub(super) fn spooled(
+        &mut self,
+        request: RequestId,
+        spooled: Result<(), Failure>,
+        out: &mut Outbox,
+    ) -> Result<Flow, Failure> {
+        match (std::mem::replace(&mut self.phase, Phase::Closed), spooled) {
+            (Phase::AwaitingEndMark(mut content), spooled) => {
+                let awaited = content.draft.as_mut().is_some_and(|(draft, _)| draft.spooled(request, out));
+                match spooled {
+                    Err(failure) if awaited => {
+                        self.drop_lane(out);
+                        let filter = content.give_up(out);
+                        return Ok(self.discarded(filter, not_kept(&failure), false, out));
+                    }
+                    _ => self.phase = Phase::AwaitingEndMark(content),
+                }
+            }
+            (Phase::AwaitingCommit(mut draft, None), spooled) => match (draft.spooled(request, out), spooled) {
+                (true, Err(failure)) => self.not_committed(draft, &failure, out),
+                (true, Ok(())) => self.commit(draft, out)?,
+                (false, _) => self.phase = Phase::AwaitingCommit(draft, None),
+            },
+            // Of a draft that was given up.
+            (phase, _) => self.phase = phase,
+        }
+        self.resume(out)
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        request: RequestId,
+        committed: Result<Committed, Failure>,
+        out: &mut Outbox,
+    ) -> Result<Flow, Failure> {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::AwaitingCommit(draft, Some(awaited)) if awaited == request => match committed {
+                Ok(Committed::Kept) => self.end_mark(Some(draft.id()), out),
+                Ok(Committed::SentBefore | Committed::Filed(..)) => {
+                    self.drop_lane(out);
+                    draft.drop(out);
+                    self.transaction = Transaction::None;
+                    self.phase = Phase::AwaitingCommand;
+                    write_reply(out.client(), 250, "2.0.0", "This message was sent before, it stands in Sent");
+                }
+                Err(failure) => self.not_committed(draft, &failure, out),
+            },
+            phase => self.phase = phase,
+        }
+        self.resume(out)
+    }
+
+    fn not_committed(&mut self, draft: Draft, failure: &Failure, out: &mut Outbox) {
+        self.drop_lane(out);
+        draft.drop(out);
+        self.transaction = Transaction::None;
+        self.phase = Phase::AwaitingCommand;
+        out.client().extend_from_slice(&not_kept(failure));
+    }
+
+    /// What the client hears waits until what became of the draft is committed.
+    pub(super) fn tell_outcome(&mut self, draft: Option<DraftId>, outcome: Outcome, words: Vec<u8>, out: &mut Outbox) {
+        match draft {
+            Some(draft) => self.phase = Phase::AwaitingOutcome(out.ask(Request::Outcome(draft, outcome)), words),
+            None => {
+                self.phase = Phase::AwaitingCommand;
+                out.client().extend_from_slice(&words);
+            }
+        }
+    }
+
+    pub(super) fn settled(&mut self, request: RequestId, out: &mut Outbox) -> Result<Flow, Failure> {
+        match std::mem::replace(&mut self.phase, Phase::AwaitingCommand) {
+            Phase::AwaitingOutcome(awaited, words) if awaited == request => out.client().extend_from_slice(&words),
+            phase => self.phase = phase,
+        }
+        self.resume(out)
     }
 
     pub(super) fn discard(
@@ -164,6 +308,13 @@ impl SmtpRelay {
         self.drop_lane(out);
         Failure::ClientMisbehaved(misbehaviour)
     }
+}
+
+/// Nothing is sent that could not be kept: the client says it again.
+fn not_kept(failure: &Failure) -> Vec<u8> {
+    let mut reply = Vec::new();
+    write(&failure.smtp(SmtpMoment::Command), &mut reply);
+    reply
 }
 
 /// What is said of a message that may not be from whom it says.

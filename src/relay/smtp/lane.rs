@@ -1,8 +1,9 @@
 //! The provider's side: its replies, each to the command that it answers, and its loss.
 
-use super::{Content, Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction, write};
+use super::{Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction, write};
 use crate::{
     failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
+    relay::Outcome,
     wire::smtp::Reply,
 };
 
@@ -42,7 +43,8 @@ impl SmtpRelay {
 
     fn reply(&mut self, reply: &Reply, out: &mut Outbox) {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::AwaitingEndMark(Content { dot: filter, .. }) => {
+            Phase::AwaitingEndMark(content) => {
+                let filter = content.give_up(out);
                 // In the middle of a message: nothing that we could still say would be understood as a command.
                 self.drop_lane(out);
                 let mut words = Vec::new();
@@ -52,15 +54,17 @@ impl SmtpRelay {
                 }
                 self.phase = Phase::Discarding(filter, words);
             }
-            Phase::AwaitingDelivery if reply.class() != 3 => {
-                self.phase = Phase::AwaitingCommand;
+            Phase::AwaitingDelivery(draft) if reply.class() != 3 => {
                 self.transaction = Transaction::None;
-                reply.pass(code_for_client(reply), out.client());
+                let mut words = Vec::new();
+                reply.pass(code_for_client(reply), &mut words);
+                let outcome = if reply.class() == 2 { Outcome::Accepted } else { Outcome::Refused };
+                self.tell_outcome(draft, outcome, words, out);
                 if reply.code == 421 {
                     self.drop_lane(out);
                 }
             }
-            phase @ Phase::AwaitingDelivery => {
+            phase @ Phase::AwaitingDelivery(_) => {
                 self.phase = phase;
                 self.misbehaved(Misbehaviour::Syntax, out);
             }
@@ -85,7 +89,7 @@ impl SmtpRelay {
         }
         match (pending, reply.class()) {
             (Pending::Data, 3) if reply.code == 354 => {
-                self.phase = Phase::AwaitingEndMark(Default::default());
+                self.phase = Phase::AwaitingEndMark(self.new_content());
             }
             (Pending::Data, 4 | 5) => self.phase = Phase::AwaitingCommand,
             (Pending::Mail, 4 | 5) => self.transaction = Transaction::Refused,
@@ -117,17 +121,19 @@ impl SmtpRelay {
         };
         self.phase = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::AwaitingGoAhead => Phase::AwaitingCommand,
-            Phase::AwaitingEndMark(Content { dot: filter, .. }) => Phase::Discarding(filter, lost_reply(failure)),
-            Phase::AwaitingCommit => {
+            Phase::AwaitingEndMark(content) => Phase::Discarding(content.give_up(out), lost_reply(failure)),
+            Phase::AwaitingCommit(draft, _) => {
+                draft.drop(out);
                 self.transaction = Transaction::None;
                 out.client().extend_from_slice(&lost_reply(failure));
                 Phase::AwaitingCommand
             }
-            Phase::AwaitingDelivery => {
+            Phase::AwaitingDelivery(draft) => {
                 self.uncertain += 1;
                 self.transaction = Transaction::None;
-                write(&LostTransaction::Uncertain.smtp(), out.client());
-                Phase::AwaitingCommand
+                let mut words = Vec::new();
+                write(&LostTransaction::Uncertain.smtp(), &mut words);
+                return self.tell_outcome(draft, Outcome::Unknown, words, out);
             }
             phase => phase,
         };

@@ -7,12 +7,13 @@
 //! ```text
 //! AwaitingCommand ── AUTH ──> AwaitingSasl ──> AwaitingVerdict ──> AwaitingFirstLane ──> AwaitingCommand (signed in)
 //! AwaitingCommand ── MAIL without a lane ──> AwaitingLane ──> AwaitingCommand
-//! AwaitingCommand ── DATA ──> AwaitingGoAhead ──> AwaitingEndMark ──> AwaitingCommit ──> AwaitingDelivery ──> AwaitingCommand
+//! AwaitingCommand ── DATA ──> AwaitingGoAhead ──> AwaitingEndMark ──> AwaitingCommit ──> AwaitingDelivery ──> AwaitingOutcome
+//! AwaitingOutcome ──> AwaitingCommand
 //!                                                 AwaitingEndMark ── lane lost or refused ──> Discarding ──> AwaitingCommand
 //! ```
 
 mod command;
-mod content;
+pub(crate) mod content;
 mod lane;
 mod sign_in;
 
@@ -21,7 +22,7 @@ use content::Content;
 use super::{
     Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request, RequestId, Said,
 };
-use super::{SessionFacts, Side};
+use super::{DraftId, SessionFacts, Side, draft::Draft};
 use crate::{
     failure::{Failure, Misbehaviour, SmtpMoment, SmtpReply, Unreachable},
     wire::{
@@ -66,6 +67,10 @@ pub struct SmtpRelay {
     refused_logins: u32,
     draining: bool,
     uncertain: u32,
+    /// Messages so far that were kept on disk.
+    drafts: u32,
+    /// Whom the transaction names, in lower case; one more than are remembered at most.
+    recipients: Vec<Vec<u8>>,
 }
 
 /// What the client's next octets are, or what they wait for.
@@ -80,10 +85,12 @@ enum Phase {
     /// DATA is among the pending commands.
     AwaitingGoAhead,
     AwaitingEndMark(Content),
-    /// All of the message but its end mark is with the lane.
-    AwaitingCommit,
+    /// All of the message but its end mark is with the lane. The rest of the draft goes to disk, or it is committed.
+    AwaitingCommit(Draft, Option<RequestId>),
     /// The end mark is sent: from here on the provider may have sent the message.
-    AwaitingDelivery,
+    AwaitingDelivery(Option<DraftId>),
+    /// The provider has answered; what became of the draft is committed before the client hears this.
+    AwaitingOutcome(RequestId, Vec<u8>),
     /// The message is lost to this lane; it is read to its end, then this reply is said.
     Discarding(DotFilter, Vec<u8>),
     Closed,
@@ -133,12 +140,15 @@ impl SmtpRelay {
             refused_logins: 0,
             draining: false,
             uncertain: 0,
+            drafts: 0,
+            recipients: Vec::new(),
         }
     }
 
     fn client_octets(&mut self, input: &mut &[u8], out: &mut Outbox) -> Result<Flow, Failure> {
         let lane_full = self.lane.as_ref().is_some_and(|lane| out.waiting(Side::Lane(lane.id)) > HIGH_WATER);
-        if self.line_waits || lane_full || out.waiting(Side::Client) > HIGH_WATER {
+        let disk_slow = matches!(&self.phase, Phase::AwaitingEndMark(content) if content.is_brimful());
+        if self.line_waits || lane_full || disk_slow || out.waiting(Side::Client) > HIGH_WATER {
             return Ok(Flow::Pause(Side::Client));
         }
         match std::mem::replace(&mut self.phase, Phase::Closed) {
@@ -254,6 +264,9 @@ impl Relay for SmtpRelay {
                 self.draining = true;
                 Flow::More
             }
+            Event::Answer(request, Answer::Spooled(spooled)) => self.spooled(request, spooled, out)?,
+            Event::Answer(request, Answer::Committed(committed)) => self.committed(request, committed, out)?,
+            Event::Answer(request, Answer::Settled) => self.settled(request, out)?,
             // Nothing of ours asks for these.
             Event::Elapsed(_)
             | Event::Answer(_, Answer::Folders(_) | Answer::Kept(_) | Answer::Ready(_) | Answer::Validity(_)) => {
@@ -264,7 +277,7 @@ impl Relay for SmtpRelay {
     }
 
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
-        if matches!(self.phase, Phase::AwaitingDelivery) {
+        if matches!(self.phase, Phase::AwaitingDelivery(_)) {
             self.uncertain += 1;
         }
         // Replies are always written whole, so there is no half one to complete.
@@ -289,8 +302,10 @@ impl Relay for SmtpRelay {
     fn awaits(&self) -> Awaited {
         match &self.phase {
             _ if self.admission.is_none() => Awaited::Login,
-            Phase::AwaitingDelivery => Awaited::EndOfData,
-            Phase::AwaitingLane(_) | Phase::AwaitingGoAhead | Phase::AwaitingCommit => Awaited::Provider,
+            // The client is owed its answer, whatever else happens.
+            Phase::AwaitingDelivery(_) | Phase::AwaitingOutcome(..) => Awaited::EndOfData,
+            Phase::AwaitingCommit(..) => Awaited::LongCommand,
+            Phase::AwaitingLane(_) | Phase::AwaitingGoAhead => Awaited::Provider,
             _ if !self.pending.is_empty() => Awaited::Provider,
             _ => Awaited::Client,
         }

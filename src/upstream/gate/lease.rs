@@ -36,15 +36,15 @@ pub(crate) const HEALTHY: Duration = Duration::from_secs(600);
 /// An opening in all, waited for or not.
 pub(crate) const OPENING: Duration = Duration::from_secs(60);
 /// Not a refused login: whether it is one is for the next verdict to say.
-const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
+pub(super) const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 
 /// A lane that is to be opened.
-struct Opening {
-    account: Account,
-    purpose: LaneUse,
-    passed: Option<Passed>,
+pub(super) struct Opening {
+    pub(super) account: Account,
+    pub(super) purpose: LaneUse,
+    pub(super) passed: Option<Passed>,
     /// Its place.
-    permit: OwnedSemaphorePermit,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 impl Gates {
@@ -148,7 +148,7 @@ impl Gates {
     }
 
     /// What is waited for too long is parked when it comes, for the next try.
-    async fn opened_within(
+    pub(super) async fn opened_within(
         self: &Arc<Self>,
         gate: &Arc<Gate>,
         wanted: Opening,
@@ -195,7 +195,7 @@ impl Gates {
     }
 
     /// A place for a lane.
-    async fn place(
+    pub(super) async fn place(
         &self,
         gate: &Gate,
         account: &Account,
@@ -295,7 +295,7 @@ impl Gate {
     }
 
     /// What is known of lanes of IMAP. None: nothing of this generation.
-    fn known(&self, id: AccountId, naming: &Naming) -> Option<LaneFacts> {
+    pub(super) fn known(&self, id: AccountId, naming: &Naming) -> Option<LaneFacts> {
         let capabilities = self.health().capabilities.clone()?;
         let namespace = self.folders().last.as_mut()?.namespace(id, naming);
         Some(LaneFacts::Imap { capabilities, namespace })
@@ -315,7 +315,7 @@ impl Gate {
     }
 
     /// A parked lane, in use again.
-    fn unparked(
+    pub(super) fn unparked(
         self: &Arc<Self>,
         parked: Parked,
         generation: Generation,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 pub mod command;
+pub mod fetched;
 pub mod framer;
 pub(crate) mod list;
 pub mod pattern;

@@ -5,7 +5,7 @@ use passerelle::{
         AccountId, Address, Attributes, Folder, FolderTable, FromPolicy, LocalName, RemoteName, Role, UnreadScope,
     },
     profile::Table,
-    relay::{Admission, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
+    relay::{Admission, Filing, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     rules::namespace::{Choices, Namespace, Naming},
     store::Changes,
     wire::{
@@ -85,10 +85,20 @@ pub fn admission(settings: &[&str]) -> Admission {
     }
     admission.from = changes.from.unwrap_or_default();
     admission.display_name = changes.display_name.unwrap_or_default().into();
+    admission.filing = filing(settings);
     admission.receives = changes.receives.unwrap_or(true);
     admission.sends = changes.sends.unwrap_or(true);
     admission.unread = changes.unread.unwrap_or_default();
     admission
+}
+
+/// What becomes of Sent copies: `filing=kept`, `filing=noted`.
+fn filing(settings: &[&str]) -> Filing {
+    match settings.iter().find_map(|setting| setting.strip_prefix("filing=")) {
+        Some("kept") => Filing::Kept,
+        Some("noted") => Filing::Noted,
+        _ => Filing::Nothing,
+    }
 }
 
 /// The CRM profile of the login: one that lets every sender pass, unless the settings say another.
@@ -114,7 +124,7 @@ pub fn changes(settings: &[&str]) -> Changes {
     let mut changes = Changes::default();
     for setting in settings {
         match setting.split_once('=').unwrap_or((setting, "")) {
-            ("crm", _) => {}
+            ("crm" | "filing", _) => {}
             ("receives", "no") => changes.receives = Some(false),
             ("sends", "no") => changes.sends = Some(false),
             ("unread", "inbox") => changes.unread = Some(UnreadScope::Inbox),

@@ -3,7 +3,7 @@
 use passerelle::{
     failure::{Cap, Failure, Unreachable},
     model::RemoteName,
-    relay::{Credentials, Keep, LaneState, Request},
+    relay::{Commitment, Credentials, Keep, LaneState, Request},
 };
 
 /// A request in the words of a dialogue.
@@ -37,6 +37,21 @@ pub fn spell(request: &Request) -> String {
             let subscribed = subscribed.map_or("forget", |subscribed| if subscribed { "yes" } else { "no" });
             format!("keep subscription {} {subscribed}", text(remote))
         }
+        Request::Spool(..) => "spool".to_owned(),
+        Request::Commit(_, _, whole) => {
+            let (likeness, commitment) = &**whole;
+            let id = likeness.message_id.as_deref().unwrap_or("-");
+            match commitment {
+                Commitment::Sending { recipients } => {
+                    format!("commit {id} to {}", recipients.as_deref().unwrap_or("many").replace('\n', ","))
+                }
+                Commitment::Copy { flags, seen, date } => {
+                    let seen = if *seen { "seen" } else { "unseen" };
+                    format!("copy {id} {seen} ({flags}) {}", date.as_deref().unwrap_or("-"))
+                }
+            }
+        }
+        Request::Outcome(_, outcome) => format!("outcome {outcome:?}").to_lowercase(),
         Request::Timer(duration) => format!("timer {}", duration.as_secs()),
     }
 }

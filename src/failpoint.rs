@@ -1,4 +1,4 @@
-//! Named moments of a renewal, at which tests stop a bridge and kill it (rule R29).
+//! Named moments at which tests stop a bridge and kill it (rules R29, R39, R41).
 //!
 //! Only in builds with debug assertions; elsewhere they are nothing. Whoever reaches the one that the environment names
 //! waits there for ever.
@@ -15,7 +15,7 @@ use std::{env, sync::OnceLock};
 #[cfg(debug_assertions)]
 const VARIABLE: &str = "PASSERELLE_FAILPOINT";
 
-/// A moment of a renewal.
+/// A moment of a renewal, of a message that is sent, or of a Sent copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(debug_assertions), allow(dead_code, reason = "nobody asks for its name"))]
 pub(crate) enum Moment {
@@ -25,6 +25,24 @@ pub(crate) enum Moment {
     BeforeCommit,
     BeforeUse,
     AfterUse,
+    /// Some of a message is in the spool.
+    SpoolWritten,
+    BeforeSync,
+    AfterSync,
+    BeforeMark,
+    /// The message is marked as sent; its end mark is not.
+    AfterMark,
+    /// The provider has answered the end mark.
+    BeforeOutcome,
+    /// The outcome is committed; the client has not heard of it.
+    AfterOutcome,
+    BeforeLook,
+    BeforeAppend,
+    /// Some of the copy is with the provider.
+    WithinAppend,
+    /// The provider has the copy.
+    BeforeFiled,
+    AfterFiled,
 }
 
 #[cfg(debug_assertions)]
@@ -36,6 +54,18 @@ impl Moment {
             Self::BeforeCommit => "before-commit",
             Self::BeforeUse => "before-use",
             Self::AfterUse => "after-use",
+            Self::SpoolWritten => "spool-written",
+            Self::BeforeSync => "before-sync",
+            Self::AfterSync => "after-sync",
+            Self::BeforeMark => "before-mark",
+            Self::AfterMark => "after-mark",
+            Self::BeforeOutcome => "before-outcome",
+            Self::AfterOutcome => "after-outcome",
+            Self::BeforeLook => "before-look",
+            Self::BeforeAppend => "before-append",
+            Self::WithinAppend => "within-append",
+            Self::BeforeFiled => "before-filed",
+            Self::AfterFiled => "after-filed",
         }
     }
 }

@@ -1,0 +1,158 @@
+//! What one session has under way: the message that it writes to disk, commits, and says the outcome of.
+//!
+//! What was asked for is carried out whole, even where the session ends meanwhile: a message that was committed and whose
+//! end mark never left is forgotten, one whose end mark may have left is uncertain.
+
+use super::{Filing, not_kept, spool::Spooling};
+use crate::{
+    failure::Failure,
+    model::AccountId,
+    relay::{Commitment, Committed, DraftId, Outcome},
+    rules::likeness::Likeness,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+use tokio::sync::Mutex;
+
+/// A session's place where drafts lie.
+pub struct Desk {
+    filing: Arc<Filing>,
+    state: Arc<Mutex<State>>,
+    /// The draft whose commitment the session knows of: from there on its end mark may be sent.
+    told: Arc<AtomicU32>,
+}
+
+/// The draft under way; those of lower numbers are over.
+#[derive(Default)]
+struct State {
+    id: DraftId,
+    stage: Stage,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Over,
+    Writing(Spooling),
+    /// By its number in the store.
+    Committed(i64),
+}
+
+impl State {
+    /// Whether this draft is under way; a new one takes the place of the last.
+    fn is_at(&mut self, id: DraftId) -> bool {
+        if id > self.id {
+            *self = Self { id, stage: Stage::Over };
+            return true;
+        }
+        id == self.id
+    }
+}
+
+impl Desk {
+    #[must_use]
+    pub fn new(filing: Arc<Filing>) -> Self {
+        Self { filing, state: Arc::default(), told: Arc::default() }
+    }
+
+    /// Writes the next octets of a draft.
+    pub fn spool(&self, id: DraftId, octets: Vec<u8>) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
+        let (filing, state) = (self.filing.clone(), self.state.clone());
+        whole(async move {
+            let mut state = state.lock().await;
+            let begins = id > state.id;
+            if !state.is_at(id) {
+                return Err(GIVEN_UP);
+            }
+            if begins {
+                state.stage = Stage::Writing(filing.begin().await?);
+            }
+            match &mut state.stage {
+                Stage::Writing(spooling) => spooling.write(&octets).await.map_err(|error| not_kept(&error)),
+                Stage::Over | Stage::Committed(_) => Err(GIVEN_UP),
+            }
+        })
+    }
+
+    /// Commits a draft that is whole.
+    pub fn commit(
+        &self,
+        id: DraftId,
+        account: AccountId,
+        likeness: Likeness,
+        commitment: Commitment,
+    ) -> impl Future<Output = Result<Committed, Failure>> + Send + 'static {
+        let (filing, state) = (self.filing.clone(), self.state.clone());
+        whole(async move {
+            let mut state = state.lock().await;
+            // One of which no octets are kept begins here.
+            let begins = id > state.id;
+            if !state.is_at(id) {
+                return Err(GIVEN_UP);
+            }
+            let spooled = match std::mem::take(&mut state.stage) {
+                Stage::Writing(spooling) => Some(spooling.finish().await.map_err(|error| not_kept(&error))?),
+                Stage::Over if begins => None,
+                Stage::Over | Stage::Committed(_) => return Err(GIVEN_UP),
+            };
+            let is_sent = matches!(commitment, Commitment::Sending { .. });
+            let (row, committed) = filing.commit(account, spooled, likeness, commitment).await?;
+            if is_sent && committed == Committed::Kept {
+                state.stage = Stage::Committed(row);
+            }
+            Ok(committed)
+        })
+    }
+
+    /// The session has heard that this draft is committed.
+    pub fn tell(&self, id: DraftId) {
+        self.told.store(id.0, Ordering::Relaxed);
+    }
+
+    /// Says what became of a draft.
+    pub fn settle(&self, id: DraftId, outcome: Outcome) -> impl Future<Output = ()> + Send + 'static {
+        let (filing, state) = (self.filing.clone(), self.state.clone());
+        let settled = whole(async move {
+            let mut state = state.lock().await;
+            if !state.is_at(id) {
+                return Ok(());
+            }
+            if let Stage::Committed(row) = std::mem::take(&mut state.stage) {
+                filing.settle(row, outcome).await;
+            }
+            Ok(())
+        });
+        async move { drop(settled.await) }
+    }
+}
+
+/// The session is over.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let (filing, state, told) = (self.filing.clone(), self.state.clone(), self.told.load(Ordering::Relaxed));
+        // Nothing is under way: the usual case.
+        if state.try_lock().is_ok_and(|state| matches!(state.stage, Stage::Over)) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let mut state = state.lock().await;
+            if let Stage::Committed(row) = std::mem::take(&mut state.stage) {
+                let outcome = if state.id.0 == told { Outcome::Unknown } else { Outcome::Refused };
+                filing.settle(row, outcome).await;
+            }
+        });
+    }
+}
+
+/// Nobody waits for it any more.
+const GIVEN_UP: Failure = Failure::Internal("a draft that was given up");
+
+/// Goes on where the one who asked is gone.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::spawn(work).await.unwrap_or(Err(Failure::Internal("the keeping of a message panicked")))
+}

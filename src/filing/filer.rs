@@ -1,0 +1,399 @@
+//! The filer: looks into Sent for each message that is due, and puts its copy there where it is missing.
+//!
+//! Messages of one account go one at a time, in the order in which they are due. What fails is tried again, later and
+//! later, over restarts, until it holds or the account is gone.
+
+use super::{
+    Filing,
+    talk::{Appended, Talk, date_time},
+};
+use crate::{
+    failpoint::{Moment, reach},
+    failure::Failure,
+    model::{AccountId, SentCopy},
+    store::{Account, Error, Sending, SentMessage, SentPlace, sent::KNOWN, unix_now},
+    upstream::Own,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+
+/// Messages that are read from the store at a time.
+pub(crate) const DUE_AT_ONCE: u32 = 256;
+/// Accounts that are filed for at a time.
+pub(crate) const ACCOUNTS_AT_ONCE: usize = 4;
+/// The store is looked at this often, whatever it said: another bridge may have changed it.
+pub(crate) const AT_LEAST: Duration = Duration::from_secs(30);
+/// For a lane of its own.
+pub(crate) const LANE_WAIT: Duration = Duration::from_secs(30);
+/// One message in all: 35 MB at 256 kbit/s. For as long it is claimed.
+pub(crate) const ONE: Duration = Duration::from_secs(1500);
+/// Seconds from a failure to the next try; the last goes on for ever.
+pub(crate) const PAUSES: [i64; 7] = [5, 15, 60, 300, 900, 1800, 3600];
+/// Seconds for which a message of unknown outcome waits for a retry by the CRM, before its copy is filed.
+pub(crate) const UNCERTAIN: i64 = 15 * 60;
+/// Looks, with their pauses, that a provider which files by itself is given before a CRM's copy is put there.
+pub(crate) const LOOKS: u32 = 3;
+/// Seconds after filing when Sent is looked at once more: a provider may have filed late.
+pub(crate) const LOOKED_AGAIN: i64 = 60;
+/// How often what nobody needs is swept from the spool.
+pub(crate) const SWEPT: Duration = Duration::from_secs(3600);
+
+/// What is to be done next for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing, for so many seconds.
+    Later(i64),
+    Append,
+    /// Nothing any more: it is known until its day is over.
+    Rest,
+}
+
+impl Filing {
+    /// Files until it is dropped. `serve` runs one.
+    ///
+    /// # Errors
+    /// None so far: what fails is told in the log and tried again.
+    pub async fn run(self: Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        let room = Arc::new(Semaphore::new(ACCOUNTS_AT_ONCE));
+        let mut swept: Option<tokio::time::Instant> = None;
+        loop {
+            if swept.is_none_or(|at| at.elapsed() > SWEPT) {
+                self.sweep().await;
+                swept = Some(now());
+            }
+            let wait = match self.store.due_sent(unix_now(), DUE_AT_ONCE).await {
+                Ok((due, next)) => {
+                    self.start(due, &mut tasks, &room);
+                    let until = next.map_or(AT_LEAST, |next| seconds(next - unix_now()));
+                    until.clamp(Duration::from_millis(200), AT_LEAST)
+                }
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "Sent copies cannot be read");
+                    Duration::from_secs(5)
+                }
+            };
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                Some(ended) = tasks.join_next() => {
+                    // Its messages are claimed until their time is over, and then another's.
+                    if ended.is_err() {
+                        tracing::error!("the filing of Sent copies of an account ended by a fault of the bridge");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        let swept = async {
+            let needed = self.store.spooled_files().await.map_err(|error| error.to_string())?;
+            self.spool.sweep(&needed).await.map_err(|error| error.to_string())
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(error, "the spool cannot be swept");
+        }
+    }
+
+    fn start(self: &Arc<Self>, due: Vec<SentMessage>, tasks: &mut JoinSet<()>, room: &Arc<Semaphore>) {
+        let mut accounts: BTreeMap<AccountId, Vec<SentMessage>> = BTreeMap::new();
+        for message in due {
+            accounts.entry(message.account).or_default().push(message);
+        }
+        for (account, messages) in accounts {
+            let Some(turn) = Turn::take(self, account) else { continue };
+            let room = room.clone();
+            tasks.spawn(async move {
+                let _room = room.acquire_owned().await;
+                for message in messages {
+                    turn.filing.attend(message).await;
+                }
+            });
+        }
+    }
+
+    async fn attend(&self, message: SentMessage) {
+        let (id, tries) = (message.id, message.tries);
+        let now = unix_now();
+        match self.store.claim_sent(id, now, now + as_seconds(ONE)).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                return tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be claimed");
+            }
+        }
+        let attended = timeout(ONE, self.try_attend(message)).await;
+        let failure = match attended {
+            Ok(Ok(())) => return,
+            Ok(Err(trouble)) => trouble.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        let pause = pause(tries);
+        tracing::warn!(failure, pause, "a Sent copy could not be seen to; tried again after that many seconds");
+        if let Err(error) = self.store.postpone_sent(id, Some(unix_now() + pause), None).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be put off");
+        }
+    }
+
+    async fn try_attend(&self, message: SentMessage) -> Result<(), Trouble> {
+        let now = unix_now();
+        if message.filed || message.spooled.is_none() && message.sending == Sending::Accepted {
+            return self.over(message, now).await;
+        }
+        // Of a session that ended, or a bridge that was killed, before anybody knew more.
+        let uncertain = matches!(message.sending, Sending::Marked | Sending::Uncertain);
+        let Some(own) = self.gates.own_lane(message.account, LANE_WAIT).await? else {
+            let file = self.store.forget_sent(message.id).await?;
+            self.spool.remove(file).await;
+            return Ok(());
+        };
+        let account = own.account.clone();
+        let mut talk = Talk::new(own);
+        let mailbox = talk.open_sent(&self.gates, false).await?;
+        let found = match &message.message_id {
+            Some(id) => talk.look(id, self.gates.search(&account), message.began_at).await?,
+            None => Vec::new(),
+        };
+        if let Some(uid) = found.first() {
+            let place = mailbox.at(*uid);
+            talk.end();
+            if !message.copied && message.sending == Sending::Accepted && asks(&account, self.gates.files(&account)) {
+                self.store.note_files_sent(account.id, true).await?;
+            }
+            return self.is_filed(&message, place, false, now + KNOWN).await;
+        }
+        match next(&message, now) {
+            Next::Later(after) => {
+                talk.end();
+                let sending = uncertain.then_some(Sending::Uncertain);
+                self.store.postpone_sent(message.id, Some(now + after), sending).await?;
+            }
+            Next::Rest => {
+                talk.end();
+                let due = (message.began_at + KNOWN).max(now + 1);
+                self.store.postpone_sent(message.id, Some(due), uncertain.then_some(Sending::Uncertain)).await?;
+            }
+            Next::Append => {
+                if uncertain {
+                    tracing::warn!(
+                        account = account.address.as_str(),
+                        "whether a message was sent is not known, and nobody has tried again: a copy is filed in Sent; \
+                         ask its recipient before you send it again"
+                    );
+                }
+                self.append(&message, &account, talk, &mailbox).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        message: &SentMessage,
+        account: &Account,
+        mut talk: Talk,
+        mailbox: &super::talk::Mailbox,
+    ) -> Result<(), Trouble> {
+        let Some(spooled) = &message.spooled else { return Ok(()) };
+        let file = match self.spool.read(&spooled.file).await {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::error!(%error, "a Sent copy is not in the spool any more, and is given up");
+                self.store.forget_sent(message.id).await?;
+                return Ok(());
+            }
+        };
+        let date = message.internal_date.clone().unwrap_or_else(|| date_time(message.began_at));
+        let what = Appended { flags: &message.flags, seen: message.seen, date: &date, octets: spooled.octets };
+        let place = talk.append(mailbox, what, file).await?;
+        talk.end();
+        if message.sending == Sending::Accepted && asks(account, self.gates.files(account)) {
+            self.store.note_files_sent(account.id, false).await?;
+        }
+        self.is_filed(message, place, true, unix_now() + LOOKED_AGAIN).await
+    }
+
+    async fn is_filed(
+        &self,
+        message: &SentMessage,
+        place: Option<SentPlace>,
+        ours: bool,
+        due: i64,
+    ) -> Result<(), Trouble> {
+        let file = self.store.filed_sent(message.id, place, ours, unix_now(), due).await?;
+        self.spool.remove(file).await;
+        self.news.notify_waiters();
+        reach(Moment::AfterFiled).await;
+        Ok(())
+    }
+
+    /// It stands in Sent, or its provider sees to that: it is looked at once more where we put it there, and forgotten
+    /// when its day is over.
+    async fn over(&self, message: SentMessage, now: i64) -> Result<(), Trouble> {
+        if now >= message.began_at + KNOWN {
+            let file = self.store.forget_sent(message.id).await?;
+            self.spool.remove(file).await;
+            return Ok(());
+        }
+        if message.ours
+            && let (Some(id), Some(place)) = (&message.message_id, message.place)
+            && let Some(own) = self.gates.own_lane(message.account, LANE_WAIT).await?
+        {
+            self.take_back_double(id, place, &message, own).await?;
+        }
+        self.store.postpone_sent(message.id, Some(message.began_at + KNOWN), None).await?;
+        Ok(())
+    }
+
+    /// The provider may have filed after us: then ours goes.
+    async fn take_back_double(
+        &self,
+        id: &str,
+        ours: SentPlace,
+        message: &SentMessage,
+        own: Own,
+    ) -> Result<(), Trouble> {
+        let account = own.account.clone();
+        let mut talk = Talk::new(own);
+        let mailbox = talk.open_sent(&self.gates, true).await?;
+        let found = talk.look(id, self.gates.search(&account), message.began_at).await?;
+        let others = found.iter().any(|uid| *uid != ours.uid);
+        if others && found.contains(&ours.uid) && talk.remove(&mailbox, ours).await? {
+            tracing::info!(
+                account = account.address.as_str(),
+                "the provider filed a sent message late: our copy is taken back"
+            );
+            if account.settings.sent_copy == SentCopy::Auto && !message.copied {
+                self.store.note_files_sent(account.id, true).await?;
+            }
+        }
+        talk.end();
+        Ok(())
+    }
+
+    /// Whether a message stands in Sent, and not by us.
+    pub(super) async fn looked(&self, account: AccountId, message: &SentMessage) -> Result<bool, Failure> {
+        let Some(id) = &message.message_id else { return Ok(false) };
+        let Some(own) = self.gates.own_lane(account, LANE_WAIT).await? else { return Ok(false) };
+        let search = self.gates.search(&own.account);
+        let mut talk = Talk::new(own);
+        talk.open_sent(&self.gates, false).await?;
+        let found = talk.look(id, search, message.began_at).await?;
+        talk.end();
+        Ok(!found.is_empty())
+    }
+}
+
+/// What becomes of a message that does not stand in Sent.
+fn next(message: &SentMessage, now: i64) -> Next {
+    let age = now - message.began_at;
+    let uncertain = matches!(message.sending, Sending::Marked | Sending::Uncertain);
+    match message {
+        _ if uncertain && age < UNCERTAIN => Next::Later(pause(message.tries).min(UNCERTAIN - age)),
+        SentMessage { spooled: None, .. } => Next::Rest,
+        SentMessage { files: true, tries, .. } if *tries < LOOKS => Next::Later(pause(*tries)),
+        _ => Next::Append,
+    }
+}
+
+fn pause(tries: u32) -> i64 {
+    let at = usize::try_from(tries).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
+    PAUSES.get(at).copied().unwrap_or(3600)
+}
+
+/// Whether what is seen says something about the provider that nobody knew.
+fn asks(account: &Account, files: Option<bool>) -> bool {
+    account.settings.sent_copy == SentCopy::Auto && files.is_none()
+}
+
+fn as_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+#[allow(clippy::disallowed_methods, reason = "when the spool was swept is told by the clock")]
+fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+/// Why a message could not be seen to now.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// The one who files for an account now.
+struct Turn {
+    filing: Arc<Filing>,
+    account: AccountId,
+}
+
+impl Turn {
+    fn take(filing: &Arc<Filing>, account: AccountId) -> Option<Self> {
+        let mut busy = filing.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.insert(account).then(|| Self { filing: filing.clone(), account })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.filing.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
+        self.filing.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Spooled;
+
+    fn message(sending: Sending, files: bool, spooled: bool, tries: u32) -> SentMessage {
+        SentMessage {
+            id: 1,
+            account: AccountId(1),
+            sending,
+            message_id: None,
+            began_at: 1000,
+            spooled: spooled.then(|| Spooled { file: "x".to_owned(), octets: 1 }),
+            flags: String::new(),
+            seen: true,
+            internal_date: None,
+            copied: false,
+            files,
+            tries,
+            filed: false,
+            place: None,
+            ours: false,
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_filed_when_nobody_else_will() {
+        for (message, age, then) in [
+            (message(Sending::Accepted, false, true, 0), 0, Next::Append),
+            (message(Sending::None, false, true, 0), 0, Next::Append),
+            (message(Sending::None, true, true, 0), 0, Next::Later(5)),
+            (message(Sending::Accepted, true, true, 2), 0, Next::Later(60)),
+            (message(Sending::Accepted, true, true, 3), 0, Next::Append),
+            (message(Sending::Uncertain, false, true, 0), 10, Next::Later(5)),
+            (message(Sending::Marked, false, true, 9), 800, Next::Later(100)),
+            (message(Sending::Uncertain, false, true, 9), 900, Next::Append),
+            (message(Sending::Uncertain, true, false, 9), 900, Next::Rest),
+            (message(Sending::Accepted, true, false, 0), 0, Next::Rest),
+        ] {
+            assert_eq!(next(&message, 1000 + age), then, "{message:?} after {age} s");
+        }
+        assert_eq!((pause(0), pause(6), pause(u32::MAX)), (5, 3600, 3600));
+    }
+}

@@ -1,0 +1,243 @@
+//! Filing: what is sent stands once in the Sent mailbox of its account, whoever else files it, and whatever crashes.
+//!
+//! ```text
+//! a file of the spool, no row    prepared: the message is under way; a crash leaves nothing but the file
+//! marked                         end-mark-sent: committed before the provider gets the end mark
+//! accepted                       committed before the client hears 250
+//! filed                          seen in Sent or put there; kept for a day to know copies and retries by
+//! ```
+//! A message whose outcome nobody knows (a crash, or a provider that was lost before it answered) is *uncertain*: Sent is
+//! looked at, and where it does not stand there after 15 minutes without a retry its copy is filed, with a notice. A CRM's
+//! own APPEND to Sent goes the same way, so that it and what was sent are one message here. It must never say that
+//! something is kept which is not on disk, and must never send anything.
+//!
+//! | file | what |
+//! |---|---|
+//! | `spool` | messages on disk |
+//! | `desk` | what a session has under way |
+//! | `filer` | looks, files, tries again |
+//! | `talk` | the bridge's own IMAP |
+
+pub mod desk;
+pub(crate) mod filer;
+pub(crate) mod spool;
+pub(crate) mod talk;
+
+use crate::{
+    failpoint::{Moment, reach},
+    failure::Failure,
+    model::AccountId,
+    relay::{Commitment, Committed, Filing as Care, Outcome},
+    rules::likeness::Likeness,
+    store::{Account, Copy, Error, Joined, Letter, SentPlace, Spooled, Store, sent::KNOWN, unix_now},
+    upstream::Gates,
+};
+pub use desk::Desk;
+use spool::{Spool, Spooling};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::timeout};
+
+/// When a message whose outcome nobody has told is looked at, in seconds: a provider has ten minutes to answer an end mark
+/// (RFC 5321 section 4.5.3.2.6).
+pub(crate) const UNTOLD: i64 = 660;
+/// A provider that files by itself is given this time, in seconds, before Sent is looked at.
+pub(crate) const LOOKED_AFTER: i64 = 5;
+/// How long a CRM waits to be told under which number its copy stands.
+pub(crate) const COPY_WAIT: Duration = Duration::from_secs(2);
+/// How long a retry of a message waits until Sent is looked at.
+pub(crate) const RETRY_LOOK: Duration = Duration::from_secs(30);
+
+/// Where sessions leave what they send, and who files it.
+pub struct Filing {
+    store: Store,
+    gates: Arc<Gates>,
+    spool: Spool,
+    /// Something is due.
+    wake: Notify,
+    /// Something was filed.
+    news: Notify,
+    /// One lock for the messages of an account.
+    busy: Mutex<HashSet<AccountId>>,
+}
+
+impl Filing {
+    /// Makes the spool where there is none.
+    ///
+    /// # Errors
+    /// If it cannot be made, or others may write it.
+    pub fn open(state: &Path, store: Store, gates: Arc<Gates>) -> Result<Arc<Self>, Error> {
+        let spool = Spool::open(state)?;
+        let busy = Mutex::default();
+        Ok(Arc::new(Self { store, gates, spool, wake: Notify::new(), news: Notify::new(), busy }))
+    }
+
+    /// What a bridge that is gone had under way is in doubt. To be called before anything new begins.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn recover(&self) -> Result<(), Error> {
+        let doubted = self.store.doubt_sent(unix_now() + LOOKED_AFTER).await?;
+        if doubted > 0 {
+            tracing::warn!(messages = doubted, "whether these were sent is not known; Sent is looked at");
+        }
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<Spooling, Failure> {
+        self.spool.create().await.map_err(|error| not_kept(&error))
+    }
+
+    async fn account(&self, id: AccountId) -> Result<Account, Failure> {
+        let account = self.store.account(id).await.map_err(|error| untold(&error))?;
+        account.ok_or(Failure::Internal("the account is gone"))
+    }
+
+    /// Commits what is whole. Its number is by which the outcome is said later.
+    async fn commit(
+        &self,
+        id: AccountId,
+        spooled: Option<Spooled>,
+        likeness: Likeness,
+        commitment: Commitment,
+    ) -> Result<(i64, Committed), Failure> {
+        let account = self.account(id).await?;
+        let files = self.gates.filing_of(&account) == Care::Noted;
+        match (commitment, spooled) {
+            (Commitment::Sending { recipients }, spooled) => {
+                let letter = Letter { likeness, recipients, spooled, files };
+                self.mark(&account, letter).await
+            }
+            (Commitment::Copy { flags, seen, date }, Some(spooled)) => {
+                let copy = Copy { likeness, spooled, flags, seen, date, files };
+                self.take_copy(&account, &copy).await
+            }
+            (Commitment::Copy { .. }, None) => Err(Failure::Internal("a copy without its octets")),
+        }
+    }
+
+    async fn mark(&self, account: &Account, letter: Letter) -> Result<(i64, Committed), Failure> {
+        if self.was_sent_before(account, &letter).await? {
+            self.spool.remove(letter.spooled.map(|spooled| spooled.file)).await;
+            return Ok((0, Committed::SentBefore));
+        }
+        reach(Moment::BeforeMark).await;
+        let now = unix_now();
+        let marked = self.store.mark_sent(account.id, &letter, now, now + UNTOLD).await;
+        let Joined { id, spare, .. } = match marked {
+            Ok(joined) => joined,
+            Err(error) => {
+                self.spool.remove(letter.spooled.map(|spooled| spooled.file)).await;
+                return Err(untold(&error));
+            }
+        };
+        self.spool.remove(spare).await;
+        reach(Moment::AfterMark).await;
+        Ok((id, Committed::Kept))
+    }
+
+    /// Whether this is a retry, to the same recipients, of a message whose outcome was not known, and that stands in Sent
+    /// (rule R40). Where it does not, the retry takes its place.
+    async fn was_sent_before(&self, account: &Account, letter: &Letter) -> Result<bool, Failure> {
+        let before = self.store.uncertain_sent(account.id, letter, unix_now()).await;
+        for earlier in before.map_err(|error| untold(&error))? {
+            let stands = match earlier.filed {
+                // What we put there ourselves says nothing.
+                true => !earlier.ours,
+                false => timeout(RETRY_LOOK, self.looked(account.id, &earlier)).await.unwrap_or(Err(LOOK_FAILED))?,
+            };
+            if stands {
+                return Ok(true);
+            }
+            let file = self.store.forget_sent(earlier.id).await.map_err(|error| untold(&error))?;
+            self.spool.remove(file).await;
+        }
+        Ok(false)
+    }
+
+    async fn take_copy(&self, account: &Account, copy: &Copy) -> Result<(i64, Committed), Failure> {
+        let now = unix_now();
+        // A provider that files by itself may not have done so yet.
+        let due = copy.files.then_some(now + LOOKED_AFTER);
+        let joined = match self.store.give_copy(account.id, copy, now, due).await {
+            Ok(joined) => joined,
+            Err(error) => {
+                self.spool.remove(Some(copy.spooled.file.clone())).await;
+                return Err(untold(&error));
+            }
+        };
+        self.spool.remove(joined.spare).await;
+        self.wake.notify_one();
+        let place = match joined.filed {
+            true => joined.place,
+            false if due.is_some() => None,
+            false => timeout(COPY_WAIT, self.filed(joined.id)).await.ok().flatten(),
+        };
+        let filed = place.map(|SentPlace { uid_validity, uid }| Committed::Filed(uid_validity, uid));
+        Ok((joined.id, filed.unwrap_or(Committed::Kept)))
+    }
+
+    /// Where it stands, once it does.
+    async fn filed(&self, id: i64) -> Option<SentPlace> {
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
+            let message = self.store.sent_message(id).await.ok()??;
+            if message.filed {
+                return message.place;
+            }
+            news.await;
+        }
+    }
+
+    /// Says what became of a message. Nothing is lost where this cannot be committed: it is looked at later.
+    async fn settle(&self, id: i64, outcome: Outcome) {
+        reach(Moment::BeforeOutcome).await;
+        match self.try_settle(id, outcome).await {
+            Ok(spare) => self.spool.remove(spare).await,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "what became of a sent message cannot be kept; its Sent copy comes later");
+            }
+        }
+        reach(Moment::AfterOutcome).await;
+        self.wake.notify_one();
+    }
+
+    async fn try_settle(&self, id: i64, outcome: Outcome) -> Result<Option<String>, Error> {
+        let now = unix_now();
+        let Some(message) = self.store.sent_message(id).await? else { return Ok(None) };
+        let account = self.store.account(message.account).await?;
+        let known = account.as_ref().map(|account| (account.settings.sent_copy, self.gates.files(account)));
+        let due = match (outcome, known) {
+            _ if message.filed => Some(now + filer::LOOKED_AGAIN),
+            (Outcome::Unknown, _) => Some(now + LOOKED_AFTER),
+            (Outcome::Refused, _) => Some(now),
+            (Outcome::Accepted, _) if message.files && message.spooled.is_none() => Some(message.began_at + KNOWN),
+            (Outcome::Accepted, Some((crate::model::SentCopy::Auto, None | Some(true)))) => Some(now + LOOKED_AFTER),
+            (Outcome::Accepted, _) => Some(now),
+        };
+        self.store.settle_sent(id, outcome, due).await
+    }
+}
+
+/// Whether a message was sent cannot be told now.
+const LOOK_FAILED: Failure = Failure::ProviderUnreachable(crate::failure::Unreachable::TimedOut);
+
+/// Nothing is acknowledged that is not on disk: whatever the disk says, there is no room for it.
+fn not_kept(error: &std::io::Error) -> Failure {
+    tracing::error!(%error, "a message cannot be written to the spool");
+    Failure::OurDiskFull
+}
+
+fn untold(error: &Error) -> Failure {
+    tracing::error!(error = error as &dyn std::error::Error, "what is sent cannot be committed");
+    match Failure::from(error) {
+        Failure::Internal(_) => Failure::OurDiskFull,
+        failure => failure,
+    }
+}

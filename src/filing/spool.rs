@@ -1,0 +1,147 @@
+//! The spool: messages on disk, a file each, as they were sent, from the first octet until their copy stands in Sent.
+//!
+//! A file is whole, and on disk together with its name, before a row of the store has its name. What no row names is of a
+//! message that came to nothing. Files and their folder are their owner's alone.
+
+use crate::{
+    failpoint::{Moment, reach},
+    store::{Error, Spooled, files},
+};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    fs::{self, File, OpenOptions},
+    io::AsyncWriteExt as _,
+};
+
+/// The folder's name in the state directory.
+pub(crate) const SPOOL_DIRECTORY: &str = "spool";
+/// Octets of all files together: a busy firm's mail of an hour in which no Sent mailbox can be reached.
+pub(crate) const SPOOL_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// A file that no row names may be one that is being written, by another bridge too.
+pub(crate) const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// The folder, and how much lies in it.
+pub(super) struct Spool {
+    directory: PathBuf,
+    used: Arc<AtomicU64>,
+}
+
+impl Spool {
+    /// Makes the folder where there is none.
+    pub(super) fn open(state: &Path) -> Result<Self, Error> {
+        let directory = state.join(SPOOL_DIRECTORY);
+        files::private_directory(&directory)?;
+        Ok(Self { directory, used: Arc::default() })
+    }
+
+    /// A new file.
+    pub(super) async fn create(&self) -> io::Result<Spooling> {
+        let mut name = [0_u8; 16];
+        SystemRandom::new().fill(&mut name).map_err(|_| io::Error::other("no random octets"))?;
+        let name = format!("{:032x}.eml", u128::from_be_bytes(name));
+        let path = self.directory.join(&name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        options.mode(0o600);
+        let file = options.open(&path).await?;
+        Ok(Spooling { file, kept: Kept { path, octets: 0, used: self.used.clone(), whole: false }, name })
+    }
+
+    /// A file to read from.
+    pub(super) async fn read(&self, name: &str) -> io::Result<File> {
+        File::open(self.directory.join(name)).await
+    }
+
+    /// A file is needed no more. What stays behind is swept.
+    pub(super) async fn remove(&self, name: Option<String>) {
+        let Some(name) = name else { return };
+        let path = self.directory.join(name);
+        let octets = fs::metadata(&path).await.map_or(0, |metadata| metadata.len());
+        match fs::remove_file(&path).await {
+            Ok(()) => drop(self.used.fetch_sub(octets.min(self.used.load(Ordering::Relaxed)), Ordering::Relaxed)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "a file of the spool cannot be removed"),
+        }
+    }
+
+    /// Removes what nobody needs, and counts the rest.
+    #[allow(clippy::disallowed_methods, reason = "the age of a file is told by the clock")]
+    pub(super) async fn sweep(&self, needed: &HashSet<String>) -> io::Result<()> {
+        let mut entries = fs::read_dir(&self.directory).await?;
+        let mut used = 0;
+        while let Some(entry) = entries.next_entry().await? {
+            let Ok(metadata) = entry.metadata().await else { continue };
+            let age = metadata.modified().ok().and_then(|changed| SystemTime::now().duration_since(changed).ok());
+            let abandoned = age.is_some_and(|age| age > ABANDONED);
+            if abandoned && !needed.contains(&*entry.file_name().to_string_lossy()) {
+                fs::remove_file(entry.path()).await?;
+            } else {
+                used += metadata.len();
+            }
+        }
+        self.used.store(used, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A file that is being written. Dropped before it is whole, it is removed.
+pub(super) struct Spooling {
+    name: String,
+    file: File,
+    kept: Kept,
+}
+
+struct Kept {
+    path: PathBuf,
+    octets: u64,
+    used: Arc<AtomicU64>,
+    whole: bool,
+}
+
+impl Spooling {
+    pub(super) async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        let more = octets.len() as u64;
+        if self.kept.used.fetch_add(more, Ordering::Relaxed) + more > SPOOL_MAX {
+            self.kept.used.fetch_sub(more, Ordering::Relaxed);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.kept.octets += more;
+        self.file.write_all(octets).await?;
+        // What is only buffered has not met a full disk yet.
+        self.file.flush().await?;
+        reach(Moment::SpoolWritten).await;
+        Ok(())
+    }
+
+    /// All of it is on disk, and so is its name.
+    pub(super) async fn finish(mut self) -> io::Result<Spooled> {
+        reach(Moment::BeforeSync).await;
+        self.file.sync_all().await?;
+        let directory = self.kept.path.parent().map(Path::to_owned).unwrap_or_default();
+        File::open(directory).await?.sync_all().await?;
+        reach(Moment::AfterSync).await;
+        self.kept.whole = true;
+        Ok(Spooled { file: self.name.clone(), octets: self.kept.octets })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !self.whole {
+            self.used.fetch_sub(self.octets, Ordering::Relaxed);
+            // A moment's work, and at a cut session nobody could wait for it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

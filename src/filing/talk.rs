@@ -1,0 +1,458 @@
+//! The bridge's own IMAP over a lane: finds the Sent mailbox, looks for a message, appends one, takes one away.
+//!
+//! One command at a time, under tags of its own. What comes unasked is passed over; what is longer than its cap ends the
+//! lane. It never deletes but by the UID of what the bridge itself appended.
+
+use crate::{
+    failpoint::{Moment, reach},
+    failure::{Failure, Misbehaviour, Unreachable},
+    model::{AccountId, Generation, RemoteName, Role},
+    provider::Search,
+    relay::{
+        Keep, LaneState,
+        folders::{FolderReading, Progress},
+    },
+    rules::{
+        likeness::Likeness,
+        namespace::{Namespace, Naming},
+    },
+    store::SentPlace,
+    upstream::{Gates, Lane, Own},
+    wire::imap::{
+        Capabilities, fetched,
+        framer::{End, Framer, Piece},
+        response::{self, Condition, Kind, Response},
+        token::{write_astring, write_string},
+    },
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+/// One answer of the provider to the bridge itself: a SEARCH of 30,000 numbers.
+pub(crate) const ANSWER_MAX: usize = 256 * 1024;
+/// One command, or a piece of a message.
+pub(crate) const COMMAND: Duration = Duration::from_secs(60);
+/// Messages that are compared at a time.
+pub(crate) const COMPARED_AT_ONCE: usize = 100;
+/// Messages that are compared at most, the newest: few mailboxes send more in two days.
+pub(crate) const COMPARED_MAX: usize = 1000;
+/// A piece of a message on its way from the disk.
+pub(crate) const PIECE: usize = 16 * 1024;
+
+const LOST: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
+
+/// A lane with a mailbox selected, or none yet.
+pub(super) struct Talk {
+    lane: Lane,
+    framer: Framer,
+    unread: Vec<u8>,
+    said: u32,
+    selected: bool,
+    account: AccountId,
+    generation: Generation,
+    capabilities: Capabilities,
+    namespace: Arc<Namespace>,
+}
+
+/// The Sent mailbox, selected.
+#[derive(Clone, Debug)]
+pub(super) struct Mailbox {
+    name: RemoteName,
+    uid_validity: Option<u32>,
+}
+
+impl Mailbox {
+    /// Where a message of it stands.
+    pub(super) fn at(&self, uid: u32) -> Option<SentPlace> {
+        self.uid_validity.map(|uid_validity| SentPlace { uid_validity, uid })
+    }
+}
+
+/// How a command ended.
+struct Ended {
+    condition: Condition,
+    code: Vec<u8>,
+    arguments: Vec<u8>,
+}
+
+impl Ended {
+    fn is_ok(&self) -> bool {
+        self.condition == Condition::Ok
+    }
+
+    /// The provider does not do what the bridge needs; its words are not told, they may name a folder.
+    fn or_failure(self) -> Result<Self, Failure> {
+        if self.is_ok() { Ok(self) } else { Err(Failure::ProviderUnreachable(Unreachable::Unavailable)) }
+    }
+}
+
+/// What is appended.
+pub(super) struct Appended<'a> {
+    pub(super) flags: &'a str,
+    pub(super) seen: bool,
+    /// As IMAP writes it (RFC 3501 section 9, date-time).
+    pub(super) date: &'a str,
+    pub(super) octets: u64,
+}
+
+impl Talk {
+    pub(super) fn new(own: Own) -> Self {
+        let Own { mut lane, account, capabilities, namespace } = own;
+        let unread = std::mem::take(&mut lane.unread);
+        let (id, generation) = (account.id, account.generation);
+        let framer = Framer::provider();
+        Self { lane, framer, unread, said: 0, selected: false, account: id, generation, capabilities, namespace }
+    }
+
+    /// Gives the lane back; to be called where the last command was answered.
+    pub(super) fn end(mut self) {
+        let state = match (self.unread.is_empty(), self.selected) {
+            (false, _) => LaneState::Unknown,
+            (true, true) => LaneState::Selected,
+            (true, false) => LaneState::Clean,
+        };
+        self.lane.unread = Vec::new();
+        let _ = self.lane.park(state);
+    }
+
+    /// Opens the Sent mailbox to look into it, or to write; makes it where there is none.
+    pub(super) async fn open_sent(&mut self, gates: &Gates, writable: bool) -> Result<Mailbox, Failure> {
+        if let Some(name) = self.sent()
+            && let Some(mailbox) = self.select(&name, writable).await?
+        {
+            return Ok(mailbox);
+        }
+        // Renamed, deleted, or made since the folder table was read.
+        self.namespace = self.read_folders(gates).await?;
+        if let Some(name) = self.sent()
+            && let Some(mailbox) = self.select(&name, writable).await?
+        {
+            return Ok(mailbox);
+        }
+        let name = self.make_sent(gates).await?;
+        self.select(&name, writable).await?.ok_or(Failure::ProviderUnreachable(Unreachable::Unavailable))
+    }
+
+    fn sent(&self) -> Option<RemoteName> {
+        let sent = self.namespace.entries().find(|entry| entry.role == Some(Role::Sent));
+        sent.and_then(|entry| entry.remote().cloned())
+    }
+
+    async fn make_sent(&mut self, gates: &Gates) -> Result<RemoteName, Failure> {
+        let naming = Naming::default();
+        let route = self.namespace.route_of_new(naming.local(Role::Sent));
+        let name = route.ok_or(Failure::ProviderUnreachable(Unreachable::Unavailable))?.remote;
+        let made = self.named("CREATE ", &name, "").await?;
+        // Another may have made it just now.
+        if !made.is_ok() && made.code != b"ALREADYEXISTS" {
+            made.or_failure()?;
+        }
+        self.named("SUBSCRIBE ", &name, "").await?;
+        gates.keep(self.account, &naming, Keep::Role(Role::Sent, name.clone())).await?;
+        gates.stale(self.account);
+        Ok(name)
+    }
+
+    async fn select(&mut self, name: &RemoteName, writable: bool) -> Result<Option<Mailbox>, Failure> {
+        let mut uid_validity = None;
+        let line = parts(if writable { "SELECT " } else { "EXAMINE " }, name, "");
+        let ended = self
+            .command(&line, &mut |response, _| {
+                if let Response::Status { tag: None, status } = response
+                    && let Some(code) = status.code.filter(|code| code.name.eq_ignore_ascii_case(b"UIDVALIDITY"))
+                {
+                    uid_validity =
+                        std::str::from_utf8(code.arguments).ok().and_then(|digits| digits.trim().parse().ok());
+                }
+            })
+            .await?;
+        // A failed SELECT leaves nothing selected (RFC 3501 section 6.3.1).
+        self.selected = ended.is_ok();
+        Ok(ended.is_ok().then(|| Mailbox { name: name.clone(), uid_validity }))
+    }
+
+    async fn read_folders(&mut self, gates: &Gates) -> Result<Arc<Namespace>, Failure> {
+        let (mut reading, lines) = FolderReading::begin(&self.capabilities);
+        self.write(&lines).await?;
+        loop {
+            let octets = self.response().await?;
+            if reading.response(&octets).map_err(Failure::ProviderMisbehaved)? == Progress::Done {
+                break;
+            }
+        }
+        gates.publish(self.account, self.generation, &Naming::default(), reading.finish()).await
+    }
+
+    /// The UIDs of the messages with this Message-ID in the mailbox that is open. `since` is the day before which none is
+    /// looked for, in Unix seconds.
+    pub(super) async fn look(&mut self, message_id: &str, search: Search, since: i64) -> Result<Vec<u32>, Failure> {
+        reach(Moment::BeforeLook).await;
+        let mut candidates = None;
+        if search == Search::Exact {
+            let mut line = b"UID SEARCH HEADER Message-ID ".to_vec();
+            write_string(message_id.as_bytes(), false, &mut line);
+            candidates = self.search(line).await?;
+        }
+        let candidates = match candidates {
+            Some(candidates) => candidates,
+            // By day: its own date may differ from ours by one, and the zone of a server too.
+            None => self
+                .search(format!("UID SEARCH SINCE {}", day(since - 2 * 86_400)).into_bytes())
+                .await?
+                .unwrap_or_default(),
+        };
+        let newest = candidates.get(candidates.len().saturating_sub(COMPARED_MAX)..).unwrap_or_default();
+        let mut found = Vec::new();
+        for uids in newest.chunks(COMPARED_AT_ONCE) {
+            self.compare(uids, message_id, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    /// None: the provider does not search so.
+    async fn search(&mut self, line: Vec<u8>) -> Result<Option<Vec<u32>>, Failure> {
+        let mut found = Vec::new();
+        let ended = self
+            .command(&[line], &mut |response, octets| {
+                if let Response::Data { kind: Kind::Search, rest, .. } = response {
+                    found.extend(fetched::numbers(octets.get(*rest..).unwrap_or_default()));
+                }
+            })
+            .await?;
+        found.sort_unstable();
+        Ok(ended.is_ok().then_some(found))
+    }
+
+    async fn compare(&mut self, uids: &[u32], message_id: &str, found: &mut Vec<u32>) -> Result<(), Failure> {
+        let set = uids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let line = format!("UID FETCH {set} (UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])");
+        let ended = self
+            .command(&[line.into_bytes()], &mut |response, octets| {
+                if let Response::Data { kind: Kind::Fetch, .. } = response
+                    && let Some((uid, field)) = fetched::literal(octets)
+                    && Likeness::of(field).message_id.as_deref() == Some(message_id)
+                    && uids.contains(&uid)
+                {
+                    found.push(uid);
+                }
+            })
+            .await?;
+        ended.or_failure().map(drop)
+    }
+
+    /// Appends a message to the mailbox, and says where it stands, if the provider does.
+    pub(super) async fn append(
+        &mut self,
+        mailbox: &Mailbox,
+        what: Appended<'_>,
+        mut from: impl AsyncRead + Unpin,
+    ) -> Result<Option<SentPlace>, Failure> {
+        let Appended { flags, seen, date, octets } = what;
+        let flags = [if seen { "\\Seen" } else { "" }, flags].join(" ");
+        let behind = format!(" ({}) \"{date}\" {{{octets}}}", flags.trim());
+        reach(Moment::BeforeAppend).await;
+        let tag = self.begin(&parts("APPEND ", &mailbox.name, &behind)).await?;
+        if let Some(ended) = self.until_go_ahead(&tag, &mut |_, _| ()).await? {
+            ended.or_failure()?;
+            return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked));
+        }
+        let mut piece = vec![0; PIECE];
+        let mut left = octets;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let read = from.read(piece.get_mut(..most).unwrap_or_default()).await;
+            let read = read.ok().filter(|read| *read > 0).ok_or(Failure::Internal("a file of the spool is short"))?;
+            self.write(piece.get(..read).unwrap_or_default()).await?;
+            left -= read as u64;
+            reach(Moment::WithinAppend).await;
+        }
+        self.write(b"\r\n").await?;
+        let ended = self.until_end(&tag, &mut |_, _| ()).await?.or_failure()?;
+        reach(Moment::BeforeFiled).await;
+        let place = fetched::append_uid(&ended.arguments).filter(|_| ended.code == b"APPENDUID");
+        Ok(place.map(|(uid_validity, uid)| SentPlace { uid_validity, uid }))
+    }
+
+    /// Takes away what the bridge itself has appended, from a mailbox that is open to write. False: it cannot be named
+    /// well enough.
+    pub(super) async fn remove(&mut self, mailbox: &Mailbox, place: SentPlace) -> Result<bool, Failure> {
+        // Without UIDPLUS an EXPUNGE would take whatever else is marked.
+        if mailbox.uid_validity != Some(place.uid_validity) || !self.capabilities.has("UIDPLUS") {
+            return Ok(false);
+        }
+        let store = format!("UID STORE {} +FLAGS.SILENT (\\Deleted)", place.uid).into_bytes();
+        self.command(&[store], &mut |_, _| ()).await?.or_failure()?;
+        let expunge = format!("UID EXPUNGE {}", place.uid).into_bytes();
+        self.command(&[expunge], &mut |_, _| ()).await?.or_failure()?;
+        Ok(true)
+    }
+
+    async fn named(&mut self, verb: &str, name: &RemoteName, behind: &str) -> Result<Ended, Failure> {
+        self.command(&parts(verb, name, behind), &mut |_, _| ()).await
+    }
+
+    async fn command(
+        &mut self,
+        line: &[Vec<u8>],
+        on: &mut (dyn FnMut(&Response<'_>, &[u8]) + Send),
+    ) -> Result<Ended, Failure> {
+        let tag = self.begin(line).await?;
+        self.until_end(&tag, on).await
+    }
+
+    /// Says a command, in parts where the provider must say `+` between.
+    async fn begin(&mut self, line: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
+        self.said += 1;
+        let tag = format!("PSRLf{}", self.said).into_bytes();
+        let mut octets = [&tag[..], b" "].concat();
+        for (at, part) in line.iter().enumerate() {
+            if at > 0
+                && let Some(ended) = self.until_go_ahead(&tag, &mut |_, _| ()).await?
+            {
+                ended.or_failure()?;
+                return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked));
+            }
+            octets.extend_from_slice(part);
+            octets.extend_from_slice(b"\r\n");
+            self.write(&octets).await?;
+            octets.clear();
+        }
+        Ok(tag)
+    }
+
+    async fn until_end(
+        &mut self,
+        tag: &[u8],
+        on: &mut (dyn FnMut(&Response<'_>, &[u8]) + Send),
+    ) -> Result<Ended, Failure> {
+        let ended = self.until_go_ahead(tag, on).await?;
+        ended.ok_or(Failure::ProviderMisbehaved(Misbehaviour::Unasked))
+    }
+
+    /// None: it says `+`.
+    async fn until_go_ahead(
+        &mut self,
+        tag: &[u8],
+        on: &mut (dyn FnMut(&Response<'_>, &[u8]) + Send),
+    ) -> Result<Option<Ended>, Failure> {
+        loop {
+            let octets = self.response().await?;
+            let response = response::read(&octets).map_err(Failure::ProviderMisbehaved)?;
+            match &response {
+                Response::Continuation(_) => return Ok(None),
+                Response::Status { tag: Some(answered), status } if *answered == tag => {
+                    let (code, arguments) = status
+                        .code
+                        .map(|code| (code.name.to_ascii_uppercase(), code.arguments.to_vec()))
+                        .unwrap_or_default();
+                    return Ok(Some(Ended { condition: status.condition, code, arguments }));
+                }
+                Response::Status { tag: Some(_), .. } => {
+                    return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked));
+                }
+                Response::Status { tag: None, status } if status.condition == Condition::Bye => return Err(LOST),
+                Response::Status { .. } | Response::Data { .. } => on(&response, &octets),
+            }
+        }
+    }
+
+    /// One whole response, its literals included.
+    async fn response(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut held = Vec::new();
+        loop {
+            let mut input = &self.unread[..];
+            let mut whole = false;
+            while let Some(piece) = self.framer.next(&mut input).map_err(Failure::ProviderMisbehaved)? {
+                let (octets, end) = match piece {
+                    Piece::Line { text, end } | Piece::More { text, end } => (text, Some(end)),
+                    Piece::Octets(octets) => (octets, None),
+                };
+                if held.len() + octets.len() > ANSWER_MAX {
+                    return Err(Failure::ProviderMisbehaved(Misbehaviour::LineTooLong));
+                }
+                held.extend_from_slice(octets);
+                if matches!(end, Some(End::Literal(_))) {
+                    held.extend_from_slice(b"\r\n");
+                }
+                if end == Some(End::Line) {
+                    whole = true;
+                    break;
+                }
+            }
+            self.unread = input.to_vec();
+            if whole {
+                return Ok(held);
+            }
+            let read = timeout(COMMAND, self.lane.stream.read_buf(&mut self.unread)).await;
+            match read {
+                Ok(Ok(0) | Err(_)) => return Err(LOST),
+                Ok(Ok(_)) => {}
+                Err(_) => return Err(Failure::ProviderUnreachable(Unreachable::TimedOut)),
+            }
+        }
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        let written = timeout(COMMAND, async {
+            self.lane.stream.write_all(octets).await?;
+            self.lane.stream.flush().await
+        });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(LOST),
+            Err(_) => Err(Failure::ProviderUnreachable(Unreachable::TimedOut)),
+        }
+    }
+}
+
+/// A command on a mailbox, cut behind the announcement of its name where that has to be a literal.
+fn parts(verb: &str, name: &RemoteName, behind: &str) -> Vec<Vec<u8>> {
+    let mut line = verb.as_bytes().to_vec();
+    write_astring(name.as_bytes(), false, &mut line);
+    line.extend_from_slice(behind.as_bytes());
+    match memchr::memmem::find(&line, b"}\r\n") {
+        Some(at) => {
+            let (front, rest) = line.split_at(at + 1);
+            vec![front.to_vec(), rest.get(2..).unwrap_or_default().to_vec()]
+        }
+        None => vec![line],
+    }
+}
+
+/// The day, as SEARCH has it.
+fn day(at: i64) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let date = mail_parser::DateTime::from_timestamp(at.max(0));
+    let month = MONTHS.get(usize::from(date.month).saturating_sub(1)).unwrap_or(&"Jan");
+    format!("{}-{month}-{:04}", date.day, date.year)
+}
+
+/// A moment, as APPEND has it.
+pub(super) fn date_time(at: i64) -> String {
+    let date = mail_parser::DateTime::from_timestamp(at.max(0));
+    let day = day(at);
+    format!("{day:>11} {:02}:{:02}:{:02} +0000", date.hour, date.minute, date.second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_imap_has_them() {
+        assert_eq!(day(1_795_770_000), "27-Nov-2026");
+        assert_eq!(date_time(1_795_770_000), "27-Nov-2026 09:00:00 +0000");
+        assert_eq!(date_time(1_793_523_661), " 1-Nov-2026 09:01:01 +0000");
+    }
+
+    #[test]
+    fn a_name_that_needs_a_literal_waits_for_the_provider() {
+        let name = RemoteName::parse(b"Envoy\xe9s").expect("a name");
+        assert_eq!(parts("EXAMINE ", &name, ""), [b"EXAMINE {7}".to_vec(), b"Envoy\xe9s".to_vec()]);
+        let name = RemoteName::parse(b"Sent Items").expect("a name");
+        assert_eq!(parts("APPEND ", &name, " (\\Seen) {3}"), [b"APPEND \"Sent Items\" (\\Seen) {3}".to_vec()]);
+    }
+}

@@ -1,0 +1,544 @@
+//! The rows of Sent copies: what is known of each message that is to stand once in its account's Sent mailbox.
+//!
+//! A row says what outlives a crash; the octets lie in the spool, by the name that the row has. Which row a message has is
+//! judged here, in the commit that needs it, so that two who come at once find one. When it is looked at next is for the
+//! caller to say.
+
+use super::{Error, Store, on};
+use crate::{
+    model::AccountId,
+    relay::Outcome,
+    rules::likeness::{ABOUT, Likeness},
+};
+use ring::digest::{SHA256, digest};
+use std::collections::HashSet;
+
+/// For how long a message is known by its Message-ID, in seconds (rule R40).
+pub(crate) const KNOWN: i64 = 24 * 3600;
+
+/// What is known of a message's sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// A CRM gave its copy, and nothing was sent by us that is alike.
+    None,
+    /// The end mark may be with the provider.
+    Marked,
+    Accepted,
+    /// The provider was lost before it answered (RFC 1047).
+    Uncertain,
+}
+
+impl Sending {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Marked => "marked",
+            Self::Accepted => "accepted",
+            Self::Uncertain => "uncertain",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Error> {
+        let all = [Self::None, Self::Marked, Self::Accepted, Self::Uncertain];
+        all.into_iter().find(|sending| sending.name() == text).ok_or(Error::Corrupt("sent.sending"))
+    }
+}
+
+/// A file of the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spooled {
+    pub file: String,
+    /// Its length.
+    pub octets: u64,
+}
+
+/// Where a copy stands at the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub uid_validity: u32,
+    pub uid: u32,
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentMessage {
+    pub id: i64,
+    pub account: AccountId,
+    pub sending: Sending,
+    pub message_id: Option<String>,
+    /// When it was committed, in Unix seconds.
+    pub began_at: i64,
+    pub spooled: Option<Spooled>,
+    /// Beside `\Seen`, as the CRM gave them.
+    pub flags: String,
+    pub seen: bool,
+    /// As the CRM gave it.
+    pub internal_date: Option<String>,
+    /// The CRM has given its own copy.
+    pub copied: bool,
+    /// The provider is known to file by itself.
+    pub files: bool,
+    pub tries: u32,
+    /// It was seen in Sent, or put there.
+    pub filed: bool,
+    pub place: Option<Place>,
+    /// We put it there.
+    pub ours: bool,
+}
+
+/// A message that is sent next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub likeness: Likeness,
+    /// Of its envelope, in one form; None: too many to tell a retry by.
+    pub recipients: Option<String>,
+    pub spooled: Option<Spooled>,
+    /// The provider is known to file by itself.
+    pub files: bool,
+}
+
+/// A CRM's copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    pub likeness: Likeness,
+    pub spooled: Spooled,
+    pub flags: String,
+    pub seen: bool,
+    pub date: Option<String>,
+    pub files: bool,
+}
+
+/// What a message or copy has become part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    pub id: i64,
+    /// A file that is needed no more: the one given, or the one before.
+    pub spare: Option<String>,
+    /// It stands in Sent already.
+    pub filed: bool,
+    pub place: Option<Place>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    account_id: i64,
+    sending: String,
+    message_id: Option<String>,
+    began_at: i64,
+    file: Option<String>,
+    octets: i64,
+    flags: String,
+    seen: i64,
+    internal_date: Option<String>,
+    copied: i64,
+    files: i64,
+    tries: i64,
+    filed_at: Option<i64>,
+    uid_validity: Option<i64>,
+    uid: Option<i64>,
+    ours: i64,
+}
+
+impl TryFrom<Row> for SentMessage {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let octets = u64::try_from(row.octets).map_err(|_| Error::Corrupt("sent.octets"))?;
+        Ok(Self {
+            id: row.id,
+            account: AccountId(row.account_id),
+            sending: Sending::parse(&row.sending)?,
+            message_id: row.message_id,
+            began_at: row.began_at,
+            spooled: row.file.map(|file| Spooled { file, octets }),
+            flags: row.flags,
+            seen: row.seen != 0,
+            internal_date: row.internal_date,
+            copied: row.copied != 0,
+            files: row.files != 0,
+            tries: u32::try_from(row.tries).unwrap_or(u32::MAX),
+            filed: row.filed_at.is_some(),
+            place: place(row.uid_validity, row.uid),
+            ours: row.ours != 0,
+        })
+    }
+}
+
+fn place(uid_validity: Option<i64>, uid: Option<i64>) -> Option<Place> {
+    let number = |number: Option<i64>| u32::try_from(number?).ok();
+    Some(Place { uid_validity: number(uid_validity)?, uid: number(uid)? })
+}
+
+fn alike(likeness: &Likeness) -> Option<Vec<u8>> {
+    likeness.alike.as_deref().map(hashed)
+}
+
+fn hashed(text: &str) -> Vec<u8> {
+    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+}
+
+/// All columns of [`Row`].
+macro_rules! columns {
+    () => {
+        "id, account_id, sending, message_id, began_at, file, octets, flags, seen, internal_date, copied, files, tries,
+         filed_at, uid_validity, uid, ours"
+    };
+}
+
+/// Joins a message that is sent to the copy that the CRM gave before. `$1` account, `$2` Message-ID, `$3` digest, `$4`
+/// Date, `$5` now, `$6` Unix seconds from which it may be, `$7` due, `$8`
+/// how far Dates may differ, `$9` digest of the recipients.
+const SEND_JOINS: &str =
+    "UPDATE sent SET sending = 'marked', began_at = $5, due_at = $7, claimed_until = 0, envelope = $9
+    WHERE id = (SELECT id FROM sent WHERE account_id = $1 AND sending = 'none' AND began_at >= $6
+        AND (message_id = $2 OR (alike = $3 AND ABS(dated - $4) <= $8))
+        ORDER BY CASE WHEN message_id = $2 THEN 0 ELSE 1 END, began_at DESC LIMIT 1)
+    RETURNING id, file, filed_at, uid_validity, uid";
+const SEND: &str =
+    "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
+        envelope)
+    VALUES ($1, 'marked', $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+/// Joins a CRM's copy to what was sent: by its Message-ID, else to the oldest that is alike and has no copy yet.
+const COPY_JOINS: &str = "UPDATE sent SET copied = 1
+    WHERE id = (SELECT id FROM sent WHERE account_id = $1
+        AND ((message_id = $2 AND began_at >= $5) OR (alike = $3 AND ABS(dated - $4) <= $7 AND copied = 0 AND began_at >= $6))
+        ORDER BY CASE WHEN message_id = $2 THEN 0 ELSE 1 END, began_at LIMIT 1)
+    RETURNING id, file, filed_at, uid_validity, uid";
+const TAKE_COPY: &str = "UPDATE sent SET file = $2, octets = $3, flags = $4, seen = $5, internal_date = $6,
+        due_at = CASE WHEN $7 IS NULL THEN due_at ELSE $7 END
+    WHERE id = $1";
+const COPY: &str =
+    "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
+        flags, seen, internal_date, copied)
+    VALUES ($1, 'none', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1) RETURNING id";
+
+#[derive(sqlx::FromRow)]
+struct Found {
+    id: i64,
+    file: Option<String>,
+    filed_at: Option<i64>,
+    uid_validity: Option<i64>,
+    uid: Option<i64>,
+}
+
+impl Store {
+    /// Commits a message whose end mark is sent next; `due` is when it is looked at if nobody says what became of it.
+    ///
+    /// # Errors
+    /// If the store fails: the message must not be sent then.
+    pub async fn mark_sent(&self, account: AccountId, letter: &Letter, now: i64, due: i64) -> Result<Joined, Error> {
+        let Letter { likeness, recipients, spooled, files } = letter;
+        let (alike, octets) = (alike(likeness), octets(spooled.as_ref())?);
+        let envelope = recipients.as_deref().map(hashed);
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let joined: Option<Found> = sqlx::query_as(SEND_JOINS)
+                .bind(account.0)
+                .bind(&likeness.message_id)
+                .bind(&alike)
+                .bind(likeness.dated)
+                .bind(now)
+                .bind(now - ABOUT)
+                .bind(due)
+                .bind(ABOUT)
+                .bind(&envelope)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if let Some(found) = joined {
+                transaction.commit().await?;
+                // The CRM's copy is what it wants to have in Sent.
+                return Ok(found.joined(spooled.as_ref().map(|spooled| spooled.file.clone())));
+            }
+            let id = sqlx::query_scalar(SEND)
+                .bind(account.0)
+                .bind(&likeness.message_id)
+                .bind(alike)
+                .bind(likeness.dated)
+                .bind(now)
+                .bind(spooled.as_ref().map(|spooled| &spooled.file))
+                .bind(octets)
+                .bind(i64::from(*files))
+                .bind(due)
+                .bind(envelope)
+                .fetch_one(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(Joined { id, spare: None, filed: false, place: None })
+        })
+    }
+
+    /// Commits a CRM's own copy: as that of what was sent, or as a message of its own. `due` is when one that joins is
+    /// looked at, None: as it was; one of its own is looked at now.
+    ///
+    /// # Errors
+    /// If the store fails: the copy must not be acknowledged then.
+    pub async fn give_copy(
+        &self,
+        account: AccountId,
+        copy: &Copy,
+        now: i64,
+        due: Option<i64>,
+    ) -> Result<Joined, Error> {
+        let (likeness, octets) = (&copy.likeness, octets(Some(&copy.spooled))?);
+        let alike = alike(likeness);
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let joined: Option<Found> = sqlx::query_as(COPY_JOINS)
+                .bind(account.0)
+                .bind(&likeness.message_id)
+                .bind(&alike)
+                .bind(likeness.dated)
+                .bind(now - KNOWN)
+                .bind(now - ABOUT)
+                .bind(ABOUT)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if let Some(found) = joined {
+                let mut spare = Some(copy.spooled.file.clone());
+                if found.filed_at.is_none() {
+                    spare.clone_from(&found.file);
+                    sqlx::query(TAKE_COPY)
+                        .bind(found.id)
+                        .bind(&copy.spooled.file)
+                        .bind(octets)
+                        .bind(&copy.flags)
+                        .bind(i64::from(copy.seen))
+                        .bind(&copy.date)
+                        .bind(due)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                transaction.commit().await?;
+                return Ok(found.joined(spare));
+            }
+            let id = sqlx::query_scalar(COPY)
+                .bind(account.0)
+                .bind(&likeness.message_id)
+                .bind(alike)
+                .bind(likeness.dated)
+                .bind(now)
+                .bind(&copy.spooled.file)
+                .bind(octets)
+                .bind(i64::from(copy.files))
+                .bind(now)
+                .bind(&copy.flags)
+                .bind(i64::from(copy.seen))
+                .bind(&copy.date)
+                .fetch_one(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(Joined { id, spare: None, filed: false, place: None })
+        })
+    }
+
+    /// Says what became of a message whose end mark was sent, and when it is looked at next. A file that is needed no more
+    /// is named.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn settle_sent(&self, id: i64, outcome: Outcome, due: Option<i64>) -> Result<Option<String>, Error> {
+        const SAID: &str =
+            "UPDATE sent SET sending = $2, due_at = $3, claimed_until = 0 WHERE id = $1 AND sending <> 'none'";
+        // What the CRM gave stays, sent or not.
+        const BACK: &str = "UPDATE sent SET sending = 'none', due_at = $2 WHERE id = $1 AND copied = 1";
+        const GONE: &str = "DELETE FROM sent WHERE id = $1 AND copied = 0 RETURNING file";
+        let sending = match outcome {
+            Outcome::Accepted => Sending::Accepted,
+            Outcome::Unknown => Sending::Uncertain,
+            Outcome::Refused => {
+                return on!(self, pool => {
+                    let mut transaction = pool.begin().await?;
+                    sqlx::query(BACK).bind(id).bind(due).execute(&mut *transaction).await?;
+                    let gone: Option<Option<String>> =
+                        sqlx::query_scalar(GONE).bind(id).fetch_optional(&mut *transaction).await?;
+                    transaction.commit().await?;
+                    Ok(gone.flatten())
+                });
+            }
+        };
+        on!(self, pool => {
+            sqlx::query(SAID).bind(id).bind(sending.name()).bind(due).execute(pool).await?;
+        });
+        Ok(None)
+    }
+
+    /// Those that are to be looked at by now and that nobody has claimed, oldest first; and when the next ones are.
+    ///
+    /// # Errors
+    /// If the store fails, or a row cannot be read.
+    pub async fn due_sent(&self, now: i64, most: u32) -> Result<(Vec<SentMessage>, Option<i64>), Error> {
+        const DUE: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM sent WHERE due_at <= $1 AND claimed_until <= $1 ORDER BY due_at LIMIT $2"
+        );
+        const NEXT: &str = "SELECT MIN(CASE WHEN due_at < claimed_until THEN claimed_until ELSE due_at END) FROM sent
+            WHERE due_at > $1 OR claimed_until > $1";
+        let (rows, next): (Vec<Row>, Option<i64>) = on!(self, pool => (
+            sqlx::query_as(DUE).bind(now).bind(i64::from(most)).fetch_all(pool).await?,
+            sqlx::query_scalar(NEXT).bind(now).fetch_one(pool).await?,
+        ));
+        Ok((rows.into_iter().map(SentMessage::try_from).collect::<Result<_, _>>()?, next))
+    }
+
+    /// One of them, as it is now.
+    ///
+    /// # Errors
+    /// If the store fails, or the row cannot be read.
+    pub async fn sent_message(&self, id: i64) -> Result<Option<SentMessage>, Error> {
+        const ONE: &str = concat!("SELECT ", columns!(), " FROM sent WHERE id = $1");
+        let row: Option<Row> = on!(self, pool => sqlx::query_as(ONE).bind(id).fetch_optional(pool).await?);
+        row.map(SentMessage::try_from).transpose()
+    }
+
+    /// Claims one for a while, against other bridges on this store. False: another has it, or it is gone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn claim_sent(&self, id: i64, now: i64, until: i64) -> Result<bool, Error> {
+        const CLAIM: &str = "UPDATE sent SET claimed_until = $3 WHERE id = $1 AND claimed_until <= $2 RETURNING id";
+        let claimed: Option<i64> =
+            on!(self, pool => sqlx::query_scalar(CLAIM).bind(id).bind(now).bind(until).fetch_optional(pool).await?);
+        Ok(claimed.is_some())
+    }
+
+    /// Its copy stands in Sent. The file that is needed no more is named.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn filed_sent(
+        &self,
+        id: i64,
+        place: Option<Place>,
+        ours: bool,
+        now: i64,
+        due: i64,
+    ) -> Result<Option<String>, Error> {
+        const FILE: &str = "SELECT file FROM sent WHERE id = $1";
+        const FILED: &str =
+            "UPDATE sent SET filed_at = $2, uid_validity = $3, uid = $4, ours = $5, due_at = $6, file = NULL,
+            octets = 0, tries = 0, claimed_until = 0 WHERE id = $1";
+        on!(self, pool => {
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+            let file: Option<Option<String>> =
+                sqlx::query_scalar(FILE).bind(id).fetch_optional(&mut *transaction).await?;
+            sqlx::query(FILED)
+                .bind(id)
+                .bind(now)
+                .bind(place.map(|place| i64::from(place.uid_validity)))
+                .bind(place.map(|place| i64::from(place.uid)))
+                .bind(i64::from(ours))
+                .bind(due)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(file.flatten())
+        })
+    }
+
+    /// It is looked at again later; `sending` where more is known of that.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn postpone_sent(&self, id: i64, due: Option<i64>, sending: Option<Sending>) -> Result<(), Error> {
+        const LATER: &str = "UPDATE sent SET due_at = $2, tries = tries + 1, claimed_until = 0,
+            sending = COALESCE($3, sending) WHERE id = $1";
+        on!(self, pool => {
+            sqlx::query(LATER).bind(id).bind(due).bind(sending.map(Sending::name)).execute(pool).await?;
+        });
+        Ok(())
+    }
+
+    /// Forgets one. Its file is named.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn forget_sent(&self, id: i64) -> Result<Option<String>, Error> {
+        const FORGET: &str = "DELETE FROM sent WHERE id = $1 RETURNING file";
+        let file: Option<Option<String>> =
+            on!(self, pool => sqlx::query_scalar(FORGET).bind(id).fetch_optional(pool).await?);
+        Ok(file.flatten())
+    }
+
+    /// Messages of this Message-ID, to the same recipients, whose outcome is not known, within a day.
+    ///
+    /// # Errors
+    /// If the store fails, or a row cannot be read.
+    pub async fn uncertain_sent(
+        &self,
+        account: AccountId,
+        letter: &Letter,
+        now: i64,
+    ) -> Result<Vec<SentMessage>, Error> {
+        const SAME: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM sent WHERE account_id = $1 AND message_id = $2 AND envelope = $4 AND sending = 'uncertain'
+              AND began_at >= $3 ORDER BY began_at LIMIT 8"
+        );
+        let rows: Vec<Row> = on!(self, pool => {
+            sqlx::query_as(SAME).bind(account.0)
+                .bind(&letter.likeness.message_id)
+                .bind(now - KNOWN)
+                .bind(letter.recipients.as_deref().map(hashed))
+                .fetch_all(pool)
+                .await?
+        });
+        rows.into_iter().map(SentMessage::try_from).collect()
+    }
+
+    /// Of those that were marked by a bridge that is gone nobody will tell the outcome. To be called when a bridge starts.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn doubt_sent(&self, due: i64) -> Result<u64, Error> {
+        const DOUBT: &str =
+            "UPDATE sent SET sending = 'uncertain', due_at = $1, claimed_until = 0 WHERE sending = 'marked'";
+        Ok(on!(self, pool => sqlx::query(DOUBT).bind(due).execute(pool).await?.rows_affected()))
+    }
+
+    /// The names of all files that are needed.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn spooled_files(&self) -> Result<HashSet<String>, Error> {
+        const FILES: &str = "SELECT file FROM sent WHERE file IS NOT NULL";
+        let files: Vec<String> = on!(self, pool => sqlx::query_scalar(FILES).fetch_all(pool).await?);
+        Ok(files.into_iter().collect())
+    }
+
+    /// What of an account is waited for: how many copies, and since when the oldest.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn unfiled_sent(&self, account: AccountId) -> Result<(u64, Option<i64>), Error> {
+        const WAITING: &str = "SELECT COUNT(*), MIN(began_at) FROM sent WHERE account_id = $1 AND file IS NOT NULL";
+        let (count, since): (i64, Option<i64>) =
+            on!(self, pool => sqlx::query_as(WAITING).bind(account.0).fetch_one(pool).await?);
+        Ok((u64::try_from(count).unwrap_or_default(), since))
+    }
+
+    /// Remembers whether the provider files what this account sends, where its table does not know.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn note_files_sent(&self, account: AccountId, files: bool) -> Result<(), Error> {
+        const NOTE: &str = "UPDATE accounts SET files_sent = $2 WHERE id = $1";
+        let word = if files { "yes" } else { "no" };
+        on!(self, pool => { sqlx::query(NOTE).bind(account.0).bind(word).execute(pool).await?; });
+        Ok(())
+    }
+}
+
+fn octets(spooled: Option<&Spooled>) -> Result<i64, Error> {
+    let octets = spooled.map_or(0, |spooled| spooled.octets);
+    i64::try_from(octets).map_err(|_| Error::Corrupt("sent.octets"))
+}
+
+impl Found {
+    fn joined(self, spare: Option<String>) -> Joined {
+        let place = place(self.uid_validity, self.uid);
+        Joined { id: self.id, spare, filed: self.filed_at.is_some(), place }
+    }
+}

@@ -1,0 +1,102 @@
+//! Lanes of the bridge itself, which has no login: to look into a mailbox for a Sent copy, and to file one.
+//!
+//! They count among the account's places like those of sessions.
+
+#![allow(clippy::disallowed_methods, reason = "how long it is waited is told by the clock")]
+
+use super::{
+    Gates,
+    lease::{OUTDATED, Opening},
+    said,
+};
+use crate::{
+    failure::Failure,
+    model::AccountId,
+    provider::Filed,
+    relay::{Admission, Filing, LaneFacts, LaneUse},
+    rules::namespace::{Namespace, Naming},
+    store::Account,
+    upstream::{NotLetIn, lane::Lane, passed::key},
+    wire::imap::Capabilities,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A lane of IMAP, and what is known of it.
+pub struct Own {
+    pub lane: Lane,
+    pub account: Account,
+    pub capabilities: Capabilities,
+    /// Under the house's names.
+    pub namespace: Arc<Namespace>,
+}
+
+impl Gates {
+    /// A lane of IMAP for the bridge itself, parked or new, within `wait`. None: there is no such account any more, or
+    /// nothing by which the bridge could sign in.
+    ///
+    /// # Errors
+    /// Why there is none now.
+    pub async fn own_lane(self: &Arc<Self>, id: AccountId, wait: Duration) -> Result<Option<Own>, Failure> {
+        let began = Instant::now();
+        // The gate before the account: whatever changes after the account was read is noticed at the gate.
+        let gate = self.gate(id);
+        let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
+        let Some(account) = account.filter(|account| !account.by_client_token) else { return Ok(None) };
+        gate.reach(account.generation);
+        let permit = self.place(&gate, &account, LaneUse::Imap, wait).await?;
+        let lane = match gate.pool.take(account.generation, key(None), None) {
+            Some(parked) => gate.unparked(parked, account.generation, key(None), permit).0,
+            None => {
+                let wanted = Opening { account: account.clone(), purpose: LaneUse::Imap, passed: None, permit };
+                self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?.0
+            }
+        };
+        match gate.known(id, &Naming::default()) {
+            Some(LaneFacts::Imap { capabilities, namespace }) => {
+                Ok(Some(Own { lane, account, capabilities, namespace }))
+            }
+            _ => Err(OUTDATED),
+        }
+    }
+
+    /// Whether the bridge sees to the Sent copies of whom a verdict let in.
+    pub(super) async fn filing(&self, admission: &Admission) -> Result<Filing, NotLetIn> {
+        // Without a credential of its own, or where nobody may read, the bridge does not look into the mailbox.
+        if admission.by_client_token || !admission.receives {
+            return Ok(Filing::Nothing);
+        }
+        let account = self.store.account(admission.account).await;
+        let account = account.map_err(|error| NotLetIn::Now(said(&error, "an account cannot be read")))?;
+        Ok(account.map_or(Filing::Nothing, |account| self.filing_of(&account)))
+    }
+
+    /// What the bridge does for the Sent copies of an account.
+    #[must_use]
+    pub fn filing_of(&self, account: &Account) -> Filing {
+        use crate::model::SentCopy::{Always, Auto, Never};
+        match (account.settings.sent_copy, self.files(account)) {
+            (Never, _) => Filing::Nothing,
+            (Auto, Some(true)) => Filing::Noted,
+            (Auto | Always, _) => Filing::Kept,
+        }
+    }
+
+    /// Whether the account's provider files what is sent by itself; None: that is not known yet.
+    #[must_use]
+    pub fn files(&self, account: &Account) -> Option<bool> {
+        match self.providers.named(&account.settings.provider).map(|provider| provider.sent.filed) {
+            Some(Filed::Yes) => Some(true),
+            Some(Filed::No) => Some(false),
+            Some(Filed::Unknown) | None => account.settings.files_sent,
+        }
+    }
+
+    /// How a message is looked for at the account's provider.
+    #[must_use]
+    pub fn search(&self, account: &Account) -> crate::provider::Search {
+        self.providers.named(&account.settings.provider).map(|provider| provider.sent.search).unwrap_or_default()
+    }
+}

@@ -1,0 +1,93 @@
+//! Sent copies: what a CRM sends through the bridge stands once in Sent, whoever files it.
+
+use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, until, words};
+use std::time::Duration;
+
+const ALICE: &str = "alice@ovh.test";
+/// What Dovecot calls Sent.
+const SENT: &str = "INBOX.Sent";
+
+struct Firm {
+    _lab: Lab,
+    dovecot: Dovecot,
+    exim: Exim,
+    bridge: Bridge,
+    crm: CrmSettings,
+}
+
+impl Firm {
+    fn start(copy: &str) -> Option<Self> {
+        let lab = Lab::needing(&[Program::Dovecot, Program::Exim])?;
+        let dovecot = Dovecot::ovh(&lab);
+        dovecot.add_user(ALICE, "direct");
+        let exim = Exim::submission(&lab, &dovecot);
+        let mut bridge = Bridge::prepare(&lab);
+        let crm = bridge.add_account(&AddAccount::of(&lab, &dovecot, &exim, ALICE));
+        let set = bridge.cli(&["account", "set", ALICE, "--sent-copy", copy], b"");
+        assert!(set.status.success(), "{}", words(&set));
+        bridge.serve();
+        Some(Self { _lab: lab, dovecot, exim, bridge, crm })
+    }
+
+    fn send(&self, header: &str) {
+        let mut wire = self.bridge.sign_in_smtp(&self.crm);
+        wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+        wire.smtp(&format!("RCPT TO:<{ALICE}>"), 250);
+        wire.smtp("DATA", 354);
+        wire.send(format!("From: {ALICE}\r\nTo: {ALICE}\r\n{header}\r\nHello.\r\n..stuffed\r\n").as_bytes());
+        wire.smtp(".", 250);
+        wire.smtp("QUIT", 221);
+    }
+
+    /// How many messages stand in Sent, once there are so many and for as long as it takes to see that there are no more.
+    fn sent(&self, awaited: u32) -> u32 {
+        until(Duration::from_secs(15), || (self.dovecot.count(ALICE, SENT) >= awaited).then_some(()));
+        std::thread::sleep(Duration::from_millis(500));
+        self.dovecot.count(ALICE, SENT)
+    }
+
+    fn spooled(&self) -> usize {
+        std::fs::read_dir(self.bridge.state().join("spool")).expect("the spool").count()
+    }
+}
+
+#[test]
+fn r41_what_is_sent_stands_once_in_sent() {
+    let Some(firm) = Firm::start("always") else { return };
+    firm.send("Subject: one\r\nMessage-ID: <one@crm.test>\r\n");
+    assert_eq!(firm.sent(1), 1, "{}", firm.bridge.log());
+    let copy = String::from_utf8(firm.dovecot.message(ALICE, SENT, 1)).expect("text");
+    assert!(copy.contains("Message-ID: <one@crm.test>\r\n"), "{copy}");
+    assert!(copy.ends_with("\r\nHello.\r\n.stuffed\r\n"), "{copy}");
+    // As it went out, octet for octet behind what the hosts on its way put in front.
+    let arrived = until(Duration::from_secs(10), || (firm.dovecot.count(ALICE, "INBOX") == 1).then_some(()));
+    assert!(arrived.is_some(), "{}", firm.exim.log());
+    let arrived = String::from_utf8(firm.dovecot.message(ALICE, "INBOX", 1)).expect("text");
+    assert!(arrived.ends_with(&copy), "{arrived}\n{copy}");
+    let mut wire = firm.dovecot.sign_in(ALICE);
+    wire.imap_ok(&format!("SELECT {SENT}"));
+    assert!(wire.imap_ok("FETCH 1 FLAGS").text().contains("\\Seen"));
+    let emptied = until(Duration::from_secs(5), || (firm.spooled() == 0).then_some(()));
+    assert!(emptied.is_some(), "the spool keeps {} files", firm.spooled());
+
+    // Without Message-ID it gets one, and with it both go out.
+    firm.send("Subject: two\r\n");
+    assert_eq!(firm.sent(2), 2, "{}", firm.bridge.log());
+    let copy = String::from_utf8(firm.dovecot.message(ALICE, SENT, 2)).expect("text");
+    let id = copy.lines().find(|line| line.starts_with("Message-ID: <")).expect("a Message-ID").to_owned();
+    assert!(id.ends_with("@ovh.test>"), "{id}");
+    until(Duration::from_secs(10), || (firm.dovecot.count(ALICE, "INBOX") == 2).then_some(()));
+    let arrived = String::from_utf8(firm.dovecot.message(ALICE, "INBOX", 2)).expect("text");
+    assert!(arrived.contains(&id), "{arrived}");
+}
+
+#[test]
+fn nothing_is_filed_where_nobody_wants_it() {
+    let Some(firm) = Firm::start("never") else { return };
+    firm.send("Subject: one\r\n");
+    let arrived = until(Duration::from_secs(10), || (firm.dovecot.count(ALICE, "INBOX") == 1).then_some(()));
+    assert!(arrived.is_some(), "{}", firm.exim.log());
+    let arrived = String::from_utf8(firm.dovecot.message(ALICE, "INBOX", 1)).expect("text");
+    assert!(!arrived.contains("Message-ID: <") || arrived.contains("exim"), "no field of ours: {arrived}");
+    assert_eq!((firm.sent(0), firm.spooled()), (0, 0));
+}
