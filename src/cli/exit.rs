@@ -88,6 +88,8 @@ pub(super) enum Error {
     Unanswered(#[source] io::Error),
     #[error("not confirmed, nothing was changed")]
     Unconfirmed,
+    #[error("not confirmed, nothing was changed; the refresh token that was given is spent")]
+    UnconfirmedSpent,
     #[error("problems that were found: {0}")]
     Unwell(usize),
     #[error("warnings that were found: {0}")]
@@ -101,40 +103,7 @@ impl Error {
         match self {
             Self::Config(config::Error::NoState) => Exit::Usage,
             Self::Config(_) => Exit::Configuration,
-            Self::Control(error) => match error {
-                control::Error::AcceptAny
-                | control::Error::ClientToken
-                | control::Error::AccountNotNamed
-                | control::Error::DomainUnknown(_)
-                | control::Error::DomainUnregistered(_)
-                | control::Error::HostWanted { .. }
-                | control::Error::Label(_)
-                | control::Error::NoClient(_)
-                | control::Error::NoDevice(_)
-                | control::Error::NoPasswords(_)
-                | control::Error::NoRegistration { .. }
-                | control::Error::NotUsable(_)
-                | control::Error::NothingToChange => Exit::Usage,
-                control::Error::NoAccount(_)
-                | control::Error::NoAccountYet
-                | control::Error::NoCrm(_)
-                | control::Error::NoLogin(_)
-                | control::Error::NoProvider(_)
-                | control::Error::NotRegistered(_)
-                | control::Error::NoWayBack(_)
-                | control::Error::NoUser(_) => Exit::NotFound,
-                control::Error::Consent(refusal) => of_consent(refusal),
-                control::Error::Device(_)
-                | control::Error::Grant { .. }
-                | control::Error::NoRefreshToken(_)
-                | control::Error::Refused(_)
-                | control::Error::Registered { .. }
-                | control::Error::ScopeMissing { .. } => Exit::Provider,
-                control::Error::NoHttp => Exit::Failed,
-                control::Error::RegistrationInUse(_) => Exit::Taken,
-                control::Error::Store(error) => of_store(error),
-                control::Error::Folder(refusal) => of_folder(refusal),
-            },
+            Self::Control(error) => of_control(error),
             Self::Store(error) => of_store(error),
             Self::NoConsole => Exit::Configuration,
             Self::Unwell(_) => Exit::Unwell,
@@ -148,7 +117,8 @@ impl Error {
             | Self::Password(_)
             | Self::PasswordEmpty
             | Self::RefreshToken
-            | Self::Unconfirmed => Exit::Usage,
+            | Self::Unconfirmed
+            | Self::UnconfirmedSpent => Exit::Usage,
             Self::Tls(local_tls::Error::File(_)) => Exit::State,
             Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Tls(_) | Self::Unanswered(_) | Self::Write(_) => {
                 Exit::Failed
@@ -184,6 +154,9 @@ impl Error {
             Self::Tls(error) => error.hint(),
             Self::Unanswered(_) => Some("run it as the user that runs `passerelle serve`".to_owned()),
             Self::Left(_) | Self::Unwell(_) | Self::Warned(_) => Some("each of them says what to do".to_owned()),
+            Self::UnconfirmedSpent => {
+                Some("get a new refresh token, and say y when you are asked, or add --yes".to_owned())
+            }
             Self::Unconfirmed => Some("say y when you are asked, or add --yes".to_owned()),
             Self::Answer(_) | Self::Demo(_) | Self::File { .. } | Self::Write(_) => None,
         }
@@ -223,11 +196,49 @@ fn of_serving(error: &app::Error) -> Option<&'static str> {
     }
 }
 
+fn of_control(error: &control::Error) -> Exit {
+    match error {
+        control::Error::AcceptAny
+        | control::Error::ClientToken
+        | control::Error::AccountNotNamed
+        | control::Error::DomainUnknown(_)
+        | control::Error::DomainUnregistered(_)
+        | control::Error::HostWanted { .. }
+        | control::Error::Label(_)
+        | control::Error::NoClient(_)
+        | control::Error::NoDevice(_)
+        | control::Error::NoPasswords(_)
+        | control::Error::NoRegistration { .. }
+        | control::Error::NotUsable(_)
+        | control::Error::NothingToChange => Exit::Usage,
+        control::Error::NoAccount(_)
+        | control::Error::NoAccountYet
+        | control::Error::NoCrm(_)
+        | control::Error::NoLogin(_)
+        | control::Error::NoProvider(_)
+        | control::Error::NotRegistered(_)
+        | control::Error::NoWayBack(_)
+        | control::Error::NoUser(_) => Exit::NotFound,
+        control::Error::Consent(refusal) => of_consent(refusal),
+        control::Error::Device(_)
+        | control::Error::Grant { .. }
+        | control::Error::NoRefreshToken(_)
+        | control::Error::Refused(_)
+        | control::Error::Registered { .. }
+        | control::Error::ScopeMissing { .. } => Exit::Provider,
+        control::Error::NoHttp => Exit::Failed,
+        control::Error::RegistrationInUse(_) => Exit::Taken,
+        control::Error::Kept { why, .. } | control::Error::Spent(why) => of_control(why),
+        control::Error::Store(error) => of_store(error),
+        control::Error::Folder(refusal) => of_folder(refusal),
+    }
+}
+
 fn of_consent(refusal: &control::consent::Refusal) -> Exit {
     use control::consent::Refusal;
     match refusal {
         Refusal::NoClient(_) | Refusal::NoPage(_) | Refusal::NotReturned(_) => Exit::Usage,
-        Refusal::Exists(_) => Exit::Taken,
+        Refusal::Exists(_) | Refusal::Moved(_) => Exit::Taken,
         Refusal::Code(_)
         | Refusal::Denied(_)
         | Refusal::NoRefreshToken

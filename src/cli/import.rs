@@ -31,7 +31,7 @@ pub(super) async fn run(command: ImportCommand, place: &Place) -> Result<(), Err
     let rows: Vec<_> = outcomes.iter().map(Row::of).collect();
     let json = Json { dry_run, sections: &rows };
     place.answer(&json, &said(&rows))?;
-    match rows.iter().filter(|row| row.state == LEFT).count() {
+    match rows.iter().filter(|row| [KEPT, LEFT].contains(&row.state)).count() {
         0 => Ok(()),
         left => Err(Error::Left(left)),
     }
@@ -66,6 +66,7 @@ fn passwords(piped: bool) -> Result<Vec<Secret<String>>, Error> {
 /// Of all passwords: one takes a second to try, so a handful is meant.
 const PASSWORDS_MAX: usize = 16 * 1024;
 
+const KEPT: &str = "kept";
 const LEFT: &str = "left";
 
 #[derive(Serialize)]
@@ -78,7 +79,7 @@ struct Json<'a> {
 #[derive(Default, Serialize)]
 struct Row<'a> {
     section: String,
-    /// `added`, `planned`, `there`, `registered`, `replaced` or `left`.
+    /// `added`, `kept`, `planned`, `there`, `registered`, `replaced` or `left`.
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<String>,
@@ -120,6 +121,7 @@ impl<'a> Row<'a> {
                 token_endpoint: Some(token_endpoint.clone()),
                 ..row("planned")
             },
+            State::Kept { why, hint } => Self { why: Some(why.clone()), hint: hint.clone(), ..row(KEPT) },
             State::There => row("there"),
             State::Registered { provider, client_id } => {
                 Self { provider: Some(provider.clone()), client_id: Some(client_id.clone()), ..row("registered") }
@@ -159,7 +161,7 @@ fn said(rows: &[Row<'_>]) -> String {
             }
         }
     }
-    if rows.iter().any(|row| row.state == "added") {
+    if rows.iter().any(|row| ["added", KEPT].contains(&row.state)) {
         text.push_str(STOP);
     }
     text

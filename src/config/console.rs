@@ -3,6 +3,7 @@
 use super::{listen::Listener, values::Listeners};
 use crate::{
     mistake::Broken,
+    model::SignInLink,
     oauth::{CONSOLE_PORT, TokenEndpoint},
 };
 use serde::{Deserialize, Serialize};
@@ -78,15 +79,22 @@ impl Console {
             let bare = url.trim_end_matches('/');
             parsed.as_str().trim_end_matches('/') == bare && bare.matches('/').count() == 2 && !bare.contains('?')
         });
-        if whole {
-            None
-        } else {
-            broken(
+        if !whole {
+            return broken(
                 "console.public-url",
                 "expected https:// and a host, in lower case and without a path",
                 url.clone(),
                 "such as https://mail.example.org",
-            )
+            );
         }
+        if !SignInLink::fits(url.trim_end_matches('/')) {
+            return broken(
+                "console.public-url",
+                "expected an address that leaves room for a link in a reply of SMTP, which has 512 octets",
+                url.clone(),
+                "choose a shorter name, such as https://mail.example.org",
+            );
+        }
+        None
     }
 }

@@ -72,7 +72,7 @@ impl Page {
         let (status, say) = kind(error);
         let detail = match say {
             // Those say it all, or are for the log alone.
-            Say::Unknown | Say::NotReturned => String::new(),
+            Say::Moved | Say::Unknown | Say::NotReturned => String::new(),
             Say::Fault => {
                 tracing::error!(%error, "a page cannot be shown");
                 String::new()

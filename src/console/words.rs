@@ -48,6 +48,8 @@ pub(super) enum Say {
     Failed,
     Fault,
     Home,
+    Kept,
+    Moved,
     NotFound,
     NotReturned,
     OtherHost,
@@ -61,7 +63,7 @@ pub(super) enum Say {
 }
 
 /// In English and French. `{}` stands for what the page fills in.
-const WORDS: [(Say, &str, &str); 17] = [
+const WORDS: [(Say, &str, &str); 19] = [
     (Say::Begin, "Sign in at {}", "Se connecter chez {}"),
     (Say::Close, "You can close this window.", "Vous pouvez fermer cette fenêtre."),
     (
@@ -84,6 +86,19 @@ const WORDS: [(Say, &str, &str); 17] = [
         Say::Home,
         "This is the mail bridge. An administrator begins a sign-in with passerelle account sign-in ADDRESS.",
         "Ceci est la passerelle de messagerie. Un administrateur commence une connexion avec passerelle account sign-in ADRESSE.",
+    ),
+    (
+        Say::Kept,
+        "Your sign-in is kept, but the mailbox does not open yet. You need not sign in again; tell your administrator.",
+        "Votre connexion est conservée, mais la boîte ne s’ouvre pas encore. Inutile de vous reconnecter ; prévenez votre \
+         administrateur.",
+    ),
+    (
+        Say::Moved,
+        "The mail of this address has moved since this sign-in was asked for. Nothing was stored. Ask your administrator for a \
+         new link.",
+        "Le courrier de cette adresse a changé de place depuis la demande de cette connexion. Rien n’a été enregistré. \
+         Demandez un nouveau lien à votre administrateur.",
     ),
     (Say::NotFound, "There is no such page.", "Cette page n’existe pas."),
     (
@@ -144,6 +159,8 @@ mod tests {
             Say::Failed,
             Say::Fault,
             Say::Home,
+            Say::Kept,
+            Say::Moved,
             Say::NotFound,
             Say::NotReturned,
             Say::OtherHost,

@@ -1,7 +1,7 @@
 //! Accounts: added when the provider has let us in, shown without their secrets, removed with them.
 
 use super::{
-    Error, Refused, Service,
+    Error, Refused, Service, check,
     folder::{self, FolderRow},
     login::{self, Created, Naming},
     tokens,
@@ -44,6 +44,8 @@ pub struct Draft {
     pub certificates: Certificates,
     pub sign_in_name: String,
     pub credential: Credential,
+    /// Whether a person has just signed in for it, at the provider: that cannot be asked for again.
+    pub consented: bool,
     pub settings: Settings,
     /// For [`SmtpAuth::Separate`].
     pub smtp_password: Option<Secret<String>>,
@@ -107,40 +109,64 @@ pub struct Shown {
     pub logins: Vec<login::Shown>,
 }
 
-/// Signs in to both services at once (but one that is switched off) and, if they let us in, stores the account with a first login. Each step that
-/// worked is reported as it happens.
+/// Signs in to both services at once (but one that is switched off) and, if they let us in, stores the account with a first
+/// login. Each step that worked is reported as it happens.
 ///
 /// # Errors
-/// If the address is taken, a service does not let us in, or the store fails. Then nothing is stored.
-pub async fn add(store: &Store, mut draft: Draft, manner: Manner<'_>, now: i64) -> Result<Added, Error> {
-    let folders = prove(store, &mut draft, manner).await?;
-    let added = keep(store, draft, Some(now), now).await?;
-    Ok(Added { folders: Some(folders), ..added })
+/// If the address is taken, a service does not let us in, or the store fails. Then nothing is stored, but for
+/// [`Error::Kept`].
+pub async fn add(store: &Store, draft: Draft, manner: Manner<'_>, now: i64) -> Result<Added, Error> {
+    let admitted = admit(store, &draft, manner, now).await?;
+    let Admitted { account, folders, once } = admitted;
+    match login::add(store, &account, &Naming::Address, &draft.crm, now).await {
+        Ok(login) => Ok(Added { account, login, folders: Some(folders) }),
+        Err(error) if once => Err(Error::Kept { address: account.address, why: Box::new(error) }),
+        Err(error) => without_login(store, &account, error, now).await,
+    }
 }
 
 /// The same without a login: whoever stands before the provider's page may be another than who sets up the CRM.
 ///
 /// # Errors
 /// As for [`add`].
-pub(super) async fn add_without_login(
-    store: &Store,
-    mut draft: Draft,
-    manner: Manner<'_>,
-    now: i64,
-) -> Result<(), Error> {
-    prove(store, &mut draft, manner).await?;
-    place(store, draft, Some(now), now).await?;
+pub(super) async fn add_without_login(store: &Store, draft: Draft, manner: Manner<'_>, now: i64) -> Result<(), Error> {
+    admit(store, &draft, manner, now).await?;
     Ok(())
 }
 
-/// That the provider lets us in; gives the folders.
-async fn prove(store: &Store, draft: &mut Draft, manner: Manner<'_>) -> Result<Vec<FolderRow>, Error> {
+/// An account that the provider lets in.
+struct Admitted {
+    account: Account,
+    folders: Vec<FolderRow>,
+    /// Whether what opens it cannot be given twice.
+    once: bool,
+}
+
+/// Stores the account when the provider has let us in. What cannot be given twice is stored before its mail servers are
+/// asked: they may refuse, and the process may end.
+async fn admit(store: &Store, draft: &Draft, manner: Manner<'_>, now: i64) -> Result<Admitted, Error> {
     tokens::fit(&draft.certificates, tokens::shows_tokens(&draft.credential))?;
     free(store, &draft.address).await?;
     user::named(store, draft.owner.as_deref()).await?;
-    let given = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
+    let mut credential = draft.credential.clone();
+    let first = tokens::first_sign_in(&draft.sign_in_name, &mut credential).await?;
+    let once = draft.consented || first.spent;
+    if !once {
+        let folders = prove(store, draft, &first.sign_in, manner).await?;
+        let account = place(store, draft, credential, Some(now), now).await?;
+        return Ok(Admitted { account, folders, once });
+    }
+    let account = place(store, draft, credential, None, now).await.map_err(|error| first.lost(error))?;
+    let kept = |error| Error::Kept { address: draft.address.clone(), why: Box::new(error) };
+    let folders = prove(store, draft, &first.sign_in, manner).await.map_err(kept)?;
+    check::keep(store, account.id, account.generation, now).await?;
+    Ok(Admitted { account: Account { checked_at: Some(now), ..account }, folders, once })
+}
+
+/// That the provider's mail servers let us in; gives the folders.
+async fn prove(store: &Store, draft: &Draft, given: &SignIn, manner: Manner<'_>) -> Result<Vec<FolderRow>, Error> {
     let of = |service, endpoint| {
-        let with = With::Given(sign_in(draft, &given, service));
+        let with = With::Given(sign_in(draft, given, service));
         let trial = Trial { service, endpoint, certificates: &draft.certificates, with };
         trial::is_on(&draft.settings, service).then_some(trial)
     };
@@ -148,7 +174,7 @@ async fn prove(store: &Store, draft: &mut Draft, manner: Manner<'_>) -> Result<V
     let tried = trial::both(store, imap, smtp, manner).await?;
     match tried {
         Tried { imap: Some(Ok(imap)), smtp: None | Some(Ok(_)) } => {
-            // The account has no row yet, and no choices of its own.
+            // The account has no choices of its own yet.
             Ok(folder::rows(AccountId(0), &folder::table(imap), &Choices::default(), draft.crm.naming()))
         }
         Tried { imap: None, smtp: None | Some(Ok(_)) } => Ok(Vec::new()),
@@ -165,7 +191,11 @@ async fn prove(store: &Store, draft: &mut Draft, manner: Manner<'_>) -> Result<V
 /// If the address is taken, it would show tokens to anybody, or the store fails.
 pub async fn add_unchecked(store: &Store, draft: Draft, now: i64) -> Result<Added, Error> {
     tokens::fit(&draft.certificates, tokens::shows_tokens(&draft.credential))?;
-    keep(store, draft, None, now).await
+    let account = place(store, &draft, draft.credential.clone(), None, now).await?;
+    match login::add(store, &account, &Naming::Address, &draft.crm, now).await {
+        Ok(login) => Ok(Added { account, login, folders: None }),
+        Err(error) => without_login(store, &account, error, now).await,
+    }
 }
 
 /// All accounts, by address.
@@ -241,32 +271,31 @@ fn sign_in(draft: &Draft, given: &SignIn, service: Service) -> SignIn {
     }
 }
 
-async fn keep(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) -> Result<Added, Error> {
-    let crm = draft.crm.clone();
-    let account = place(store, draft, checked_at, now).await?;
-    match login::add(store, &account, &Naming::Address, &crm, now).await {
-        Ok(login) => Ok(Added { account, login, folders: None }),
-        // Another account's login may have this name: an account without a login is of no use to anyone.
-        Err(error) => {
-            store.remove_account(account.id, now).await?;
-            Err(error)
-        }
-    }
+/// Another account's login may have its name: an account without a login is of no use to anyone.
+async fn without_login(store: &Store, account: &Account, error: Error, now: i64) -> Result<Added, Error> {
+    store.remove_account(account.id, now).await?;
+    Err(error)
 }
 
-async fn place(store: &Store, draft: Draft, checked_at: Option<i64>, now: i64) -> Result<Account, Error> {
+async fn place(
+    store: &Store,
+    draft: &Draft,
+    credential: Credential,
+    checked_at: Option<i64>,
+    now: i64,
+) -> Result<Account, Error> {
     let owner = user::named(store, draft.owner.as_deref()).await?;
     let new = NewAccount {
         owner: owner.id,
-        address: draft.address,
-        imap: draft.imap,
-        smtp: draft.smtp,
-        certificates: draft.certificates,
-        sign_in_name: draft.sign_in_name,
-        credential: draft.credential,
-        settings: draft.settings,
-        smtp_password: draft.smtp_password,
-        aliases: draft.aliases,
+        address: draft.address.clone(),
+        imap: draft.imap.clone(),
+        smtp: draft.smtp.clone(),
+        certificates: draft.certificates.clone(),
+        sign_in_name: draft.sign_in_name.clone(),
+        credential,
+        settings: draft.settings.clone(),
+        smtp_password: draft.smtp_password.clone(),
+        aliases: draft.aliases.clone(),
         checked_at,
     };
     let id = store.add_account(&new, now).await?;

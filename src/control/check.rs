@@ -7,9 +7,9 @@ use super::{
     trial::{self, Manner, Trial, With},
 };
 use crate::{
-    model::{Address, Endpoint},
+    model::{AccountId, Address, Endpoint, Generation},
     provider::Table,
-    store::{Account, Changes, Error as StoreError, Store},
+    store::{Changes, Error as StoreError, Store},
     upstream::{Opened, OpenedFacts},
 };
 use serde::Serialize;
@@ -75,14 +75,15 @@ pub async fn check(
     let mut checked_at = account.checked_at;
     if any && refused.is_empty() {
         checked_at = Some(now);
-        keep(store, &account, now).await?;
+        keep(store, account.id, account.generation, now).await?;
     }
     Ok((Checked { address: account.address, checked_at, imap, smtp }, refused))
 }
 
-async fn keep(store: &Store, account: &Account, now: i64) -> Result<(), Error> {
-    let changes = Changes { of: Some(account.generation), checked_at: Some(now), ..Changes::default() };
-    match store.change_account(account.id, &changes).await {
+/// That a sign-in worked now, of an account that is still of this generation.
+pub(super) async fn keep(store: &Store, id: AccountId, of: Generation, now: i64) -> Result<(), Error> {
+    let changes = Changes { of: Some(of), checked_at: Some(now), ..Changes::default() };
+    match store.change_account(id, &changes).await {
         // What it is now was not checked.
         Ok(_) | Err(StoreError::Changed) => Ok(()),
         Err(error) => Err(error.into()),

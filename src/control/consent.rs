@@ -1,18 +1,19 @@
 //! Signing in at the provider's own page (RFC 6749 section 4.1, PKCE always): a person is sent there with a state that is
 //! drawn at random, and the one answer to it makes the account, or makes it good again.
 //!
-//! Where the answer comes in is the console's matter, or the command line's where it is pasted. Nothing is stored of an
-//! account before the provider has let us in with what was given.
+//! Where the answer comes in is the console's matter, or the command line's where it is pasted. A person's grant is stored
+//! before the mail servers are asked, unless it would take the place of one that is good.
 
 mod links;
 mod order;
 
 pub use links::Links;
-pub use order::{Ask, Mailbox, Order, ask};
+pub use order::{Ask, Mailbox, Order, Stands, ask};
 
 use super::{
     Error, Manner, OwnListeners, account,
     settings::{self, Wish},
+    shell::quoted,
 };
 use crate::{
     model::{Address, Secret},
@@ -49,6 +50,9 @@ pub enum Refusal {
     Exists(Address),
     #[error("no client is registered at this provider: {0}")]
     NoClient(String),
+    /// Its token would be of the old place, and shown at the new.
+    #[error("the place of the account or its user has changed since this sign-in was asked for: {0}")]
+    Moved(Address),
     #[error("it is not known where this provider asks for consent: {0}")]
     NoPage(String),
     #[error("the provider gave no refresh token: an access token alone ends within the hour")]
@@ -82,6 +86,13 @@ impl Refusal {
             Self::NoClient(_) => {
                 "`passerelle provider register NAME` says how; or name a client with `--client-id ID`, its secret on standard \
                  input with `--client-secret-stdin`"
+            }
+            Self::Moved(address) => {
+                let address = quoted(address.as_str());
+                return format!(
+                    "begin anew with `passerelle account sign-in {address}`, or send its owner a new link: `passerelle account \
+                     sign-in {address} --link`"
+                );
             }
             Self::NoPage(_) => "name the provider with `--provider NAME`, or its authorization server with `--issuer URL`",
             Self::NoRefreshToken => {
@@ -120,13 +131,14 @@ pub async fn invite(store: &Store, order: &Order, seconds: u32, now: i64) -> Res
     Ok(Invitation { id: store.begin_consent(&new, now).await?, ticket, expires_at })
 }
 
-/// The order of a one-time link.
+/// The order of a one-time link, if its account is still where it was.
 ///
 /// # Errors
-/// [`Refusal::Unknown`], or if the store fails.
+/// [`Refusal::Unknown`], [`Refusal::Moved`], or if the store fails.
 pub async fn invited(store: &Store, ticket: &Secret<String>, now: i64) -> Result<(Consent, Order), Error> {
     let consent = store.consent_by_ticket(ticket, now).await?.ok_or(Refusal::Unknown)?;
     let order = Order::read(&consent.order)?;
+    order.still_stands(store).await?;
     Ok((consent, order))
 }
 
@@ -200,7 +212,8 @@ pub struct Done {
 /// Takes the answer that came back at this path: the account is stored, or good again.
 ///
 /// # Errors
-/// Whatever stands in the way. Then nothing is stored but, where the sign-in is known, that it came to nothing.
+/// Whatever stands in the way. Then nothing is stored but, where the sign-in is known, that it came to nothing; and, with
+/// [`Error::Kept`], the grant.
 pub async fn answer(
     store: &Store,
     tables: &Tables,
@@ -251,12 +264,14 @@ async fn finish(
         return Err(Refusal::OtherIssuer.into());
     }
     let code = returned.answer.map_err(Refusal::Denied)?;
+    order.still_stands(store).await?;
     let grant = redeem(store, &order, &code, &answered.verifier).await?;
     let address = order.address.clone();
     let credential = Credential::Grant(grant);
     let manner = Manner { own: &tables.own, report: &|_, _| {} };
+    let stands = order.stands()?.cloned();
     let Some(mailbox) = order.mailbox else {
-        let wish = Wish { credential: Some(credential), ..Wish::default() };
+        let wish = Wish { stands, credential: Some(credential), consented: true, ..Wish::default() };
         settings::set(store, &tables.providers, &address, wish, false, manner, now).await?;
         return Ok(Done { address, added_for: None });
     };

@@ -1,8 +1,9 @@
 //! The accounts of email-oauth2-proxy: its configuration read, its tokens opened with the password that mail programs use
 //! there, each account tried and stored as any other is.
 //!
-//! An account comes over whole or not at all; what does not, is told with its reason. The file is never written. Formats:
-//! `emailproxy.py` of 2026-07.
+//! An account comes over whole or not at all; what does not, is told with its reason. One whose token was spent for a trial
+//! that failed is kept: the file has no token of it any more that works. The file is never written. Formats: `emailproxy.py`
+//! of 2026-07.
 
 mod fernet;
 mod ini;
@@ -68,6 +69,11 @@ pub enum State {
         imap: Endpoint,
         smtp: Endpoint,
         token_endpoint: String,
+    },
+    /// An account that is stored, unchecked and without a login.
+    Kept {
+        why: String,
+        hint: Option<String>,
     },
     /// There is such an account already, and it stays as it is.
     There,
@@ -158,13 +164,17 @@ impl Way<'_> {
         }
         let client = planned.client();
         let provider = planned.registers.then(|| planned.provider.clone());
-        let added = account::add(store, draft(planned, wish), self.manner, self.now).await?;
+        let state = match account::add(store, draft(planned, wish), self.manner, self.now).await {
+            Ok(added) => State::Added(Box::new(added)),
+            Err(error @ Error::Kept { .. }) => State::Kept { why: error.to_string(), hint: error.hint() },
+            Err(error) => return Err(error),
+        };
         // The owner of another mailbox can sign in by it from now on, and this one again.
         let registered = match provider {
             Some(provider) => self.register(provider, client).await,
             None => None,
         };
-        Ok((State::Added(Box::new(added)), registered))
+        Ok((state, registered))
     }
 
     /// None: there is one already, or it cannot be kept; the account is good without.
@@ -196,6 +206,7 @@ fn draft(planned: Planned, wish: &Wish<'_>) -> Draft {
         certificates: wish.certificates.clone(),
         sign_in_name: address.to_string(),
         credential: Credential::Grant(grant),
+        consented: false,
         settings: Settings { provider, ..Settings::default() },
         smtp_password: None,
         aliases: Vec::new(),

@@ -16,6 +16,7 @@ pub mod login;
 pub mod provider;
 pub mod registration;
 pub mod settings;
+mod shell;
 pub mod swap;
 mod tokens;
 mod trial;
@@ -35,6 +36,7 @@ use crate::{
 use serde::Serialize;
 use std::fmt;
 
+use shell::quoted;
 pub use trial::{Manner, OwnListeners, Report};
 
 /// The two services of a provider.
@@ -85,6 +87,9 @@ pub enum Error {
     /// The token endpoint gives no access token. Nothing was stored.
     #[error("{endpoint}: {trouble}")]
     Grant { endpoint: TokenEndpoint, trouble: Trouble },
+    /// It did not come to its end, and what was given for it is kept: it could not be given twice.
+    #[error("{why}; what was given works once, so it is kept all the same, unchecked: {address}")]
+    Kept { address: Address, why: Box<Error> },
     /// The label gives no login name.
     #[error("the label makes no login name: {0}")]
     Label(String),
@@ -148,6 +153,9 @@ pub enum Error {
     /// The token endpoint gives an access token, but not for all that was asked for. Nothing was stored.
     #[error("{endpoint}: the access token is not for all that a mailbox needs; missing: {}", .scopes.join(" "))]
     ScopeMissing { endpoint: TokenEndpoint, scopes: Vec<String> },
+    /// It did not come to its end, and nothing was stored; what was given is of no use any more.
+    #[error("{0}; nothing is changed, but the refresh token that was given is spent")]
+    Spent(Box<Error>),
     /// What is kept.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -222,6 +230,7 @@ impl Error {
                 "register one with `passerelle provider register PROVIDER --for tenant --domain {domain}`, or --for domain \
                  with a service account"
             )),
+            Self::Kept { address, why } => Some(kept_hint(address, why)),
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
             Self::NoCrm(_) => Some("`passerelle crm list` shows all".to_owned()),
@@ -266,10 +275,25 @@ impl Error {
                  permission: `passerelle provider show NAME` says which scopes it needs"
                     .to_owned(),
             ),
+            Self::Spent(why) => Some(spent_hint(why)),
             Self::Store(error) => error.hint(),
             Self::Folder(refusal) => refusal.hint(),
         }
     }
+}
+
+fn kept_hint(address: &Address, why: &Error) -> String {
+    let address = quoted(address.as_str());
+    let first = why.hint().map_or_else(String::new, |hint| format!("{hint}; "));
+    format!(
+        "{first}nobody need sign in again: `passerelle account set {address}` changes host or user, `passerelle account check \
+         {address}` tries it, `passerelle login add {address}` makes a login if it has none"
+    )
+}
+
+fn spent_hint(why: &Error) -> String {
+    let first = why.hint().map_or_else(String::new, |hint| format!("{hint}; "));
+    format!("{first}the next try wants a new refresh token: this provider takes each once")
 }
 
 /// Where a certificate is not believed: the keys that were shown, ready to be copied.

@@ -3,6 +3,8 @@
 use super::{
     Error, Service,
     account::by_address,
+    check,
+    consent::{self, Stands},
     provider::{self, Whereabouts},
     tokens,
     trial::{self, Manner, Trial, With},
@@ -11,12 +13,14 @@ use crate::{
     model::{Address, Certificates, FromPolicy, Secret, SentCopy, SmtpAuth, UnreadScope, UserFormat},
     provider::Table,
     relay::opening::SignIn,
-    store::{Account, Changes, Credential, Store},
+    store::{Account, Changes, Credential, GrantState, Store},
 };
 
 /// What a person wants changed; what he does not speak of stays.
 #[derive(Default)]
 pub struct Wish {
+    /// Only if the account is still there.
+    pub stands: Option<Stands>,
     pub provider: Option<String>,
     pub imap: Whereabouts,
     pub smtp: Whereabouts,
@@ -30,6 +34,8 @@ pub struct Wish {
     pub remove_aliases: Vec<Address>,
     pub user: Option<User>,
     pub credential: Option<Credential>,
+    /// Whether a person has just signed in for it, at the provider: that cannot be asked for again.
+    pub consented: bool,
     pub smtp_auth: Option<SmtpAuth>,
     /// For [`SmtpAuth::Separate`].
     pub smtp_password: Option<Secret<String>>,
@@ -62,7 +68,7 @@ impl User {
 ///
 /// # Errors
 /// If there is no such account or provider, nothing is to be changed, a service does not let us in, the account was
-/// changed meanwhile, or the store fails. Then nothing is changed.
+/// changed meanwhile, or the store fails. Then nothing is changed, but for [`Error::Kept`].
 pub async fn set(
     store: &Store,
     table: &Table,
@@ -73,6 +79,10 @@ pub async fn set(
     now: i64,
 ) -> Result<bool, Error> {
     let account = by_address(store, address).await?;
+    if wish.stands.as_ref().is_some_and(|stands| *stands != Stands::of(&account)) {
+        return Err(consent::Refusal::Moved(account.address).into());
+    }
+    let consented = wish.consented;
     let mut changes = changes(table, &account, wish)?;
     if changes.is_empty() {
         return Err(Error::NothingToChange);
@@ -83,12 +93,50 @@ pub async fn set(
     // Of an account that the client's token opens, there is nothing to sign in with.
     let next = changes.credential.as_ref().map(|credential| matches!(credential, Credential::OfClient));
     let unchecked = unchecked || next.unwrap_or(account.by_client_token);
-    let tried = !unchecked && prove(store, table, &account, &mut changes, manner).await?;
-    changes.checked_at = tried.then_some(now);
     // Words fit any place; what signs in fits the one that was looked at.
     changes.of = changes.of_sign_in().then_some(account.generation);
-    store.change_account(account.id, &changes).await?;
-    Ok(tried)
+    if unchecked {
+        store.change_account(account.id, &changes).await?;
+        return Ok(false);
+    }
+    let next = changed(&account, &changes);
+    let first = match &mut changes.credential {
+        Some(credential) => Some(tokens::first_sign_in(&next.sign_in_name, credential).await?),
+        None => None,
+    };
+    let trial = Change { table, next, given: first.as_ref().map(|first| &first.sign_in) };
+    let once = consented || first.as_ref().is_some_and(|first| first.spent);
+    if once && loses_nothing(store, &account, &changes).await? {
+        // The mail servers may refuse, and the process may end.
+        let generation = store.change_account(account.id, &changes).await?;
+        let kept = |error| Error::Kept { address: account.address.clone(), why: Box::new(error) };
+        let tried = trial.prove(store, &changes, manner).await.map_err(kept)?;
+        if tried {
+            check::keep(store, account.id, generation, now).await?;
+        }
+        return Ok(tried);
+    }
+    let changed = async {
+        let tried = trial.prove(store, &changes, manner).await?;
+        let changes = Changes { checked_at: tried.then_some(now), ..changes.clone() };
+        store.change_account(account.id, &changes).await?;
+        Ok(tried)
+    };
+    changed.await.map_err(|error| match &first {
+        Some(first) => first.lost(error),
+        None => error,
+    })
+}
+
+/// Whether the new credential takes the place of a grant that is gone, and is all that changes: what does not work may then
+/// as well be stored.
+async fn loses_nothing(store: &Store, account: &Account, changes: &Changes) -> Result<bool, Error> {
+    let others = Changes { credential: None, ..changes.clone() };
+    if others.of_sign_in() || changes.provider.is_some() {
+        return Ok(false);
+    }
+    let grant = store.grant_summary(account.id).await?;
+    Ok(grant.is_some_and(|grant| grant.state == GrantState::ConsentNeeded))
 }
 
 fn changes(table: &Table, account: &Account, wish: Wish) -> Result<Changes, Error> {
@@ -118,41 +166,41 @@ fn changes(table: &Table, account: &Account, wish: Wish) -> Result<Changes, Erro
     })
 }
 
-/// Signs in to the services that the changes concern. False: to none.
-async fn prove(
-    store: &Store,
-    table: &Table,
-    account: &Account,
-    changes: &mut Changes,
-    manner: Manner<'_>,
-) -> Result<bool, Error> {
-    let next = changed(account, changes);
-    let given = match &mut changes.credential {
-        Some(credential) => Some(tokens::first_sign_in(&next.sign_in_name, credential).await?),
-        None => None,
-    };
-    let changes = &*changes;
-    let concerns_both = changes.certificates.is_some();
-    let concerns_user = changes.user.is_some() || changes.credential.is_some();
-    let same = matches!(next.settings.smtp_auth, SmtpAuth::Same | SmtpAuth::Delegate(_));
-    let auth = changes.smtp_auth.is_some() || changes.smtp_password.is_some();
-    let imap = concerns_both || concerns_user || changes.imap.is_some();
-    let smtp = concerns_both || (concerns_user && same) || auth || changes.smtp.is_some();
-    let of = |service, concerned, endpoint| {
-        let with = sign_in(&next, changes, given.as_ref(), service);
-        let trial = Trial { service, endpoint, certificates: &next.certificates, with };
-        (concerned && trial::is_on(&next.settings, service)).then_some(trial)
-    };
-    let (imap, smtp) = (of(Service::Imap, imap, &next.imap), of(Service::Smtp, smtp, &next.smtp));
-    let any = imap.is_some() || smtp.is_some();
-    let mut refused = trial::both(store, imap, smtp, manner).await?.refused();
-    if refused.is_empty() {
-        return Ok(any);
+/// A change that is to be tried.
+struct Change<'a> {
+    table: &'a Table,
+    /// As it will be.
+    next: Account,
+    /// With what is given anew.
+    given: Option<&'a SignIn>,
+}
+
+impl Change<'_> {
+    /// Signs in to the services that the changes concern. False: to none.
+    async fn prove(&self, store: &Store, changes: &Changes, manner: Manner<'_>) -> Result<bool, Error> {
+        let next = &self.next;
+        let concerns_both = changes.certificates.is_some();
+        let concerns_user = changes.user.is_some() || changes.credential.is_some();
+        let same = matches!(next.settings.smtp_auth, SmtpAuth::Same | SmtpAuth::Delegate(_));
+        let auth = changes.smtp_auth.is_some() || changes.smtp_password.is_some();
+        let imap = concerns_both || concerns_user || changes.imap.is_some();
+        let smtp = concerns_both || (concerns_user && same) || auth || changes.smtp.is_some();
+        let of = |service, concerned, endpoint| {
+            let with = sign_in(next, changes, self.given, service);
+            let trial = Trial { service, endpoint, certificates: &next.certificates, with };
+            (concerned && trial::is_on(&next.settings, service)).then_some(trial)
+        };
+        let (imap, smtp) = (of(Service::Imap, imap, &next.imap), of(Service::Smtp, smtp, &next.smtp));
+        let any = imap.is_some() || smtp.is_some();
+        let mut refused = trial::both(store, imap, smtp, manner).await?.refused();
+        if refused.is_empty() {
+            return Ok(any);
+        }
+        for refused in &mut refused {
+            refused.advice = provider::advice(self.table, &next.settings.provider);
+        }
+        Err(Error::Refused(refused))
     }
-    for refused in &mut refused {
-        refused.advice = provider::advice(table, &next.settings.provider);
-    }
-    Err(Error::Refused(refused))
 }
 
 /// The account as the changes make it, as far as a sign-in sees them.

@@ -45,6 +45,8 @@ pub struct Prepared {
     account: Account,
     to: To,
     pub folders: Folders,
+    /// Whether the refresh token that was given is of no use any more: what came in its place is kept by the switch alone.
+    pub spent: bool,
 }
 
 enum To {
@@ -87,7 +89,8 @@ pub struct Switched {
 /// Signs in to both services of the new place and matches its folders with those of the old, called as `naming` has them.
 ///
 /// # Errors
-/// If the new address is another account's, a service does not let us in, or the store fails.
+/// If the new address is another account's, a service does not let us in, or the store fails; as [`Error::Spent`] where the
+/// refresh token that was given was spent for that.
 pub async fn prepare(
     store: &Store,
     account: Account,
@@ -100,7 +103,8 @@ pub async fn prepare(
     if let Some(other) = store.account_by_address(&new).await?.filter(|other| other.id != account.id) {
         return Err(StoreError::AddressTaken(other.address).into());
     }
-    let sign_in = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
+    let first = tokens::first_sign_in(&draft.sign_in_name, &mut draft.credential).await?;
+    let sign_in = first.sign_in.clone();
     let goal = Goal {
         endpoints: [&draft.imap, &draft.smtp],
         certificates: &draft.certificates,
@@ -108,7 +112,8 @@ pub async fn prepare(
         advice: draft.advice.as_deref(),
     };
     let (known, table) = tokio::join!(known(store, &account, manner.own), goal.folders(store, &account, manner));
-    let (before, table) = (known?, table?);
+    let lost = |error| first.lost(error);
+    let (before, table) = (known.map_err(lost)?, table.map_err(lost)?);
     let hidden = counterpart::hidden(account.id, &before.choices.hidden, &before.table, &table);
     let plan = counterpart::plan(account.id, &before.known, &table, &hidden);
     let pair = |(local, remote)| Mapping { local, remote, origin: Origin::User };
@@ -124,7 +129,8 @@ pub async fn prepare(
         folder_map: plan.pairs.iter().cloned().map(pair).collect(),
         hidden: hidden.into_iter().collect(),
     };
-    Ok(Prepared { account, to: To::New(Box::new(new)), folders: folders(&plan, before.complete, naming) })
+    let folders = folders(&plan, before.complete, naming);
+    Ok(Prepared { account, to: To::New(Box::new(new)), folders, spent: first.spent })
 }
 
 /// Signs in to both services of where the account was before its last swap. Folders are called as `naming` has them.
@@ -167,7 +173,8 @@ pub async fn prepare_back(
     let (known, table) = tokio::join!(known(store, &account, manner.own), goal.folders(store, &account, manner));
     let (before, table) = (known?, table?);
     let plan = counterpart::with(account.id, &before.known, &table, &back.choices);
-    Ok(Prepared { account, to: To::Back(Box::new(back)), folders: folders(&plan, before.complete, naming) })
+    let folders = folders(&plan, before.complete, naming);
+    Ok(Prepared { account, to: To::Back(Box::new(back)), folders, spent: false })
 }
 
 /// Switches, in one commit: of two at once one wins. CRMs that are signed in end at a boundary and come back by

@@ -22,17 +22,36 @@ pub(super) fn fit(certificates: &Certificates, by_grant: bool) -> Result<(), Err
     if by_grant && *certificates == Certificates::AcceptAny { Err(Error::AcceptAny) } else { Ok(()) }
 }
 
+/// What a credential signs in with for the first time.
+pub(super) struct First {
+    pub(super) sign_in: SignIn,
+    /// Whether what a person gave is of no use any more: what came in its place stands in the credential, and nowhere else.
+    pub(super) spent: bool,
+}
+
+impl First {
+    /// An error after which nothing is stored.
+    pub(super) fn lost(&self, error: Error) -> Error {
+        if self.spent { Error::Spent(Box::new(error)) } else { error }
+    }
+}
+
 /// A sign-in by this credential. Of a grant the refresh token may be another afterwards: that one is to be stored.
 ///
 /// # Errors
 /// [`Error::Grant`] if the token endpoint gives no access token; [`Error::ScopeMissing`] if it gives one for less than was
-/// asked for.
-pub(super) async fn first_sign_in(user: &str, credential: &mut Credential) -> Result<SignIn, Error> {
+/// asked for, as [`Error::Spent`] where what was given is spent for that.
+pub(super) async fn first_sign_in(user: &str, credential: &mut Credential) -> Result<First, Error> {
     let user: Box<str> = user.into();
     match credential {
-        Credential::Grant(grant) => Ok(SignIn::Bearer { token: first_token(grant, &user).await?, user }),
+        Credential::Grant(grant) => {
+            let (token, spent) = first_token(grant, &user).await?;
+            Ok(First { sign_in: SignIn::Bearer { token, user }, spent })
+        }
         Credential::OfClient => Err(Error::ClientToken),
-        Credential::Password(password) => Ok(SignIn::Password { user, password: password.clone() }),
+        Credential::Password(password) => {
+            Ok(First { sign_in: SignIn::Password { user, password: password.clone() }, spent: false })
+        }
     }
 }
 
@@ -47,11 +66,13 @@ pub(super) async fn sign_in_before(
     grant: &Grant,
 ) -> Result<SignIn, Error> {
     let tokens = ask(&grant.client, &grant.means, user).await?;
-    if let (Means::Refresh(used), Some(fresh)) = (&grant.means, tokens.refresh)
+    // Before it is looked at: the one that was used may be spent.
+    if let (Means::Refresh(used), Some(fresh)) = (&grant.means, &tokens.refresh)
         && fresh.expose() != used.expose()
     {
-        store.rotate_way_back_grant(account, grant.version, used, &fresh).await?;
+        store.rotate_way_back_grant(account, grant.version, used, fresh).await?;
     }
+    are_for_all(&grant.client, &tokens)?;
     Ok(SignIn::Bearer { user: user.into(), token: tokens.access })
 }
 
@@ -68,15 +89,22 @@ pub(super) fn are_for_all(client: &Client, tokens: &Tokens) -> Result<(), Error>
     Err(Error::ScopeMissing { endpoint: client.token_endpoint.clone(), scopes })
 }
 
-async fn first_token(grant: &mut NewGrant, user: &str) -> Result<Secret<String>, Error> {
-    let tokens = match &grant.means {
-        Means::Refresh(_) => ask(&grant.client, &grant.means, user).await?,
-        Means::Own | Means::Behalf => ask_registered(&grant.client, &grant.means, user).await?,
+/// A first access token, and whether the refresh token that was given is spent for it.
+async fn first_token(grant: &mut NewGrant, user: &str) -> Result<(Secret<String>, bool), Error> {
+    let Means::Refresh(current) = &mut grant.means else {
+        return Ok((ask_registered(&grant.client, &grant.means, user).await?.access, false));
     };
-    if let (Means::Refresh(current), Some(fresh)) = (&mut grant.means, tokens.refresh) {
-        *current = fresh;
+    let tokens = ask(&grant.client, &Means::Refresh(current.clone()), user).await?;
+    let fresh = tokens.refresh.as_ref().filter(|fresh| fresh.expose() != current.expose());
+    let spent = fresh.is_some() && !grant.old_tokens_stay_valid;
+    if let Some(fresh) = fresh {
+        *current = fresh.clone();
     }
-    Ok(tokens.access)
+    match are_for_all(&grant.client, &tokens) {
+        Ok(()) => Ok((tokens.access, spent)),
+        Err(error) if spent => Err(Error::Spent(Box::new(error))),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tokens of a client that asks by a right of its own: what is refused is its operator's to mend.
@@ -84,16 +112,16 @@ async fn first_token(grant: &mut NewGrant, user: &str) -> Result<Secret<String>,
 /// # Errors
 /// [`Error::Registered`], [`Error::ScopeMissing`].
 pub(super) async fn ask_registered(client: &Client, means: &Means, user: &str) -> Result<Tokens, Error> {
-    ask(client, means, user).await.map_err(|error| match error {
+    let asked = ask(client, means, user).await.map_err(|error| match error {
         Error::Grant { endpoint, trouble } => Error::Registered { endpoint, trouble },
         error => error,
-    })
+    })?;
+    are_for_all(client, &asked)?;
+    Ok(asked)
 }
 
 async fn ask(client: &Client, means: &Means, user: &str) -> Result<Tokens, Error> {
     let exchange = upstream::exchange().map_err(|_| Error::NoHttp)?;
     let asked = exchange.ask_by(client, means, user).await;
-    let tokens = asked.map_err(|trouble| Error::Grant { endpoint: client.token_endpoint.clone(), trouble })?;
-    are_for_all(client, &tokens)?;
-    Ok(tokens)
+    asked.map_err(|trouble| Error::Grant { endpoint: client.token_endpoint.clone(), trouble })
 }

@@ -237,6 +237,7 @@ async fn add(folder: &TempDir, address: &Address, gmail: &Provider) -> Done<(Sto
         certificates: Certificates::Ca(gmail.authority.clone()),
         sign_in_name: address.to_string(),
         credential: credential(gmail)?,
+        consented: false,
         settings: Settings::default(),
         smtp_password: None,
         aliases: Vec::new(),

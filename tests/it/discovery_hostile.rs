@@ -191,3 +191,97 @@ fn a_stranger_is_not_told_the_address() {
     );
     assert!(!house.web.heard().contains("Host: autodiscover.hoster.test"), "{}", house.web.heard());
 }
+
+#[test]
+fn a_stranger_to_whom_the_domain_leads_on_is_not_told_the_address() {
+    // By the web server, and by its answer.
+    for by_answer in [false, true] {
+        let Some(house) = a_house(|house| {
+            house.key("steps", "[\"autodiscover\"]");
+            let at = house.web_port();
+            house.page(move |method, host, path| {
+                let next = match (method, host, path) {
+                    ("POST", "firm.test", "/autodiscover/autodiscover.xml") => "autodiscover.firm.test",
+                    ("POST", "autodiscover.firm.test", "/next") => "table.hoster.test",
+                    ("POST", "table.hoster.test", _) => return Some(Page::Body(pox("imap.firm.test", "on"))),
+                    _ => return None,
+                };
+                let next = format!("https://{next}:{at}/next");
+                Some(if by_answer { Page::Body(elsewhere(&next)) } else { Page::Location(next) })
+            });
+        }) else {
+            return;
+        };
+        let outcome = house.outcome(ADDRESS);
+        let told = house.answers(&outcome, "autodiscover");
+        assert!(
+            told.iter().any(|answer| answer == "table.hoster.test is outside the domain, and was not asked"),
+            "{told:?}"
+        );
+        let heard = house.web.heard();
+        // Its own hosts are told it, wherever they lead within.
+        assert_eq!(heard.matches("POST /next").count(), 1, "{heard}");
+        assert!(!heard.to_ascii_lowercase().contains("host: table.hoster.test"), "{heard}");
+    }
+}
+
+#[test]
+fn a_provider_of_the_table_to_which_the_domain_leads_on_is_not_asked() {
+    for by_answer in [false, true] {
+        let Some(house) = a_house(|house| {
+            house.key("steps", "[\"autodiscover\"]");
+            house.page(move |method, host, _| {
+                let next = "https://autodiscover.outlook.com/autodiscover/autodiscover.xml";
+                let page = if by_answer { Page::Body(elsewhere(next)) } else { Page::Location(next.to_owned()) };
+                ((method, host) == ("POST", "firm.test")).then_some(page)
+            });
+        }) else {
+            return;
+        };
+        let outcome = house.found(ADDRESS);
+        assert_eq!(
+            (&outcome["found"]["provider"], &outcome["found"]["imap"]["port"]),
+            (&"microsoft365".into(), &993.into())
+        );
+        assert_eq!(house.web.visits(), 1);
+    }
+}
+
+/// Autodiscover's own way to lead on.
+fn elsewhere(url: &str) -> String {
+    format!(
+        "<Autodiscover xmlns='a'><Response xmlns='b'><Account><AccountType>email</AccountType><Action>redirectUrl</Action>\
+         <RedirectUrl>{url}</RedirectUrl></Account></Response></Autodiscover>"
+    )
+}
+
+#[test]
+fn ports_and_names_of_a_strangers_file_count_nothing_at_a_host_of_the_table() {
+    let Some(mut house) = a_house(|house| house.key("steps", "[\"autoconfig\"]")) else { return };
+    let mut at = |imap: &'static str, smtp: &'static str, more: [(&'static str, &'static str); 4]| {
+        let file = File { imap: Some((imap, "STARTTLS")), smtp: Some((smtp, "STARTTLS")) };
+        let file = more.iter().fold(file.xml(), |text, (from, to)| text.replace(from, to));
+        house.page(move |_, host, _| (host == "autoconfig.firm.test").then(|| Page::Body(file.clone())));
+        let found = house.found(ADDRESS)["found"].clone();
+        let service =
+            |name: &str| format!("{}:{} {}", found[name]["host"], found[name]["port"], found[name]["security"]);
+        (
+            service("imap").replace('"', ""),
+            service("smtp").replace('"', ""),
+            found["user"].clone(),
+            found["outside"].clone(),
+        )
+    };
+    let odd = [("993", "9993"), ("465", "4465"), ("%EMAILADDRESS%", "mallory"), ("<none/>", "")];
+    // A host for each customer, of which the table knows the ports and the user's name.
+    let (imap, smtp, user, outside) = at("ex5.mail.ovh.net", "ex5.mail.ovh.net", odd);
+    assert_eq!((imap.as_str(), smtp.as_str()), ("ex5.mail.ovh.net:993 tls", "ex5.mail.ovh.net:587 starttls"));
+    assert_eq!((user, outside), (ADDRESS.into(), serde_json::json!([])));
+    // A host for sending alone.
+    let (_, smtp, ..) = at("imap.firm.test", "smtp.gmail.com", odd);
+    assert_eq!(smtp, "smtp.gmail.com:465 tls");
+    // At hosts of the domain itself, which a person has, they are as they are told.
+    let (imap, smtp, user, _) = at("imap.firm.test", "smtp.firm.test", odd);
+    assert_eq!((imap.as_str(), smtp.as_str()), ("imap.firm.test:9993 starttls", "smtp.firm.test:4465 starttls"));
+    assert_eq!(user, "mallory");
+}

@@ -52,7 +52,7 @@ impl House {
                  redirect_uri = http://localhost\nclient_id = proxy\nclient_secret = of-another-program-9\n\n"
             )
         };
-        for name in ["alice", "bob", "carol", "erin", "frank"] {
+        for name in ["alice", "bob", "carol", "erin", "frank", "gina"] {
             text += &account(&format!("{name}@ovh.test"), true);
         }
         text += &account("dave@ovh.test", false);
@@ -112,6 +112,8 @@ fn accounts_of_email_oauth2_proxy_come_over_with_their_sign_ins() {
         account("bob", PASSWORDS[1], &grant("bob"), false),
         account("erin", FORGOTTEN, &grant("erin"), false),
         account("frank", PASSWORDS[0], "a-token-that-the-provider-never-gave", false),
+        // Somebody else's, which opens no mailbox of hers.
+        account("gina", PASSWORDS[0], &grant("alice"), false),
     ]));
     secrets::give_out("of-another-program-9");
     let before = fs::read(&house.file).expect("it is there");
@@ -150,7 +152,11 @@ fn accounts_of_email_oauth2_proxy_come_over_with_their_sign_ins() {
         secrets::give_out(&text("password"));
         CrmSettings { login: text("login"), password: text("password") }
     });
-    assert_eq!(list().expect("JSON").as_array().map(Vec::len), Some(2), "nothing half done");
+    // The token was spent for the trial: what came in its place is here, and nowhere else.
+    let gina = of(&said, "gina@ovh.test");
+    assert_eq!(gina["state"], "kept", "{gina}");
+    assert!(gina["hint"].as_str().is_some_and(|hint| hint.contains("account check gina@ovh.test")), "{gina}");
+    assert_eq!(list().expect("JSON").as_array().map(Vec::len), Some(3), "nothing half done");
     // The client is known from now on, once, for whoever signs in next.
     let registered: Vec<_> =
         said["sections"].as_array().expect("a list").iter().filter(|row| row["state"] == "registered").collect();
@@ -159,7 +165,7 @@ fn accounts_of_email_oauth2_proxy_come_over_with_their_sign_ins() {
     let known = house.bridge.cli(&["provider", "registrations", "--json"], b"");
     assert!(String::from_utf8_lossy(&known.stdout).contains("\"proxy\""), "{}", words(&known));
     // Frank's alone was refused: no token was shown twice.
-    assert_eq!(house.oidc.refreshes(), (3, 1));
+    assert_eq!(house.oidc.refreshes(), (4, 1));
     assert_eq!(fs::read(&house.file).expect("it is there"), before, "the file is another's");
 
     house.bridge.serve();
@@ -171,6 +177,9 @@ fn accounts_of_email_oauth2_proxy_come_over_with_their_sign_ins() {
         assert!(wire.imap_ok("FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]").text().contains("still here"));
         drop(house.bridge.sign_in_smtp(crm));
     }
+    let checked = words(&house.bridge.cli(&["account", "check", "gina@ovh.test"], b""));
+    assert!(checked.contains("refused the bridge's sign-in"), "{checked}");
+    assert_eq!(house.oidc.refreshes().1, 1, "no spent token was shown");
     // Once more: who is here stays, and the rest is told again.
     let (again, _) = house.import(&[]);
     assert_eq!(
@@ -178,7 +187,7 @@ fn accounts_of_email_oauth2_proxy_come_over_with_their_sign_ins() {
         (&"there".into(), &"left".into())
     );
     eprintln!(
-        "import: 2 of 6 accounts come over to a FETCH, 4 are told why not; {:?} tokens shown and refused",
+        "import: 2 of 7 accounts come over to a FETCH, 1 is kept unchecked, 4 are told why not; {:?} tokens shown and refused",
         house.oidc.refreshes()
     );
 }

@@ -79,12 +79,13 @@ async fn prepare<'a>(
     let provider = to.provider;
     let grant = grant::of(&arguments.grant, Some(provider), place, store.as_ref()).await?.map(Credential::Grant);
     let grant = grant.or_else(|| arguments.crm_token.then_some(Credential::OfClient));
+    let consented = arguments.grant.device;
     let draft = draft(place, arguments, to, grant.or(registered.as_ref().and_then(registration::credential)))?;
     let store = match store {
         Some(store) => store,
         None => place.store().await?,
     };
-    Ok((store, provider, draft))
+    Ok((store, provider, Draft { consented, ..draft }))
 }
 
 /// What the arguments and the provider's place in the table make of the account, with the passwords asked for.
@@ -112,6 +113,7 @@ fn draft(place: &Place, arguments: AccountAdd, to: Whereto<'_>, given: Option<Cr
         certificates: wished.at.certificates.clone().unwrap_or(Certificates::Verify),
         sign_in_name,
         credential,
+        consented: false,
         smtp_password: password::of_submission(&wished)?,
         aliases: wished.aliases.iter().map(|alias| alias.0.clone()).collect(),
         settings: settings(wished, provider, user_format, &address),

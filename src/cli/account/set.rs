@@ -44,6 +44,7 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     let provider = settings.at.provider.as_deref().unwrap_or(&account.settings.provider);
     if let Some(grant) = grant::of(&arguments.grant, table.named(provider), place, Some(&store)).await? {
         wish.credential = Some(Credential::Grant(grant));
+        wish.consented = arguments.grant.device;
     } else if arguments.by_registration {
         wish.credential = Some(registration::wanted(&store, &address).await?);
     } else if arguments.crm_token {
@@ -67,7 +68,7 @@ pub(super) async fn sign_in(place: &Place, address: &Address) -> Result<(), Erro
     let account = account::by_address(&store, address).await?;
     let provider = control::provider::named(&table, &account.settings.provider)?;
     let grant = device::grant(place, &store, provider).await?;
-    let wish = Wish { credential: Some(Credential::Grant(grant)), ..Wish::default() };
+    let wish = Wish { credential: Some(Credential::Grant(grant)), consented: true, ..Wish::default() };
     change(place, &store, &table, address, wish, false).await
 }
 

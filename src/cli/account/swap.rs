@@ -25,7 +25,7 @@ pub(super) async fn run(arguments: AccountSwap, place: &Place) -> Result<(), Err
         say(&shown);
     }
     if !yes && !is_confirmed(place.json)? {
-        return Err(Error::Unconfirmed);
+        return Err(if prepared.spent { Error::UnconfirmedSpent } else { Error::Unconfirmed });
     }
     let folders = prepared.folders.clone();
     let switched = swap::switch(&store, prepared, days, unix_now()).await?;
@@ -112,6 +112,11 @@ fn words_of_plan(prepared: &Prepared) -> String {
     let missing = known.iter().filter(|moved| moved.remote.is_none() && moved.role.is_none()).count();
     if missing > 0 {
         let _ = writeln!(text, "warning: folders without a counterpart, which the CRM will not find: {missing}");
+    }
+    if prepared.spent {
+        text.push_str(
+            "warning: the refresh token that was given is spent; what came in its place is kept by the switch alone\n",
+        );
     }
     if !complete {
         text.push_str("warning: the old provider does not answer; only folders that a CRM has opened are known\n");

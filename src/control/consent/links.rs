@@ -1,10 +1,10 @@
 //! The links that CRMs are told when the owner of a mailbox must sign in again: one for each account, made when it is first
 //! told, and told again for as long as it is good.
 
-use super::{Ask, LINK_SECONDS, Order, ask, invite};
+use super::{Ask, LINK_SECONDS, Stands, ask, invite, order::delegate};
 use crate::{
     control::{Error, provider::named},
-    model::{AccountId, Secret, SignInLink, SmtpAuth},
+    model::{AccountId, Secret, SignInLink},
     provider::Table,
     store::{Store, unix_now},
     upstream::{Invitation, Inviter},
@@ -23,6 +23,8 @@ pub struct Links {
 }
 
 struct Made {
+    /// Where the account was: elsewhere it is good for nothing.
+    stands: Stands,
     ticket: Secret<String>,
     link: SignInLink,
     /// Whoever reads it shall have some hours.
@@ -39,34 +41,23 @@ impl Links {
         let made = self.made.entry(id).or_default().clone();
         let mut made = made.lock().await;
         let now = unix_now();
-        if let Some(Made { ticket, link, told_until }) = &*made
+        // Nobody could be told it.
+        if !SignInLink::fits(&self.base) {
+            return Ok(None);
+        }
+        let Some(account) = self.store.account(id).await? else { return Ok(None) };
+        let stands = Stands::of(&account);
+        if let Some(Made { stands: then, ticket, link, told_until }) = &*made
             && now < *told_until
+            && *then == stands
             // One that was used is not good any more, whatever came of it.
             && self.store.consent_by_ticket(ticket, now).await?.is_some()
         {
             return Ok(Some(link.clone()));
         }
-        let Some(order) = self.order(id).await? else { return Ok(None) };
-        let invitation = invite(&self.store, &order, LINK_SECONDS, now).await?;
-        let link = SignInLink::new(&format!("{}/sign-in/{}", self.base, invitation.ticket.expose()));
-        *made = link.clone().map(|link| Made {
-            ticket: invitation.ticket,
-            link,
-            told_until: now.saturating_add(i64::from(LINK_SECONDS) / 2),
-        });
-        Ok(link)
-    }
-
-    async fn order(&self, id: AccountId) -> Result<Option<Order>, Error> {
-        let Some(account) = self.store.account(id).await? else { return Ok(None) };
-        let person = match &account.settings.smtp_auth {
-            // Of a shared mailbox it is the delegate's grant.
-            SmtpAuth::Delegate(user) => Some(user.to_string()),
-            SmtpAuth::Same | SmtpAuth::None | SmtpAuth::Separate(_) => None,
-        };
         let asked = Ask {
             address: &account.address,
-            person,
+            person: delegate(&account).map(str::to_owned),
             provider: named(&self.providers, &account.settings.provider)?,
             issuer: None,
             client: None,
@@ -75,7 +66,16 @@ impl Links {
             base: &self.base,
             mailbox: None,
         };
-        Ok(Some(ask(&self.store, asked).await?))
+        let order = ask(&self.store, asked).await?;
+        let invitation = invite(&self.store, &order, LINK_SECONDS, now).await?;
+        let link = SignInLink::of(&self.base, invitation.ticket.expose());
+        *made = link.clone().map(|link| Made {
+            stands,
+            ticket: invitation.ticket,
+            link,
+            told_until: now.saturating_add(i64::from(LINK_SECONDS) / 2),
+        });
+        Ok(link)
     }
 }
 

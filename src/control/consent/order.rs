@@ -13,7 +13,7 @@ use crate::{
     },
     profile::Profile,
     provider::{Provider, Tokens},
-    store::{Credential, Error as StoreError, Registration, Settings, Store, certificates},
+    store::{Account, Credential, Error as StoreError, Registration, Settings, Store, certificates},
     upstream,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -46,6 +46,42 @@ pub struct Order {
     pub old_tokens_stay_valid: bool,
     /// Of an account that there is not yet.
     pub mailbox: Option<Mailbox>,
+    /// Of one that there is: where it was when this was asked for.
+    stands: Option<Stands>,
+}
+
+/// Where an account is, and as whom one signs in there. A token that was asked for here goes nowhere else: the host of
+/// another place could use it at this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stands {
+    account: i64,
+    provider: String,
+    imap: Endpoint,
+    smtp: Endpoint,
+    user: String,
+    /// Of a shared mailbox: whose grant it is.
+    delegate: Option<String>,
+}
+
+impl Stands {
+    pub(in crate::control) fn of(account: &Account) -> Self {
+        Self {
+            account: account.id.0,
+            provider: account.settings.provider.clone(),
+            imap: account.imap.clone(),
+            smtp: account.smtp.clone(),
+            user: account.sign_in_name.clone(),
+            delegate: delegate(account).map(str::to_owned),
+        }
+    }
+}
+
+/// Whose grant opens the mailbox, where it is not its owner's.
+pub(super) fn delegate(account: &Account) -> Option<&str> {
+    match &account.settings.smtp_auth {
+        SmtpAuth::Delegate(user) => Some(user),
+        SmtpAuth::Same | SmtpAuth::None | SmtpAuth::Separate(_) => None,
+    }
 }
 
 /// An account that is to be added.
@@ -116,12 +152,13 @@ struct Page {
 /// # Errors
 /// [`Refusal::NoPage`], [`Refusal::NoClient`], [`Refusal::NotDiscovered`], or if the store fails.
 pub async fn ask(store: &Store, asked: Ask<'_>) -> Result<Order, Error> {
+    let account = store.account_by_address(asked.address).await?;
     let registered = match (&asked.client, &asked.issuer) {
         (None, None) => store.registration_for_consent(&asked.provider.name).await?,
         _ => None,
     };
     let page = page(&asked, registered.as_ref()).await?;
-    let (client, registration) = client(store, &asked, registered, &page.token).await?;
+    let (client, registration) = client(store, &asked, account.as_ref(), registered, &page.token).await?;
     let oauth = asked.provider.oauth.as_ref();
     let client_secret = match client.proof {
         Proof::Secret(secret) if registration.is_none() => Some(secret),
@@ -149,6 +186,7 @@ pub async fn ask(store: &Store, asked: Ask<'_>) -> Result<Order, Error> {
         scope: client.scope,
         old_tokens_stay_valid: asked.issuer.is_none()
             && oauth.is_some_and(|oauth| oauth.old_refresh_tokens == Tokens::Valid),
+        stands: account.as_ref().map(Stands::of),
         mailbox: asked.mailbox,
     })
 }
@@ -186,6 +224,7 @@ async fn page(asked: &Ask<'_>, registered: Option<&Registration>) -> Result<Page
 async fn client(
     store: &Store,
     asked: &Ask<'_>,
+    account: Option<&Account>,
     registered: Option<Registration>,
     token: &TokenEndpoint,
 ) -> Result<(Client, Option<i64>), Error> {
@@ -201,7 +240,6 @@ async fn client(
     if let Some(Registration { id, client, .. }) = registered {
         return Ok((client, Some(id.0)));
     }
-    let account = store.account_by_address(asked.address).await?;
     let grant = match account {
         Some(account) => store.grant(account.id, account.generation).await?,
         None => None,
@@ -226,6 +264,32 @@ impl Order {
 
     pub(super) fn read(text: &Secret<String>) -> Result<Self, Error> {
         Ok(serde_json::from_str(text.expose()).map_err(|_| StoreError::Corrupt("consents.sealed_order"))?)
+    }
+
+    /// Where the account must still be; None: it is to be added.
+    ///
+    /// # Errors
+    /// [`Refusal::Moved`] if that was not kept.
+    pub(super) fn stands(&self) -> Result<Option<&Stands>, Refusal> {
+        match (&self.mailbox, &self.stands) {
+            (Some(_), _) => Ok(None),
+            (None, Some(stands)) => Ok(Some(stands)),
+            // Asked for by a bridge that kept no place.
+            (None, None) => Err(Refusal::Moved(self.address.clone())),
+        }
+    }
+
+    /// That the account is still where it was.
+    ///
+    /// # Errors
+    /// [`Refusal::Moved`], or if the store fails.
+    pub(super) async fn still_stands(&self, store: &Store) -> Result<(), Error> {
+        let Some(stands) = self.stands()? else { return Ok(()) };
+        let account = store.account_by_address(&self.address).await?;
+        match account.is_some_and(|account| Stands::of(&account) == *stands) {
+            true => Ok(()),
+            false => Err(Refusal::Moved(self.address.clone()).into()),
+        }
     }
 
     /// What the page is asked for: with it comes who signed in.
@@ -272,6 +336,7 @@ impl Mailbox {
             certificates: self.certificates,
             sign_in_name: self.sign_in_name,
             credential,
+            consented: true,
             settings: Settings {
                 provider: self.provider,
                 display_name: self.display_name,

@@ -4,7 +4,7 @@ use super::{By, Found, Located, Outcome, OwnListeners, Report, Terms, Tried};
 use crate::{
     discovery::{self, Answer, HostTemplate, NAMES, Nonsense, Server, Servers, SignInName, Step, host, is_within},
     model::{Address, Endpoint, Host, UserFormat},
-    provider::{GENERIC, Provider, Table},
+    provider::{GENERIC, Provider, Service, Table},
     relay::LaneUse,
     upstream::discovery::{Asker, Silence},
 };
@@ -133,11 +133,22 @@ impl<'a> Hunt<'a> {
             if let Some(provider) = self.table.of_host(imap.endpoint.host.as_str()) {
                 self.is_at(provider, by);
             }
-            self.imap.get_or_insert_with(|| (imap.clone(), by));
+            let imap = self.as_known(imap, |provider| &provider.imap);
+            self.imap.get_or_insert((imap, by));
         }
         if let Some(smtp) = Servers::best(&servers.smtp) {
-            self.smtp.get_or_insert_with(|| (smtp.clone(), by));
+            let smtp = self.as_known(smtp, |provider| &provider.smtp);
+            self.smtp.get_or_insert((smtp, by));
         }
+    }
+
+    /// At a host of the table, which no person is asked to confirm, the port, the encryption and the user's name are the
+    /// table's: a stranger could name another service there.
+    fn as_known(&self, server: &Server, service: fn(&Provider) -> &Service) -> Server {
+        let Some(provider) = self.table.of_host(server.endpoint.host.as_str()) else { return server.clone() };
+        let Service { port, security, .. } = *service(provider);
+        let endpoint = Endpoint { port, security, ..server.endpoint.clone() };
+        Server { endpoint, name: self.name_at(provider), password: server.password }
     }
 
     async fn by_mx(&mut self) {
@@ -168,11 +179,8 @@ impl<'a> Hunt<'a> {
         if !provider.is_at(mx.as_str()) {
             return;
         }
-        let endpoint = |service: &crate::provider::Service| Endpoint {
-            host: mx.clone(),
-            port: service.port,
-            security: service.security,
-        };
+        let endpoint =
+            |service: &Service| Endpoint { host: mx.clone(), port: service.port, security: service.security };
         let (imap, smtp) = (endpoint(&provider.imap), endpoint(&provider.smtp));
         self.greet(Step::Mx, vec![(imap, LaneUse::Imap), (smtp, LaneUse::Submission)]).await;
     }
@@ -286,16 +294,23 @@ impl<'a> Hunt<'a> {
         };
         let (host, port) =
             records.iter().min_by_key(|record| record.priority).and_then(|r| discovery::located(r, &self.domain))?;
-        if let Some(provider) = self.table.of_autodiscover(host.as_str()) {
-            self.tell(by, &name, format!("{host}: {}", provider.label), true);
-            self.is_at(provider, by);
-            return None;
+        if is_within(&host, &self.domain) {
+            return Some(format!("https://{host}:{port}{AUTODISCOVER}"));
         }
-        if !is_within(&host, &self.domain) {
-            self.tell(by, &name, format!("{host} is outside the domain, and was not asked"), false);
-            return None;
+        self.leads_outside(&name, &host);
+        None
+    }
+
+    /// Autodiscover leads to a host that is not the domain's own: it may be a provider's of the table, and is not asked.
+    fn leads_outside(&mut self, asked: &str, host: &Host) {
+        let by = By::Step(Step::Autodiscover);
+        match self.table.of_autodiscover(host.as_str()) {
+            Some(provider) => {
+                self.tell(by, asked, format!("{host}: {}", provider.label), true);
+                self.is_at(provider, by);
+            }
+            None => self.tell(by, asked, Silence::Outside(host.clone()).to_string(), false),
         }
-        Some(format!("https://{host}:{port}{AUTODISCOVER}"))
     }
 
     async fn ask_autodiscover(&mut self, mut url: String) {
@@ -306,6 +321,7 @@ impl<'a> Hunt<'a> {
                 Err(Silence::Status(401)) => {
                     return self.tell(by, &url, "it wants a password, and got none".to_owned(), false);
                 }
+                Err(Silence::Outside(host)) => return self.leads_outside(&url, &host),
                 Err(silence) => return self.tell(by, &url, silence.to_string(), false),
             };
             match answer {

@@ -8,6 +8,7 @@ use super::{
     ini::Ini,
 };
 use crate::{
+    control::shell::quoted,
     model::{Address, Endpoint, Host, Secret, Security},
     oauth::{
         TokenEndpoint,
@@ -179,7 +180,10 @@ pub(super) fn account(
     let address = Address::parse(section).map_err(|_| no_mailbox(section))?;
     let (url, id) = (get("token_url"), get("client_id").filter(|id| !id.contains(EXAMPLE)));
     let (Some(url), Some(id)) = (url, id) else {
-        return Err(left("it is not filled in: token_url and client_id", format!("passerelle account add {address}")));
+        return Err(left(
+            "it is not filled in: token_url and client_id",
+            format!("`passerelle account add {}`", quoted(address.as_str())),
+        ));
     };
     let token_endpoint = TokenEndpoint::parse(url).map_err(|error| left(format!("token_url is {error}"), ADD_ANEW))?;
     let (provider, tenant) = provider_of(table, &token_endpoint, &address);
@@ -228,7 +232,7 @@ pub(super) fn account(
 const ADD_ANEW: &str = "add the account with `passerelle account add`";
 
 fn sign_in(address: &Address) -> String {
-    format!("sign in: `passerelle account sign-in {address}`")
+    format!("sign in: `passerelle account sign-in {}`", quoted(address.as_str()))
 }
 
 fn no_mailbox(section: &str) -> Left {
@@ -260,8 +264,9 @@ fn by_consent(
         Some("service_account") => Err(left(
             "its service account opens mailboxes by a right of its own",
             format!(
-                "`passerelle provider register google --service-account FILE --domain {}`, then `passerelle account add {address}`",
-                address.domain()
+                "`passerelle provider register google --service-account FILE --domain {}`, then `passerelle account add {}`",
+                address.domain(),
+                quoted(address.as_str())
             ),
         )),
         Some("password") => Err(left(
@@ -274,7 +279,8 @@ fn by_consent(
 
 fn register(provider: Option<&Provider>, address: &Address, tenant: Option<&str>, id: &str) -> String {
     let name = provider.map_or("NAME", |provider| provider.name.as_str());
-    let (tenant, domain) = (tenant.unwrap_or("TENANT"), address.domain());
+    let (tenant, id, domain) = (quoted(tenant.unwrap_or("TENANT")), quoted(id), address.domain());
+    let address = quoted(address.as_str());
     format!(
         "`passerelle provider register {name} --for tenant --tenant {tenant} --domain {domain} --client-id {id}` with \
          --secret-stdin, or --certificate and --key; then `passerelle account add {address}`"
@@ -407,6 +413,30 @@ mod tests {
         ] {
             assert_eq!(found("a@else.test", url).0, "generic", "{url}");
         }
+    }
+
+    #[test]
+    fn what_a_hint_has_of_the_file_is_no_command() {
+        let table = Table::built_in().expect("a table");
+        let hint = |options: &str| {
+            let text = format!("[o'neil$x@firm.test]\n{options}\n{SERVERS}");
+            let ini = Ini::parse(&text).expect("read");
+            let planned = account(&ini, &table, &servers(&ini), &Opener::new(&ini, &[]), "o'neil$x@firm.test")
+                .err()
+                .expect("left");
+            planned.hint.expect("a hint")
+        };
+        let address = "'o'\\''neil$x@firm.test'";
+        let client = "client_id = x; rm -rf ~\noauth2_flow = client_credentials\n\
+                      token_url = https://login.microsoftonline.com/$(id)/oauth2/v2.0/token";
+        let said = hint(client);
+        for part in ["--tenant '$(id)' ", "--client-id 'x; rm -rf ~'` ", &format!("account add {address}`")] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(hint("x = y"), format!("`passerelle account add {address}`"));
+        let url = "token_url = https://oauth2.googleapis.com/token\nclient_id = x\n";
+        assert!(hint(&format!("{url}permission_url = x")).contains(&format!("sign-in {address}`")));
+        assert!(hint(&format!("{url}oauth2_flow = service_account")).contains(&format!("account add {address}`")));
     }
 
     #[test]

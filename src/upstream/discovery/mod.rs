@@ -10,7 +10,7 @@ mod web;
 use crate::{
     discovery::{ANSWER_MAX, Nonsense, Record},
     failure::Failure,
-    model::{Certificates, Endpoint},
+    model::{Certificates, Endpoint, Host},
     relay::LaneUse,
 };
 pub(crate) use names::RECORDS_MAX;
@@ -49,6 +49,9 @@ pub enum Silence {
     NoHost(String),
     #[error("it leads on without https, which is not followed")]
     NotHttps,
+    /// A host that is not the domain's own is not told an address.
+    #[error("{0} is outside the domain, and was not asked")]
+    Outside(Host),
     #[error("it leads to a private network, which discovery.private-addresses does not allow")]
     Private,
     #[error("the connection was refused")]

@@ -1,9 +1,14 @@
 //! Web servers: one question over https, led on three times at most, and 64 KiB of answer.
 //!
+//! A question holds the address of a person: it is told to hosts of the address's own domain alone, wherever those lead.
 //! What reqwest says of a failure is dropped: it could hold the address of a person.
 
 use super::{ANSWER_MAX, AskerUnusable, Silence, names::Names};
-use crate::{discovery::host, upstream::tls};
+use crate::{
+    discovery::{host, is_within},
+    model::Host,
+    upstream::tls,
+};
 use reqwest::{Client, Url, redirect::Policy};
 use std::{error::Error as _, io, sync::Arc};
 use tokio_rustls::rustls;
@@ -31,7 +36,10 @@ impl Web {
     pub(super) async fn ask(&self, url: &str, question: Option<&str>, domain: &str) -> Result<Vec<u8>, Silence> {
         let mut url = Url::parse(url).map_err(|_| Silence::Unknown)?;
         for _ in 0..=REDIRECTS_MAX {
-            safe(&url, domain)?;
+            let at = safe(&url, domain)?;
+            if question.is_some() && !is_within(&at, domain) {
+                return Err(Silence::Outside(at));
+            }
             let request = match question {
                 Some(question) => {
                     let request = self.0.post(url.clone()).header("content-type", "text/xml; charset=utf-8");
@@ -55,13 +63,13 @@ impl Web {
 }
 
 /// By name and over https: a number would pass by what is asked of names.
-fn safe(url: &Url, domain: &str) -> Result<(), Silence> {
+fn safe(url: &Url, domain: &str) -> Result<Host, Silence> {
     if url.scheme() != "https" {
         return Err(Silence::NotHttps);
     }
     let name = url.host_str().unwrap_or_default();
     let plain = url.username().is_empty() && url.password().is_none();
-    if plain && host(name, domain).is_some() { Ok(()) } else { Err(Silence::NoHost(name.to_owned())) }
+    host(name, domain).filter(|_| plain).ok_or_else(|| Silence::NoHost(name.to_owned()))
 }
 
 async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, Silence> {
