@@ -58,6 +58,8 @@ pub enum Cap {
     Logins,
     #[error("sessions signed in to this account")]
     Sessions,
+    #[error("access tokens of clients, shown to the provider for the first time")]
+    Tokens,
 }
 
 /// How a peer broke its protocol: what, never the octets.
@@ -283,6 +285,9 @@ impl Failure {
             }
             Self::Busy(Cap::Sessions) => {
                 "Too many connections are signed in to this account, close some or try again in a moment"
+            }
+            Self::Busy(Cap::Tokens) => {
+                "Too many access tokens were tried for this account that the provider had not seen yet, try again in a minute"
             }
             Self::Busy(_) => "The mail bridge is busy, try again in a moment",
             Self::ClientMisbehaved(Misbehaviour::BareLineEnd) => {

@@ -60,6 +60,13 @@ impl Breaker {
         Ok(())
     }
 
+    /// Whether one may begin that says nothing of the account unless it signs in: it takes nobody's try, and is not
+    /// followed by [`Breaker::ended`].
+    #[must_use]
+    pub fn lets_through(&self, now: Duration) -> bool {
+        now >= self.until && !self.trying
+    }
+
     /// What became of it. `chance` from 0 to 1 spreads accounts that a provider refused at once.
     pub fn ended(&mut self, outcome: Outcome, now: Duration, chance: f64) {
         self.trying = false;

@@ -11,5 +11,6 @@ pub mod likeness;
 pub mod listing;
 pub mod namespace;
 pub mod naming;
+pub mod pace;
 pub mod special;
 pub mod uid_validity;

@@ -8,16 +8,13 @@
 mod attempt;
 mod guard;
 mod invitation;
+mod judged;
 pub(crate) mod lease;
 mod own;
 mod seat;
+pub(crate) mod turn;
 
-use super::{
-    Lane,
-    passed::{Passed, Refused},
-    places::Places,
-    pool::Pool,
-};
+use super::{Lane, passed::Passed, places::Places, pool::Pool};
 use crate::{
     failure::Failure,
     model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName},
@@ -105,7 +102,7 @@ pub(super) struct Gate {
     health: Mutex<Health>,
     attempts: attempt::Attempts,
     /// Of clients.
-    refused_tokens: Refused,
+    tokens: Arc<turn::Tokens>,
     pub(super) pool: Arc<Pool>,
     /// Lanes of IMAP that sessions have.
     pub(super) in_use: AtomicUsize,
@@ -340,7 +337,7 @@ impl Gates {
                 folders: Mutex::default(),
                 health: Mutex::default(),
                 attempts: attempt::Attempts::default(),
-                refused_tokens: Refused::default(),
+                tokens: Arc::default(),
                 pool: Arc::default(),
                 in_use: AtomicUsize::new(0),
                 seated: AtomicU32::new(0),
@@ -387,7 +384,7 @@ impl Gate {
             *self.folders() = Folders::default();
             *self.health() = Health::default();
             self.attempts.forget();
-            self.refused_tokens.forget();
+            self.tokens.forget();
             self.pool.reach(generation);
         }
     }

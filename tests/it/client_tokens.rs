@@ -185,9 +185,13 @@ fn r22_a_token_that_the_provider_refuses_costs_its_client_alone() {
     assert!(answer.starts_with("OK"), "{answer}\n{}", house.bridge.log());
 
     // A lane is parked now. Neither a wrong token nor another's rides it, in whatever form, and each costs a wait.
-    for (user, token) in [(ALICE, WRONG), (ALICE, bob.as_str()), (BOB, alice.as_str()), (ALICE, "short")] {
-        for form in [login(user, token), format!("AUTHENTICATE XOAUTH2 {}", xoauth2(user, token))] {
-            let (answer, took, _) = house.try_imap(&form);
+    // Of one account the provider is shown four before it has a pause (`unknown_tokens`).
+    for (user, token, ways) in
+        [(ALICE, WRONG, 2), (ALICE, bob.as_str(), 2), (BOB, alice.as_str(), 2), (BOB, "short", 1)]
+    {
+        let forms = [login(user, token), format!("AUTHENTICATE XOAUTH2 {}", xoauth2(user, token))];
+        for form in &forms[..ways] {
+            let (answer, took, _) = house.try_imap(form);
             assert!(answer.starts_with("NO [AUTHENTICATIONFAILED]"), "{answer}\n{}", house.bridge.log());
             assert!(took >= Duration::from_millis(490), "{took:?}");
         }
@@ -212,10 +216,10 @@ fn r22_a_token_that_the_provider_refuses_costs_its_client_alone() {
             .count()
     };
     let seen = (shown(ALICE), shown(BOB));
-    assert!((1..=7).contains(&seen.0) && (1..=2).contains(&seen.1), "{seen:?}\n{}", house.dovecot.log());
+    assert!((1..=4).contains(&seen.0) && (1..=3).contains(&seen.1), "{seen:?}\n{}", house.dovecot.log());
     assert!(three >= Duration::from_millis(2200), "{three:?}");
 
-    // Twelve refusals later nothing is locked: neither by a breaker nor in the store.
+    // All these refusals later nothing is locked: neither by a breaker nor in the store.
     let began = Instant::now();
     for (user, token) in [(ALICE, &alice), (BOB, &bob)] {
         let (answer, ..) = house.try_imap(&login(user, token));
@@ -224,7 +228,7 @@ fn r22_a_token_that_the_provider_refuses_costs_its_client_alone() {
         assert_eq!(house.refused_now(user), Value::Array(Vec::new()));
     }
     eprintln!(
-        "flow 6: three refusals on a connection {three:?}; the provider saw {seen:?} refusals; four good sign-ins after 15 refusals {:?}",
+        "flow 6: three refusals on a connection {three:?}; the provider saw {seen:?} refusals; four good sign-ins after 14 refusals {:?}",
         began.elapsed()
     );
 

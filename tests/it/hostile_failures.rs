@@ -7,8 +7,8 @@
 use crate::{
     failure_table::{Cell, awaited, line, lost_line, lost_name, name},
     harness::{
-        AddAccount, Bridge, CrmSettings, Endpoint, Lab, Mood, Person, Provider, REMOTE, Wire, moody_imap, moody_smtp,
-        secrets, words,
+        AddAccount, Bridge, CrmSettings, Endpoint, Lab, Mood, Person, Provider, REMOTE, Wire, free_port, moody_imap,
+        moody_smtp, secrets, words,
     },
     store::raw,
 };
@@ -483,6 +483,45 @@ fn without_its_grant(public: bool) -> Option<House> {
     Some(house)
 }
 
+/// More tokens of clients than are shown to a provider that refuses them.
+fn too_many_tokens() -> Option<House> {
+    let ports = [free_port(), free_port()];
+    let passes = format!(
+        "[[crm]]\nprofile = \"generic\"\npass-tokens = true\nimap = \"127.0.0.1:{}\"\nsmtp = \"127.0.0.1:{}\"\n\
+         imaps = \"off\"\nsmtps = \"off\"\n",
+        ports[0], ports[1]
+    );
+    let house = House::of(&passes, |bridge, lab, imap, smtp| {
+        let [imap, smtp] = [imap, smtp].map(|double| format!("localhost:{}", double.port));
+        let certificates = format!("ca={}", lab.certificates.ca.display());
+        let add = ["account", "add", ALICE, "--imap", &imap, "--smtp", &smtp, "--certificates", &certificates];
+        let output = bridge.cli(&[&add[..], &["--crm-token"]].concat(), b"");
+        assert!(output.status.success(), "{}", words(&output));
+        CrmSettings { login: ALICE.to_owned(), password: "a-token-of-nobody".to_owned() }
+    })?;
+    house.are(Mood::RefusesTokens);
+    for (port, cell) in [(ports[0], Cell::Imap), (ports[1], Cell::Auth)] {
+        let tries = |number: usize| {
+            let crm = CrmSettings { password: format!("{}-{number}", house.crm.password), ..house.crm.clone() };
+            let mut wire = Wire::plain(port);
+            wire.next();
+            if cell == Cell::Imap {
+                wire.line(&format!("a {}", crm.imap_login()));
+            } else {
+                wire.smtp("EHLO crm.test", 250);
+                wire.line(&crm.smtp_auth());
+            }
+            wire
+        };
+        // All at once: each answer keeps its client waiting.
+        let mut shown: Vec<_> = (0..4).map(tries).collect();
+        let told = |wire: &mut Wire| wire.next().trim_start_matches("a ").to_owned();
+        shown.iter_mut().for_each(|wire| house.hears(&Failure::LoginRefused, cell, &told(wire)));
+        house.hears(&Failure::Busy(Cap::Tokens), cell, &told(&mut tries(4)));
+    }
+    Some(house)
+}
+
 #[test]
 fn every_cell_of_the_table_is_heard_by_a_client() {
     let narrow = "[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"1s\"\n";
@@ -500,13 +539,14 @@ fn every_cell_of_the_table_is_heard_by_a_client() {
     our_caps(&small);
     let Some(narrow) = House::start(narrow) else { return };
     our_caps_in_the_middle(&narrow);
-    let (Some(profile), Some(grant), Some(public)) =
-        (without_its_profile(), without_its_grant(false), without_its_grant(true))
+    let (Some(profile), Some(grant), Some(public), Some(tokens)) =
+        (without_its_profile(), without_its_grant(false), without_its_grant(true), too_many_tokens())
     else {
         return;
     };
 
-    let mut heard: BTreeSet<_> = [house, small, narrow, profile, grant, public].iter().flat_map(House::heard).collect();
+    let houses = [house, small, narrow, profile, grant, public, tokens];
+    let mut heard: BTreeSet<_> = houses.iter().flat_map(House::heard).collect();
     heard.extend(ELSEWHERE.map(|(name, cell)| (name.to_owned(), cell)));
     let missing: Vec<_> = awaited().filter(|cell| !heard.contains(cell)).collect();
     assert!(missing.is_empty(), "nobody heard: {missing:?}");

@@ -71,3 +71,4 @@ mod swap;
 mod token_trouble;
 mod tokens;
 mod toy_house;
+mod unknown_tokens;

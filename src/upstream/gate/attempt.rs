@@ -69,7 +69,7 @@ impl Attempts {
 }
 
 /// Its name in the store.
-const fn service(purpose: LaneUse) -> &'static str {
+pub(super) const fn service(purpose: LaneUse) -> &'static str {
     match purpose {
         LaneUse::Imap => "imap",
         LaneUse::Submission => "smtp",
@@ -150,7 +150,37 @@ impl Ending {
     }
 }
 
+/// What the end of a sign-in says of the token that was shown.
+pub(super) fn outcome_of_token(opened: &Result<Opened, Refusal>) -> Outcome {
+    match opened {
+        Ok(_) => Outcome::SignedIn,
+        Err(Refusal { failure: Failure::SignInRefused, .. }) => Outcome::Refused(1),
+        Err(Refusal { failure: Failure::ProviderUnreachable(Unreachable::Unavailable), words, .. }) => {
+            Outcome::SentAway(words.as_deref().and_then(wish))
+        }
+        Err(_) => Outcome::Unknown,
+    }
+}
+
 impl Gate {
+    /// Whether a token that nobody has seen yet may be shown: what becomes of it is nobody else's.
+    ///
+    /// # Errors
+    /// What is said to whom is not let through.
+    pub(super) fn lets_through(&self, purpose: LaneUse) -> Result<(), Failure> {
+        let known = self.attempts.of(purpose);
+        if known.breaker.lets_through(known.start.elapsed()) { Ok(()) } else { Err(known.last.clone()) }
+    }
+
+    /// Such a token was let in: the provider is there.
+    pub(super) fn signed_in(&self, purpose: LaneUse, generation: Generation) {
+        if !self.is_beyond(generation) {
+            let mut known = self.attempts.of(purpose);
+            let now = known.start.elapsed();
+            known.breaker.ended(Outcome::SignedIn, now, 0.0);
+        }
+    }
+
     /// Whether an opening may begin; else what is said, and whether the refusal stands in the store.
     fn begin(&self, purpose: LaneUse) -> Result<(), (Failure, Option<bool>)> {
         let mut known = self.attempts.of(purpose);

@@ -4,11 +4,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "how long it is waited is told by the clock")]
 
-use super::{AGED, Gate, Gates, Health, OpeningEnded, attempt::Ending, said};
+use super::{AGED, Gate, Gates, Health, OpeningEnded, attempt::Ending, said, turn::Turn};
 use crate::{
     failure::{Cap, Failure, Unreachable},
     model::{AccountId, Generation},
-    relay::{Admission, LaneFacts, LaneState, LaneUse},
+    relay::{LaneFacts, LaneState, LaneUse},
     rules::namespace::Naming,
     store::{Account, Standing},
     upstream::{
@@ -43,8 +43,15 @@ pub(super) struct Opening {
     pub(super) account: Account,
     pub(super) purpose: LaneUse,
     pub(super) passed: Option<Passed>,
-    /// Its place.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) held: Held,
+}
+
+/// By what right.
+pub(super) enum Held {
+    /// One of the account's places.
+    Place(OwnedSemaphorePermit),
+    /// The turn of a token that nobody has seen yet: a place is had when it is let in.
+    Turn(Turn),
 }
 
 impl Gates {
@@ -102,7 +109,10 @@ impl Gates {
         let opened = match parked {
             Some(parked) => gate.unparked(parked, standing.generation, key, permit),
             None => {
-                let wanted = Opening { account, purpose, passed: passed.cloned(), permit };
+                if passed.is_some_and(|passed| gate.tokens.lately.refuses(passed.key, purpose, Instant::now())) {
+                    return Err(Failure::SignInRefused);
+                }
+                let wanted = Opening { account, purpose, passed: passed.cloned(), held: Held::Place(permit) };
                 self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?
             }
         };
@@ -115,38 +125,6 @@ impl Gates {
         Ok(Leased { lane, facts })
     }
 
-    /// The provider's verdict on a client's own token. None: a lane that it opened is parked, now or still.
-    ///
-    /// # Errors
-    /// [`Failure::SignInRefused`], or why there is no verdict.
-    pub(super) async fn judged(
-        self: &Arc<Self>,
-        admission: &Admission,
-        standing: Standing,
-        passed: &Passed,
-        purpose: LaneUse,
-    ) -> Result<Option<(Lane, Extensions)>, Failure> {
-        let (gate, account) = self.standing(admission.account, standing).await?;
-        let known = || gate.health().capabilities.is_some() && gate.folders().last.is_some();
-        if purpose == LaneUse::Imap && known() && gate.pool.has(standing.generation, passed.key) {
-            return Ok(None);
-        }
-        if gate.refused_tokens.knows(passed, purpose, Instant::now()) {
-            return Err(Failure::SignInRefused);
-        }
-        let (wait, began) = (self.bounds.login_wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
-        let permit = self.place(&gate, &account, purpose, wait).await?;
-        let wanted = Opening { account, purpose, passed: Some(passed.clone()), permit };
-        let opened = self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await;
-        let (lane, extensions) = opened?;
-        self.still_stands(&gate, standing)?;
-        let Some(extensions) = extensions else {
-            let _ = lane.park(LaneState::Clean);
-            return Ok(None);
-        };
-        Ok(Some((lane, extensions)))
-    }
-
     /// What is waited for too long is parked when it comes, for the next try.
     pub(super) async fn opened_within(
         self: &Arc<Self>,
@@ -156,13 +134,8 @@ impl Gates {
     ) -> Result<(Lane, Option<Extensions>), Failure> {
         let (give, opened) = oneshot::channel();
         let (gates, gate) = (self.clone(), gate.clone());
-        let (passed, purpose) = (wanted.passed.clone(), wanted.purpose);
         tokio::spawn(async move {
             let opened = gates.open(&gate, wanted).await;
-            // Here, as whoever showed it may be gone: the provider has counted it all the same.
-            if let (Some(passed), Err(Failure::SignInRefused)) = (&passed, &opened) {
-                gate.refused_tokens.note(passed, purpose, Instant::now());
-            }
             // Whoever wanted it may be gone, or have been told that it takes too long.
             if let Err(Ok((lane, _))) = give.send(opened) {
                 let _ = lane.park(LaneState::Clean);
@@ -173,7 +146,7 @@ impl Gates {
     }
 
     /// The gate and the account of whom a verdict let in.
-    async fn standing(&self, id: AccountId, standing: Standing) -> Result<(Arc<Gate>, Account), Failure> {
+    pub(super) async fn standing(&self, id: AccountId, standing: Standing) -> Result<(Arc<Gate>, Account), Failure> {
         let Standing { login, generation: judged_at } = standing;
         // The gate before the account: whatever changes after the account was read is noticed at the gate.
         let gate = self.gate(id);
@@ -189,7 +162,7 @@ impl Gates {
         }
     }
 
-    fn still_stands(&self, gate: &Gate, standing: Standing) -> Result<(), Failure> {
+    pub(super) fn still_stands(&self, gate: &Gate, standing: Standing) -> Result<(), Failure> {
         let over = gate.is_beyond(standing.generation) || self.revoked.borrow().contains(&standing.login);
         if over { Err(OUTDATED) } else { Ok(()) }
     }
@@ -223,7 +196,7 @@ impl Gates {
         tokio::spawn(async move {
             let opened = match gates.place(&gate, &account, LaneUse::Imap, OPENING).await {
                 Ok(permit) => {
-                    let wanted = Opening { account, purpose: LaneUse::Imap, passed: None, permit };
+                    let wanted = Opening { account, purpose: LaneUse::Imap, passed: None, held: Held::Place(permit) };
                     gates.open(&gate, wanted).await
                 }
                 Err(failure) => Err(failure),
@@ -238,17 +211,25 @@ impl Gates {
 
     /// Opens a lane, of submission with what it offers; of IMAP its gate knows that.
     async fn open(&self, gate: &Arc<Gate>, wanted: Opening) -> Result<(Lane, Option<Extensions>), Failure> {
-        let Opening { account, purpose, passed, permit } = wanted;
+        let Opening { account, purpose, passed, held } = wanted;
         let account = &account;
-        let attempt = self.attempt(gate, account, purpose).await?;
-        let opened = self.sign_in_to(account, gate, purpose, passed.as_ref()).await;
-        let ending = Ending::of(&opened, account);
-        self.attempted(attempt, account, ending).await;
-        let opened = opened.map_err(|refusal| refusal.failure);
-        if purpose == LaneUse::Imap && opened.is_err() {
-            gate.health().signed_in = None;
-        }
-        let opened = opened?;
+        let opened = match (held, &passed) {
+            (Held::Turn(turn), Some(passed)) => self.in_turn(gate, account, purpose, passed, turn).await,
+            (Held::Turn(_), None) => Err(Failure::Internal("a turn without a token")),
+            (Held::Place(permit), passed) => {
+                let attempt = self.attempt(gate, account, purpose).await?;
+                let opened = self.sign_in_to(account, gate, purpose, passed.as_ref()).await;
+                if let Some(passed) = passed {
+                    gate.told(account, purpose, passed, &opened);
+                }
+                self.attempted(attempt, account, Ending::of(&opened, account)).await;
+                if purpose == LaneUse::Imap && opened.is_err() {
+                    gate.health().signed_in = None;
+                }
+                opened.map(|opened| (opened, permit)).map_err(|refusal| refusal.failure)
+            }
+        };
+        let (opened, permit) = opened?;
         let (home, extensions) = match opened.facts {
             OpenedFacts::Smtp { extensions } => (None, Some(extensions)),
             OpenedFacts::Imap { capabilities, folders } => {
@@ -262,7 +243,7 @@ impl Gates {
         Ok((lane, extensions))
     }
 
-    async fn sign_in_to(
+    pub(super) async fn sign_in_to(
         &self,
         account: &Account,
         gate: &Gate,

@@ -6,7 +6,7 @@
 
 use super::{
     Gates,
-    lease::{OUTDATED, Opening},
+    lease::{Held, OUTDATED, Opening},
     said,
 };
 use crate::{
@@ -50,7 +50,12 @@ impl Gates {
         let lane = match gate.pool.take(account.generation, key(None), None) {
             Some(parked) => gate.unparked(parked, account.generation, key(None), permit).0,
             None => {
-                let wanted = Opening { account: account.clone(), purpose: LaneUse::Imap, passed: None, permit };
+                let wanted = Opening {
+                    account: account.clone(),
+                    purpose: LaneUse::Imap,
+                    passed: None,
+                    held: Held::Place(permit),
+                };
                 self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?.0
             }
         };

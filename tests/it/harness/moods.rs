@@ -16,6 +16,8 @@ pub(crate) enum Mood {
     Good,
     /// It refuses our password.
     Refuses,
+    /// It refuses whatever token it is shown.
+    RefusesTokens,
     /// It accepts the connection, and says nothing.
     Silent,
     /// It greets, and is slower than the CRM's patience from then on.
@@ -47,7 +49,7 @@ fn greet(visit: &mut Visit, mood: Mood, [greeting, closed, nonsense]: [&str; 3])
             visit.hang_up()?;
             None
         }
-        Mood::Good | Mood::Refuses | Mood::Slow => visit.say(greeting),
+        Mood::Good | Mood::Refuses | Mood::RefusesTokens | Mood::Slow => visit.say(greeting),
     }
 }
 
@@ -58,6 +60,10 @@ pub(crate) fn moody_imap(certificate: &Signed, moods: Arc<Mutex<Mood>>) -> Provi
         visit.imap(&|visit, tag, command| {
             if mood(&moods) == Mood::Slow {
                 std::thread::sleep(std::time::Duration::from_millis(2500));
+            }
+            if command.starts_with("AUTHENTICATE") && mood(&moods) == Mood::RefusesTokens {
+                visit.say(&format!("{tag} NO [AUTHENTICATIONFAILED] No such token"))?;
+                return Some(true);
             }
             if command.starts_with("AUTHENTICATE") && mood(&moods) == Mood::Refuses {
                 visit.say(&format!("{tag} NO [AUTHENTICATIONFAILED] alice@ovh.test hunter2 is wrong"))?;
@@ -97,6 +103,7 @@ pub(crate) fn moody_smtp(certificate: &Signed, moods: Arc<Mutex<Mood>>) -> Provi
             match line.split(' ').next().unwrap_or_default().to_ascii_uppercase().as_str() {
                 "EHLO" => visit.say("250-double\r\n250 AUTH PLAIN XOAUTH2")?,
                 "AUTH" if mood(&moods) == Mood::Refuses => visit.say("535 5.7.8 hunter2 is wrong")?,
+                "AUTH" if mood(&moods) == Mood::RefusesTokens => visit.say("535 5.7.8 No such token")?,
                 "AUTH" => visit.say("235 2.7.0 Signed in")?,
                 "RCPT" if line.contains("nobody@") => visit.say("550 5.1.1 No such user")?,
                 "RCPT" if line.contains("later@") => visit.say("451 4.3.2 Greylisted")?,

@@ -1,0 +1,258 @@
+//! Turns: how a client's token that nobody has seen yet comes before its account's provider.
+//!
+//! Whoever reaches a listener that passes tokens on can show any. So these have a few places of their own, not the
+//! account's (rules R22, R45), and a pace of their own ([`Pace`], rule R26). A token has one turn at a time: whoever shows
+//! the same one meanwhile shares its verdict. Nothing is opened here.
+
+#![allow(clippy::disallowed_methods, reason = "pauses, and how long it is waited, are told by the clock")]
+
+use crate::{
+    failure::{Cap, Failure, Unreachable},
+    model::Generation,
+    relay::LaneUse,
+    rules::{breaker::Outcome, pace::Pace},
+    upstream::passed::{LaneKey, Lately},
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
+
+/// Tokens that nobody has seen yet, shown to one service at once.
+pub(crate) const TURNS: usize = 2;
+
+/// What is known of the tokens of one account's clients.
+#[derive(Default)]
+pub(super) struct Tokens {
+    pub(super) lately: Lately,
+    imap: Desk,
+    submission: Desk,
+}
+
+/// Of one service.
+struct Desk {
+    places: Arc<Semaphore>,
+    line: Mutex<Line>,
+}
+
+struct Line {
+    pace: Pace,
+    /// Since when time is told.
+    start: Instant,
+    /// At most [`TURNS`], and those that have ended since.
+    under_way: Vec<(Shown, watch::Receiver<Ended>)>,
+}
+
+/// A token, shown at the account as it is in this generation.
+type Shown = (LaneKey, Generation);
+
+/// None: it goes on.
+type Ended = Option<Result<(), Failure>>;
+
+impl Default for Desk {
+    fn default() -> Self {
+        let line = Line { pace: Pace::default(), start: Instant::now(), under_way: Vec::new() };
+        Self { places: Arc::new(Semaphore::new(TURNS)), line: Mutex::new(line) }
+    }
+}
+
+/// The right to show a token once. Dropped without an end, it says nothing of the token.
+pub(super) struct Turn {
+    tokens: Arc<Tokens>,
+    purpose: LaneUse,
+    tell: watch::Sender<Ended>,
+    ended: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What comes of asking for a turn.
+enum Begun {
+    Turn(watch::Sender<Ended>),
+    /// Another has it.
+    Shared(watch::Receiver<Ended>),
+    /// A pause is not over.
+    NotYet,
+}
+
+impl Tokens {
+    /// A turn for this token. None: another's has ended, and more is known than before.
+    ///
+    /// # Errors
+    /// What another's turn ended with; [`Cap::Tokens`] where there is none within this time, or within the pause.
+    pub(super) async fn turn(
+        self: &Arc<Self>,
+        key: LaneKey,
+        generation: Generation,
+        purpose: LaneUse,
+        wait: Duration,
+    ) -> Result<Option<Turn>, Failure> {
+        let (desk, shown, began) = (self.desk(purpose), (key, generation), Instant::now());
+        let other = desk.line().other(shown);
+        if let Some(other) = other {
+            return shared(other, wait).await;
+        }
+        let place = timeout(wait, desk.places.clone().acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Tokens))?;
+        // Asked again: the same token may have waited beside this one.
+        let begun = desk.line().begin(shown);
+        match begun {
+            Begun::Turn(tell) => Ok(Some(Turn { tokens: self.clone(), purpose, tell, ended: false, _place: place })),
+            Begun::Shared(other) => {
+                drop(place);
+                shared(other, wait.saturating_sub(began.elapsed())).await
+            }
+            Begun::NotYet => Err(Failure::Busy(Cap::Tokens)),
+        }
+    }
+
+    /// Another place, or other settings. Turns that are under way are of what was before, and nobody's to share.
+    pub(super) fn forget(&self) {
+        self.lately.forget();
+        for purpose in [LaneUse::Imap, LaneUse::Submission] {
+            let mut line = self.desk(purpose).line();
+            line.pace = Pace::default();
+        }
+    }
+
+    const fn desk(&self, purpose: LaneUse) -> &Desk {
+        match purpose {
+            LaneUse::Imap => &self.imap,
+            LaneUse::Submission => &self.submission,
+        }
+    }
+}
+
+/// Waits for the end of another's turn with the same token.
+async fn shared(mut other: watch::Receiver<Ended>, wait: Duration) -> Result<Option<Turn>, Failure> {
+    let ended = timeout(wait, other.wait_for(Option::is_some)).await;
+    let ended = ended.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
+    // Without an end it was given up: the token is as new as before.
+    ended.ok().and_then(|ended| ended.clone()).unwrap_or(Ok(())).map(|()| None)
+}
+
+impl Desk {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // A panic elsewhere leaves whole entries here.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn begin(&mut self, shown: Shown) -> Begun {
+        if let Some(other) = self.other(shown) {
+            return Begun::Shared(other);
+        }
+        if !self.pace.begin(self.start.elapsed()) {
+            return Begun::NotYet;
+        }
+        let (tell, ended) = watch::channel(None);
+        self.under_way.push((shown, ended));
+        Begun::Turn(tell)
+    }
+
+    fn other(&mut self, shown: Shown) -> Option<watch::Receiver<Ended>> {
+        // One that has ended has dropped its sender, or said so.
+        self.under_way.retain(|(_, ended)| ended.has_changed().is_ok_and(|changed| !changed));
+        self.under_way.iter().find(|(other, _)| *other == shown).map(|(_, ended)| ended.clone())
+    }
+}
+
+impl Turn {
+    /// What became of the token; those who share the turn are told. The place is kept until the turn is dropped. The
+    /// pause that begins with that, where one does.
+    pub(super) fn ended(&mut self, outcome: Outcome, verdict: Result<(), Failure>) -> Option<Duration> {
+        let mut line = self.tokens.desk(self.purpose).line();
+        let now = line.start.elapsed();
+        let pause = line.pace.ended(outcome, now);
+        self.ended = true;
+        drop(line);
+        self.tell.send_replace(Some(verdict));
+        pause
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut line = self.tokens.desk(self.purpose).line();
+            let now = line.start.elapsed();
+            line.pace.ended(Outcome::Unknown, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use LaneUse::{Imap, Submission};
+
+    const NOW: Generation = Generation(1);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn key(number: u8) -> LaneKey {
+        LaneKey::Token([number; 32])
+    }
+
+    async fn turn(tokens: &Arc<Tokens>, number: u8) -> Turn {
+        let turn = tokens.turn(key(number), NOW, Imap, SHORT).await;
+        turn.expect("there is one").expect("nobody else has it")
+    }
+
+    #[tokio::test]
+    async fn few_have_a_turn_at_once_and_each_service_its_own() {
+        let tokens = Arc::new(Tokens::default());
+        let (first, _second) = (turn(&tokens, 1).await, turn(&tokens, 2).await);
+        let third = tokens.turn(key(3), NOW, Imap, SHORT).await;
+        assert!(matches!(third, Err(Failure::Busy(Cap::Tokens))));
+        assert!(matches!(tokens.turn(key(3), NOW, Submission, SHORT).await, Ok(Some(_))));
+        drop(first);
+        turn(&tokens, 3).await;
+    }
+
+    #[tokio::test]
+    async fn r26_the_same_token_shares_its_verdict() {
+        let tokens = Arc::new(Tokens::default());
+        for verdict in [Ok(()), Err(Failure::SignInRefused)] {
+            let mut first = turn(&tokens, 1).await;
+            let shared = tokio::spawn({
+                let tokens = tokens.clone();
+                async move { tokens.turn(key(1), NOW, Imap, Duration::from_secs(5)).await.map(|turn| turn.is_some()) }
+            });
+            tokio::task::yield_now().await;
+            // As it is after a change it is another.
+            assert!(tokens.turn(key(1), Generation(2), Imap, SHORT).await.is_ok_and(|turn| turn.is_some()));
+            let outcome = if verdict.is_ok() { Outcome::SignedIn } else { Outcome::Refused(1) };
+            first.ended(outcome, verdict.clone());
+            assert_eq!(shared.await.expect("no panic"), verdict.map(|()| false));
+        }
+        // One that is given up says nothing.
+        let first = turn(&tokens, 1).await;
+        let tokens = tokens.clone();
+        let shared = tokio::spawn(async move { tokens.turn(key(1), NOW, Imap, Duration::from_secs(5)).await.is_ok() });
+        tokio::task::yield_now().await;
+        drop(first);
+        assert!(shared.await.expect("no panic"));
+    }
+
+    #[tokio::test]
+    async fn r26_a_pause_is_said_at_once_and_ends_with_a_change_of_the_account() {
+        let tokens = Arc::new(Tokens::default());
+        let pauses: Vec<_> = {
+            let mut pauses = Vec::new();
+            for number in 1..=4 {
+                pauses.push(turn(&tokens, number).await.ended(Outcome::Refused(1), Err(Failure::SignInRefused)));
+            }
+            pauses
+        };
+        assert_eq!(pauses.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, false, true]);
+        let began = Instant::now();
+        let next = tokens.turn(key(5), NOW, Imap, Duration::from_secs(60)).await;
+        assert!(matches!(next, Err(Failure::Busy(Cap::Tokens))) && began.elapsed() < Duration::from_secs(30));
+        tokens.forget();
+        turn(&tokens, 5).await;
+    }
+}
