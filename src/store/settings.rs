@@ -124,7 +124,8 @@ const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), dis
         files_sent = CASE WHEN $20 = 1 THEN NULL ELSE files_sent END
     WHERE id = $1 AND removed_at IS NULL AND generation = COALESCE($17, generation) RETURNING generation";
 /// A password of its own is kept no longer than it is used.
-const FORGET: &str = "UPDATE accounts SET smtp_user = '', sealed_smtp_password = NULL
+const FORGET: &str = "UPDATE accounts SET sealed_smtp_password = NULL,
+        smtp_user = CASE WHEN smtp_auth = 'delegate' THEN smtp_user ELSE '' END
     WHERE id = $1 AND smtp_auth <> 'separate'";
 /// An account has one credential.
 const FORGET_PASSWORD: &str = "UPDATE accounts SET sealed_password = NULL WHERE id = $1";
