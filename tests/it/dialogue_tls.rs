@@ -149,6 +149,7 @@ fn said(line: &str) -> Option<(char, &str)> {
 fn cannot_be(question: &str, lane_use: LaneUse) -> Option<&'static str> {
     let (question, answer) = question.split_once(" => ")?;
     match (question.split(' ').next()?, answer) {
+        ("verdict", settings) if settings.contains("filing=") => Some("nothing is kept on disk here"),
         ("verdict", "internal") | ("validity" | "keep", "disk-full") => Some("the store does not fail on demand"),
         ("lane" | "ready", "busy") if lane_use == LaneUse::Imap => Some("who signs in waits for no place"),
         ("lane" | "ready", "consent") => Some("no provider wants consent yet"),
