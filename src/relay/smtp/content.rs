@@ -28,7 +28,8 @@ const ADDRESS_MAX: usize = 254;
 #[derive(Debug)]
 pub(super) struct Content {
     dot: DotFilter,
-    header: HeaderFilter,
+    /// None: nobody looks. Once it is begun it sees all of the header, as it may hold some of it back.
+    header: Option<HeaderFilter>,
     /// From fields so far.
     froms: u32,
     /// What a message without Message-ID gets; None: nothing, or it has one.
@@ -59,8 +60,7 @@ impl Content {
         input: &mut &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(bool, Result<(), Why>), Misbehaviour> {
-        let keeps_from = identity.is_none_or(|identity| identity.policy == FromPolicy::Keep);
-        if self.header.is_over() || (keeps_from && self.message_id.is_none()) {
+        if self.header.as_ref().is_none_or(HeaderFilter::is_over) {
             return Ok((self.dot.pass(input, Some(out))?, Ok(())));
         }
         let mut passed = Vec::new();
@@ -75,9 +75,10 @@ impl Content {
         ended: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Why> {
+        let Some(header) = &mut self.header else { return Ok(()) };
         loop {
-            let found = match self.header.pass(&mut octets, out).map_err(|_| Why::Unreadable)? {
-                None if ended => self.header.finish(out),
+            let found = match header.pass(&mut octets, out).map_err(|_| Why::Unreadable)? {
+                None if ended => header.finish(out),
                 found => found,
             };
             match found {
@@ -118,8 +119,12 @@ impl SmtpRelay {
         let admission = self.admission.as_ref();
         let filing = admission.map_or(Filing::Nothing, |admission| admission.filing);
         let keeps_from = admission.is_none_or(|admission| admission.from == FromPolicy::Keep);
-        let header = if keeps_from { HeaderFilter::lenient(FIELDS) } else { HeaderFilter::new(FIELDS) };
         let is_kept = filing != Filing::Nothing;
+        let header = match (keeps_from, is_kept) {
+            (false, _) => Some(HeaderFilter::new(FIELDS)),
+            (true, true) => Some(HeaderFilter::lenient(FIELDS)),
+            (true, false) => None,
+        };
         self.drafts = self.drafts.wrapping_add(u32::from(is_kept));
         let draft = is_kept.then(|| (Draft::new(DraftId(self.drafts), filing == Filing::Kept), Unstuffer::default()));
         let message_id = admission.filter(|_| is_kept).map(|admission| self.message_id(&admission.address));
