@@ -45,9 +45,7 @@ impl SmtpRelay {
             }
             Command::Mail(Ok(path)) => self.mail(path, out),
             Command::Rcpt(Ok(path)) => {
-                if self.recipients.len() <= content::RECIPIENTS_MAX {
-                    self.recipients.push(path.address().to_ascii_lowercase());
-                }
+                self.remember(path.address());
                 self.forward(Pending::Rcpt, path.octets, out);
             }
             Command::Mail(Err(fault)) | Command::Rcpt(Err(fault)) => say_fault(fault, out),
@@ -116,7 +114,7 @@ impl SmtpRelay {
             });
         }
         self.transaction = Transaction::Open;
-        self.recipients.clear();
+        self.recipients = Some(Vec::new());
         self.forward(Pending::Mail, &line, out);
     }
 

@@ -19,8 +19,8 @@ use crate::{
 /// The fields of a message that are looked at, by their place.
 const FIELDS: &[&str] = &["from", "message-id"];
 const FROM: usize = 0;
-/// Recipients of one message by which a retry is known; providers allow 100 to 1,000.
-pub(crate) const RECIPIENTS_MAX: usize = 1000;
+/// Octets of the recipients of one message by which a retry is known: providers allow 100 to 1,000 of them.
+pub(crate) const RECIPIENTS_MAX: usize = 32 * 1024;
 /// The longest address of RFC 5321 section 4.5.3.1.3.
 const ADDRESS_MAX: usize = 254;
 
@@ -193,11 +193,24 @@ impl SmtpRelay {
         Ok(())
     }
 
-    /// None: more than are remembered.
+    /// A recipient, where it is for something to know them.
+    pub(super) fn remember(&mut self, recipient: &[u8]) {
+        if self.admission.as_ref().is_none_or(|admission| admission.filing == Filing::Nothing) {
+            return;
+        }
+        if let Some(recipients) = &mut self.recipients {
+            recipients.extend_from_slice(&recipient.to_ascii_lowercase());
+            recipients.push(b'\n');
+        }
+        self.recipients.take_if(|recipients| recipients.len() > RECIPIENTS_MAX);
+    }
+
+    /// In one form, whatever the order in which they were said.
     fn recipients(&self) -> Option<String> {
-        let mut recipients: Vec<_> = self.recipients.iter().map(|octets| String::from_utf8_lossy(octets)).collect();
+        let recipients = String::from_utf8_lossy(self.recipients.as_deref()?);
+        let mut recipients: Vec<_> = recipients.lines().collect();
         recipients.sort_unstable();
-        (recipients.len() <= RECIPIENTS_MAX).then(|| recipients.join("\n"))
+        Some(recipients.join("\n"))
     }
 
     fn end_mark(&mut self, draft: Option<DraftId>, out: &mut Outbox) {

@@ -69,8 +69,8 @@ pub struct SmtpRelay {
     uncertain: u32,
     /// Messages so far that were kept on disk.
     drafts: u32,
-    /// Whom the transaction names, in lower case; one more than are remembered at most.
-    recipients: Vec<Vec<u8>>,
+    /// Whom the transaction names, in lower case, a line each; None: too many to tell a retry by.
+    recipients: Option<Vec<u8>>,
 }
 
 /// What the client's next octets are, or what they wait for.
@@ -141,7 +141,7 @@ impl SmtpRelay {
             draining: false,
             uncertain: 0,
             drafts: 0,
-            recipients: Vec::new(),
+            recipients: None,
         }
     }
 
