@@ -171,7 +171,7 @@ async fn accounts(
         if !place.json {
             super::say(&format!("looking at {address} ...\n"));
         }
-        found.extend(doctor::account(store, &table, &explanations, &own, &address).await?);
+        found.extend(doctor::account(store, &table, &explanations, &own, &address, unix_now()).await?);
         if let Some((config, used)) = running
             && let Some(account) = store.account_by_address(&address).await?
         {

@@ -38,6 +38,9 @@ pub(crate) const ASKED_WITHIN: Duration = Duration::from_secs(10);
 /// Google takes no assertion that was signed more than some minutes away from its own time.
 pub(crate) const CLOCK_DIFFERS: Duration = Duration::from_secs(120);
 
+/// From this age on a copy that waits is late.
+const LATE_MINUTES: i64 = 20;
+
 /// How bad a finding is; the worst is what the command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,9 +106,11 @@ pub async fn account(
     explanations: &Explanations,
     own: &OwnListeners,
     address: &Address,
+    now: i64,
 ) -> Result<Vec<Finding>, Error> {
     let account = by_address(store, address).await?;
     let mut found = settings(&account);
+    found.extend(sent_copies(store, &account, now).await?);
     let has_token = grant(store, &account, explanations, &mut found).await?;
     for refusal in store.refusals(account.id).await? {
         let on = match refusal.service.as_str() {
@@ -126,6 +131,21 @@ pub async fn account(
         found.push(Finding::bad("sign-in", Severity::Warning, "the sign-ins were not tried", "mend the grant first"));
     }
     Ok(found.into_iter().map(|finding| finding.of(&account)).collect())
+}
+
+/// What is sent and does not stand in Sent yet. None: nothing waits.
+async fn sent_copies(store: &Store, account: &Account, now: i64) -> Result<Option<Finding>, Error> {
+    let (waiting, since) = store.unfiled_sent(account.id).await?;
+    let Some(since) = since else { return Ok(None) };
+    let minutes = (now - since).max(0) / 60;
+    let what = format!("copies that do not stand in Sent yet: {waiting}, the oldest for {minutes} minutes");
+    // One of an outcome that nobody knows waits a quarter of an hour for the CRM to try again.
+    Ok(Some(if minutes < LATE_MINUTES {
+        Finding::good("sent-copies", what)
+    } else {
+        let mend = "they are kept, and tried again once an hour at least: put right what is said of IMAP below";
+        Finding::bad("sent-copies", Severity::Warning, what, mend)
+    }))
 }
 
 fn settings(account: &Account) -> Vec<Finding> {

@@ -41,13 +41,13 @@ enum Stage {
 }
 
 impl State {
-    /// Whether this draft is under way; a new one takes the place of the last.
-    fn is_at(&mut self, id: DraftId) -> bool {
-        if id > self.id {
+    /// Turns to this draft, and says whether it begins here: it takes the place of the last then.
+    fn turn_to(&mut self, id: DraftId) -> Result<bool, Failure> {
+        let begins = id > self.id;
+        if begins {
             *self = Self { id, stage: Stage::Over };
-            return true;
         }
-        id == self.id
+        if id == self.id { Ok(begins) } else { Err(GIVEN_UP) }
     }
 }
 
@@ -62,11 +62,7 @@ impl Desk {
         let (filing, state) = (self.filing.clone(), self.state.clone());
         whole(async move {
             let mut state = state.lock().await;
-            let begins = id > state.id;
-            if !state.is_at(id) {
-                return Err(GIVEN_UP);
-            }
-            if begins {
+            if state.turn_to(id)? {
                 state.stage = Stage::Writing(filing.begin().await?);
             }
             match &mut state.stage {
@@ -88,10 +84,7 @@ impl Desk {
         whole(async move {
             let mut state = state.lock().await;
             // One of which no octets are kept begins here.
-            let begins = id > state.id;
-            if !state.is_at(id) {
-                return Err(GIVEN_UP);
-            }
+            let begins = state.turn_to(id)?;
             let spooled = match std::mem::take(&mut state.stage) {
                 Stage::Writing(spooling) => Some(spooling.finish().await.map_err(|error| not_kept(&error))?),
                 Stage::Over if begins => None,
@@ -116,9 +109,7 @@ impl Desk {
         let (filing, state) = (self.filing.clone(), self.state.clone());
         let settled = whole(async move {
             let mut state = state.lock().await;
-            if !state.is_at(id) {
-                return Ok(());
-            }
+            state.turn_to(id)?;
             if let Stage::Committed(row) = std::mem::take(&mut state.stage) {
                 filing.settle(row, outcome).await;
             }

@@ -11,7 +11,7 @@ use crate::{
     failpoint::{Moment, reach},
     failure::Failure,
     model::{AccountId, SentCopy},
-    store::{Account, Error, Sending, SentMessage, SentPlace, sent::KNOWN, unix_now},
+    store::{Account, Error, Sending, SentMessage, SentPlace, Spooled, sent::KNOWN, unix_now},
     upstream::Own,
 };
 use std::{
@@ -54,9 +54,6 @@ enum Next {
 
 impl Filing {
     /// Files until it is dropped. `serve` runs one.
-    ///
-    /// # Errors
-    /// None so far: what fails is told in the log and tried again.
     pub async fn run(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
         let room = Arc::new(Semaphore::new(ACCOUNTS_AT_ONCE));
@@ -100,33 +97,34 @@ impl Filing {
         }
     }
 
-    fn start(self: &Arc<Self>, due: Vec<SentMessage>, tasks: &mut JoinSet<()>, room: &Arc<Semaphore>) {
-        let mut accounts: BTreeMap<AccountId, Vec<SentMessage>> = BTreeMap::new();
-        for message in due {
-            accounts.entry(message.account).or_default().push(message);
+    fn start(self: &Arc<Self>, due: Vec<(AccountId, i64)>, tasks: &mut JoinSet<()>, room: &Arc<Semaphore>) {
+        let mut accounts: BTreeMap<AccountId, Vec<i64>> = BTreeMap::new();
+        for (account, id) in due {
+            accounts.entry(account).or_default().push(id);
         }
         for (account, messages) in accounts {
             let Some(turn) = Turn::take(self, account) else { continue };
             let room = room.clone();
             tasks.spawn(async move {
                 let _room = room.acquire_owned().await;
-                for message in messages {
-                    turn.filing.attend(message).await;
+                for id in messages {
+                    turn.filing.attend(id).await;
                 }
             });
         }
     }
 
-    async fn attend(&self, message: SentMessage) {
-        let (id, tries) = (message.id, message.tries);
+    async fn attend(&self, id: i64) {
         let now = unix_now();
-        match self.store.claim_sent(id, now, now + as_seconds(ONE)).await {
-            Ok(true) => {}
-            Ok(false) => return,
+        // As it is now: since it was found to be due its outcome or another copy may have come.
+        let message = match self.store.claim_sent(id, now, now + as_seconds(ONE)).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
             Err(error) => {
                 return tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be claimed");
             }
-        }
+        };
+        let (account, tries) = (message.account.0, message.tries);
         let attended = timeout(ONE, self.try_attend(message)).await;
         let failure = match attended {
             Ok(Ok(())) => return,
@@ -134,7 +132,12 @@ impl Filing {
             Err(_) => "no answer in time".to_owned(),
         };
         let pause = pause(tries);
-        tracing::warn!(failure, pause, "a Sent copy could not be seen to; tried again after that many seconds");
+        tracing::warn!(
+            account,
+            failure,
+            pause,
+            "a Sent copy could not be seen to; tried again after that many seconds"
+        );
         if let Err(error) = self.store.postpone_sent(id, Some(unix_now() + pause), None).await {
             tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be put off");
         }
@@ -202,11 +205,7 @@ impl Filing {
         let Some(spooled) = &message.spooled else { return Ok(()) };
         let file = match self.spool.read(&spooled.file).await {
             Ok(file) => file,
-            Err(error) => {
-                tracing::error!(%error, "a Sent copy is not in the spool any more, and is given up");
-                self.store.forget_sent(message.id).await?;
-                return Ok(());
-            }
+            Err(error) => return self.is_not_there(message, spooled, &error).await,
         };
         let date = message.internal_date.clone().unwrap_or_else(|| date_time(message.began_at));
         let what = Appended { flags: &message.flags, seen: message.seen, date: &date, octets: spooled.octets };
@@ -216,6 +215,24 @@ impl Filing {
             self.store.note_files_sent(account.id, false).await?;
         }
         self.is_filed(message, place, true, unix_now() + LOOKED_AGAIN).await
+    }
+
+    /// Its file cannot be read.
+    async fn is_not_there(
+        &self,
+        message: &SentMessage,
+        spooled: &Spooled,
+        error: &std::io::Error,
+    ) -> Result<(), Trouble> {
+        let now = self.store.sent_message(message.id).await?;
+        // Another copy has taken its place meanwhile; else it may be readable later.
+        let is_it = now.is_some_and(|message| message.spooled.as_ref() == Some(spooled));
+        if !is_it || error.kind() != std::io::ErrorKind::NotFound {
+            return Err(Failure::Internal("a file of the spool cannot be read").into());
+        }
+        tracing::error!(account = message.account.0, "a Sent copy is not in the spool any more, and is given up");
+        self.store.forget_sent(message.id).await?;
+        Ok(())
     }
 
     async fn is_filed(
@@ -356,7 +373,6 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Spooled;
 
     fn message(sending: Sending, files: bool, spooled: bool, tries: u32) -> SentMessage {
         SentMessage {

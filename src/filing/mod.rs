@@ -121,9 +121,15 @@ impl Filing {
     }
 
     async fn mark(&self, account: &Account, letter: Letter) -> Result<(i64, Committed), Failure> {
-        if self.was_sent_before(account, &letter).await? {
+        let before = timeout(RETRY_LOOK, self.was_sent_before(account, &letter)).await;
+        let before = match before.unwrap_or(Err(LOOK_FAILED)) {
+            // Its reply would say that the connection closes.
+            Err(Failure::Busy(_)) => Err(LOOK_FAILED),
+            before => before,
+        };
+        if before != Ok(false) {
             self.spool.remove(letter.spooled.map(|spooled| spooled.file)).await;
-            return Ok((0, Committed::SentBefore));
+            return before.map(|_| (0, Committed::SentBefore));
         }
         reach(Moment::BeforeMark).await;
         let now = unix_now();
@@ -148,7 +154,7 @@ impl Filing {
             let stands = match earlier.filed {
                 // What we put there ourselves says nothing.
                 true => !earlier.ours,
-                false => timeout(RETRY_LOOK, self.looked(account.id, &earlier)).await.unwrap_or(Err(LOOK_FAILED))?,
+                false => self.looked(account.id, &earlier).await?,
             };
             if stands {
                 return Ok(true);

@@ -363,23 +363,21 @@ impl Store {
         Ok(None)
     }
 
-    /// Those that are to be looked at by now and that nobody has claimed, oldest first; and when the next ones are.
+    /// Those that are to be looked at by now and that nobody has claimed, by account and number, oldest first; and when the
+    /// next ones are.
     ///
     /// # Errors
-    /// If the store fails, or a row cannot be read.
-    pub async fn due_sent(&self, now: i64, most: u32) -> Result<(Vec<SentMessage>, Option<i64>), Error> {
-        const DUE: &str = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM sent WHERE due_at <= $1 AND claimed_until <= $1 ORDER BY due_at LIMIT $2"
-        );
+    /// If the store fails.
+    pub async fn due_sent(&self, now: i64, most: u32) -> Result<(Vec<(AccountId, i64)>, Option<i64>), Error> {
+        const DUE: &str = "SELECT account_id, id FROM sent WHERE due_at <= $1 AND claimed_until <= $1
+            ORDER BY due_at, id LIMIT $2";
         const NEXT: &str = "SELECT MIN(CASE WHEN due_at < claimed_until THEN claimed_until ELSE due_at END) FROM sent
             WHERE due_at > $1 OR claimed_until > $1";
-        let (rows, next): (Vec<Row>, Option<i64>) = on!(self, pool => (
+        let (due, next): (Vec<(i64, i64)>, Option<i64>) = on!(self, pool => (
             sqlx::query_as(DUE).bind(now).bind(i64::from(most)).fetch_all(pool).await?,
             sqlx::query_scalar(NEXT).bind(now).fetch_one(pool).await?,
         ));
-        Ok((rows.into_iter().map(SentMessage::try_from).collect::<Result<_, _>>()?, next))
+        Ok((due.into_iter().map(|(account, id)| (AccountId(account), id)).collect(), next))
     }
 
     /// One of them, as it is now.
@@ -392,15 +390,19 @@ impl Store {
         row.map(SentMessage::try_from).transpose()
     }
 
-    /// Claims one for a while, against other bridges on this store. False: another has it, or it is gone.
+    /// Claims one that is due for a while, against other bridges on this store, and gives it as it is now. None: another
+    /// has it, it is not due any more, or it is gone.
     ///
     /// # Errors
-    /// If the store fails.
-    pub async fn claim_sent(&self, id: i64, now: i64, until: i64) -> Result<bool, Error> {
-        const CLAIM: &str = "UPDATE sent SET claimed_until = $3 WHERE id = $1 AND claimed_until <= $2 RETURNING id";
-        let claimed: Option<i64> =
-            on!(self, pool => sqlx::query_scalar(CLAIM).bind(id).bind(now).bind(until).fetch_optional(pool).await?);
-        Ok(claimed.is_some())
+    /// If the store fails, or the row cannot be read.
+    pub async fn claim_sent(&self, id: i64, now: i64, until: i64) -> Result<Option<SentMessage>, Error> {
+        const CLAIM: &str = concat!(
+            "UPDATE sent SET claimed_until = $3 WHERE id = $1 AND due_at <= $2 AND claimed_until <= $2 RETURNING ",
+            columns!()
+        );
+        let claimed: Option<Row> =
+            on!(self, pool => sqlx::query_as(CLAIM).bind(id).bind(now).bind(until).fetch_optional(pool).await?);
+        claimed.map(SentMessage::try_from).transpose()
     }
 
     /// Its copy stands in Sent. The file that is needed no more is named.
@@ -488,14 +490,24 @@ impl Store {
         rows.into_iter().map(SentMessage::try_from).collect()
     }
 
-    /// Of those that were marked by a bridge that is gone nobody will tell the outcome. To be called when a bridge starts.
+    /// Takes over from a bridge that is gone, when one starts: of those that it marked nobody will tell the outcome, and
+    /// what it claimed is free. How many are in doubt.
+    ///
+    /// Where another bridge still runs on this store both may file one message: then each finds the other's copy, and
+    /// takes its own back.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn doubt_sent(&self, due: i64) -> Result<u64, Error> {
-        const DOUBT: &str =
-            "UPDATE sent SET sending = 'uncertain', due_at = $1, claimed_until = 0 WHERE sending = 'marked'";
-        Ok(on!(self, pool => sqlx::query(DOUBT).bind(due).execute(pool).await?.rows_affected()))
+        const FREE: &str = "UPDATE sent SET claimed_until = 0 WHERE claimed_until > 0";
+        const DOUBT: &str = "UPDATE sent SET sending = 'uncertain', due_at = $1 WHERE sending = 'marked'";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            sqlx::query(FREE).execute(&mut *transaction).await?;
+            let doubted = sqlx::query(DOUBT).bind(due).execute(&mut *transaction).await?.rows_affected();
+            transaction.commit().await?;
+            Ok(doubted)
+        })
     }
 
     /// The names of all files that are needed.

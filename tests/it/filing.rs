@@ -1,6 +1,6 @@
 //! Sent copies: what a CRM sends through the bridge stands once in Sent, whoever files it.
 
-use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, until, words};
+use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, Wire, until, words};
 use std::time::Duration;
 
 const ALICE: &str = "alice@ovh.test";
@@ -31,11 +31,7 @@ impl Firm {
 
     fn send(&self, header: &str) {
         let mut wire = self.bridge.sign_in_smtp(&self.crm);
-        wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
-        wire.smtp(&format!("RCPT TO:<{ALICE}>"), 250);
-        wire.smtp("DATA", 354);
-        wire.send(format!("From: {ALICE}\r\nTo: {ALICE}\r\n{header}\r\nHello.\r\n..stuffed\r\n").as_bytes());
-        wire.smtp(".", 250);
+        message(&mut wire, header);
         wire.smtp("QUIT", 221);
     }
 
@@ -49,6 +45,14 @@ impl Firm {
     fn spooled(&self) -> usize {
         std::fs::read_dir(self.bridge.state().join("spool")).expect("the spool").count()
     }
+}
+
+fn message(wire: &mut Wire, header: &str) {
+    wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+    wire.smtp(&format!("RCPT TO:<{ALICE}>"), 250);
+    wire.smtp("DATA", 354);
+    wire.send(format!("From: {ALICE}\r\nTo: {ALICE}\r\n{header}\r\nHello.\r\n..stuffed\r\n").as_bytes());
+    wire.smtp(".", 250);
 }
 
 #[test]
@@ -79,6 +83,67 @@ fn r41_what_is_sent_stands_once_in_sent() {
     until(Duration::from_secs(10), || (firm.dovecot.count(ALICE, "INBOX") == 2).then_some(()));
     let arrived = String::from_utf8(firm.dovecot.message(ALICE, "INBOX", 2)).expect("text");
     assert!(arrived.contains(&id), "{arrived}");
+}
+
+#[test]
+fn r41_a_copy_outlives_a_mailbox_that_cannot_be_reached() {
+    let Some(mut firm) = Firm::start("always") else { return };
+    // Signed in while the mailbox is there; sent when it is not.
+    let mut wire = firm.bridge.sign_in_smtp(&firm.crm);
+    firm.dovecot.stop();
+    message(&mut wire, "Subject: one\r\nMessage-ID: <one@crm.test>\r\n");
+    let put_off =
+        until(Duration::from_secs(10), || firm.bridge.log().contains("a Sent copy could not be seen to").then_some(()));
+    assert!(put_off.is_some(), "{}", firm.bridge.log());
+    assert_eq!(firm.spooled(), 1);
+    let told = words(&firm.bridge.cli(&["doctor", ALICE], b""));
+    assert!(told.contains("copies that do not stand in Sent yet: 1"), "{told}");
+    firm.dovecot.start_again();
+    assert_eq!(firm.sent(1), 1, "{}", firm.bridge.log());
+    assert_eq!(firm.spooled(), 0);
+}
+
+/// At each of these moments the message is with the provider, or the CRM has been told so.
+#[test]
+fn r39_r41_a_killed_bridge_leaves_one_copy() {
+    let Some(mut firm) = Firm::start("always") else { return };
+    for (moment, number) in
+        ["after-outcome", "before-append", "within-append", "before-filed", "after-filed"].iter().zip(1..)
+    {
+        firm.bridge.kill();
+        firm.bridge.runs_under(&["env", &format!("PASSERELLE_FAILPOINT={moment}")]);
+        firm.bridge.serve();
+        let mut wire = firm.bridge.sign_in_smtp(&firm.crm);
+        wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+        wire.smtp(&format!("RCPT TO:<{ALICE}>"), 250);
+        wire.smtp("DATA", 354);
+        let id = format!("Message-ID: <{number}@crm.test>\r\n");
+        wire.send(format!("From: {ALICE}\r\nTo: {ALICE}\r\n{id}\r\nHello.\r\n.\r\n").as_bytes());
+        let stopped = || firm.bridge.log().matches("stopped at a moment that a test has named").count() >= number;
+        let reached = until(Duration::from_secs(20), || stopped().then_some(()));
+        assert!(reached.is_some(), "{moment}: {}", firm.bridge.log());
+        firm.bridge.kill();
+        firm.bridge.runs_under(&[]);
+        firm.bridge.serve();
+        let awaited = u32::try_from(number).expect("a few");
+        assert_eq!(firm.sent(awaited), awaited, "{moment}: {}", firm.bridge.log());
+        let arrived = until(Duration::from_secs(10), || (firm.dovecot.count(ALICE, "INBOX") == awaited).then_some(()));
+        assert!(arrived.is_some(), "{moment}: {}", firm.exim.log());
+        assert_eq!(firm.spooled(), 0, "{moment}");
+    }
+}
+
+#[test]
+fn what_a_provider_does_is_looked_at_and_remembered() {
+    let Some(firm) = Firm::start("auto") else { return };
+    // Nobody knows yet, and Sent is given some seconds.
+    firm.send("Subject: one\r\nMessage-ID: <one@crm.test>\r\n");
+    assert_eq!(firm.sent(1), 1, "{}", firm.bridge.log());
+    let began = std::time::Instant::now();
+    firm.send("Subject: two\r\nMessage-ID: <two@crm.test>\r\n");
+    let filed = until(Duration::from_secs(15), || (firm.dovecot.count(ALICE, SENT) == 2).then_some(()));
+    assert!(filed.is_some(), "{}", firm.bridge.log());
+    println!("filed after {:?} once it is known that the provider does not", began.elapsed());
 }
 
 #[test]

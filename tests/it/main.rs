@@ -59,6 +59,7 @@ mod refused;
 mod renewal;
 mod revocation;
 mod scopes;
+mod sent_rows;
 mod serve;
 mod settings;
 mod shared_mailbox;
