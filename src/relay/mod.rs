@@ -362,7 +362,7 @@ pub struct Admission {
     pub from: FromPolicy,
     /// What a From gets that has no name; empty: nothing.
     pub display_name: Arc<str>,
-    /// Whether the bridge sees to a Sent copy. The gate, which knows the provider, says so.
+    /// Whether the bridge sees to a Sent copy. The store says whether one is wanted, the gate what the provider does.
     pub filing: Filing,
     /// Within which time the login must be answered; None: what the configuration says. The driver sees to it.
     pub login_wait: Option<Duration>,

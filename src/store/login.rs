@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    model::{AccountId, Address, Generation, Login, LoginId, Secret, UserId},
-    relay::{Admission, Credentials},
+    model::{AccountId, Address, Generation, Login, LoginId, Secret, SentCopy, UserId},
+    relay::{Admission, Credentials, Filing},
     wire::sasl::bearer::is_token,
 };
 use std::collections::HashSet;
@@ -74,6 +74,7 @@ struct Candidate {
     sends: i64,
     unread_scope: String,
     from_policy: String,
+    sent_copy: String,
     display_name: String,
     profile: String,
     password_hmac: Option<Vec<u8>>,
@@ -220,7 +221,7 @@ impl Store {
 
     async fn verify(&self, credentials: &Credentials) -> Result<Option<(Admission, Standing)>, Error> {
         const BY_NAME: &str = "SELECT l.id, l.name, l.account_id, a.address, a.generation, a.sender, a.receives,
-                a.sends, a.unread_scope, a.from_policy, a.display_name, l.profile, l.password_hmac, l.sealed_cram_state,
+                a.sends, a.unread_scope, a.from_policy, a.sent_copy, a.display_name, l.profile, l.password_hmac, l.sealed_cram_state,
                 (a.sealed_password IS NULL AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id))
                     AS by_client_token
             FROM logins l
@@ -289,6 +290,10 @@ impl Store {
             sends: candidate.sends != 0,
             unread: settings::unread(&candidate.unread_scope)?,
             from: settings::from_policy(&candidate.from_policy)?,
+            filing: match settings::sent_copy(&candidate.sent_copy)? {
+                SentCopy::Never => Filing::Nothing,
+                SentCopy::Auto | SentCopy::Always => Filing::Kept,
+            },
             display_name: candidate.display_name.as_str().into(),
             profile: candidate.profile.as_str().into(),
             ..Admission::new(account, address)

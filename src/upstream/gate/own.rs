@@ -70,7 +70,7 @@ impl Gates {
     /// Whether the bridge sees to the Sent copies of whom a verdict let in.
     pub(super) async fn filing(&self, admission: &Admission) -> Result<Filing, NotLetIn> {
         // Without a credential of its own, or where nobody may read, the bridge does not look into the mailbox.
-        if admission.by_client_token || !admission.receives {
+        if admission.filing == Filing::Nothing || admission.by_client_token || !admission.receives {
             return Ok(Filing::Nothing);
         }
         let account = self.store.account(admission.account).await;
