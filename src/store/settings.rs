@@ -196,6 +196,9 @@ impl Store {
                 }
                 None if other => {
                     sqlx::query(FORGET_GRANT).bind(id.0).execute(&mut *transaction).await?;
+                    if matches!(changes.credential, Some(Credential::OfClient)) {
+                        sqlx::query(FORGET_PASSWORD).bind(id.0).execute(&mut *transaction).await?;
+                    }
                 }
                 None => {}
             }

@@ -63,6 +63,17 @@ fn remote(name: &str) -> RemoteName {
 }
 
 #[tokio::test]
+async fn an_account_that_a_clients_token_opens_keeps_no_password() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = open(root.path()).await;
+    let id = one_account(&store).await;
+    let changes = Changes { credential: Some(Credential::OfClient), ..Changes::default() };
+    store.change_account(id, &changes).await.expect("changed");
+    let kept = store.account(id).await.expect("read").expect("there");
+    assert!(kept.by_client_token && store.account_password(&kept).await.is_err());
+}
+
+#[tokio::test]
 async fn no_secret_stands_in_the_files() {
     let root = tempfile::tempdir().expect("a directory");
     let store = open(root.path()).await;
