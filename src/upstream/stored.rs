@@ -108,16 +108,21 @@ fn user<'a>(wanted: &Wanted<'a>) -> &'a str {
     }
 }
 
-/// With the client's token, and with nothing else: a service that takes another's password, or nobody's, would let in
-/// whoever shows any token.
-fn by_client_token(wanted: &Wanted<'_>) -> Result<SignIn, &'static str> {
-    let (account, passed) = (wanted.account, wanted.passed.ok_or(NO_TOKEN)?);
-    let (endpoint, judges) = match (wanted.purpose, &account.settings.smtp_auth) {
+/// Whether a client's token may be shown to this service of its account: a service that takes another's password, or
+/// nobody's, would let in whoever shows any token.
+pub(super) fn judges_tokens(account: &Account, purpose: LaneUse) -> bool {
+    let (endpoint, judges) = match (purpose, &account.settings.smtp_auth) {
         (LaneUse::Imap, _) => (&account.imap, true),
         (LaneUse::Submission, SmtpAuth::Same | SmtpAuth::Delegate(_)) => (&account.smtp, true),
         (LaneUse::Submission, SmtpAuth::None | SmtpAuth::Separate(_)) => (&account.smtp, false),
     };
-    if !account.by_client_token || !judges || endpoint.security == Security::None {
+    account.by_client_token && judges && endpoint.security != Security::None
+}
+
+/// With the client's token, and with nothing else.
+fn by_client_token(wanted: &Wanted<'_>) -> Result<SignIn, &'static str> {
+    let passed = wanted.passed.ok_or(NO_TOKEN)?;
+    if !judges_tokens(wanted.account, wanted.purpose) {
         return Err(NOT_SHOWN);
     }
     Ok(SignIn::Bearer { user: user(wanted).into(), token: passed.token.as_ref().clone() })

@@ -149,6 +149,27 @@ fn smtp_double(lab: &Lab, door: &Arc<Door>) -> Provider {
 }
 
 #[test]
+fn r26_what_is_shown_to_nobody_is_no_refusal_of_the_providers() {
+    let Some(house) = House::start() else { return };
+    house.door.opens_to("good-token");
+    let set = |auth: &str| {
+        let set = house.bridge.cli(&["account", "set", ALICE, "--smtp-auth", auth], b"");
+        assert!(set.status.success(), "{}", words(&set));
+    };
+    // A service that wants no sign-in would let in whoever shows any token.
+    set("none");
+    let visits = house._doubles[1].visits();
+    // More than are refused before the first pause, each a new one.
+    for number in 0..=SHOWN {
+        let (answer, _) = house.smtp(&format!("token-{number}"));
+        assert!(answer.starts_with("535 "), "{answer}\n{}", house.bridge.log());
+    }
+    assert_eq!(house._doubles[1].visits(), visits);
+    let why = "a client's token is not shown to this service";
+    assert!(house.bridge.log().contains(why), "{}", house.bridge.log());
+}
+
+#[test]
 fn r22_r26_r45_a_flood_of_wrong_tokens_costs_neither_the_mailbox_nor_its_good_ones() {
     let Some(house) = House::start() else { return };
     house.door.opens_to("good-token");

@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     relay::{Admission, LaneState, LaneUse},
     store::{Account, Standing},
-    upstream::{Lane, Opened, Passed, Refusal},
+    upstream::{Lane, Opened, Passed, Refusal, stored::judges_tokens},
     wire::smtp::Extensions,
 };
 use std::{
@@ -37,6 +37,16 @@ impl Gates {
         purpose: LaneUse,
     ) -> Result<Option<(Lane, Extensions)>, Failure> {
         let (gate, account) = self.standing(admission.account, standing).await?;
+        // Not in a turn: it is no refusal of the provider's, and makes no new token wait.
+        if !judges_tokens(&account, purpose) {
+            let (account, service) = (account.address.as_str(), service(purpose));
+            tracing::warn!(
+                account,
+                service,
+                "a client's token is not shown to this service, which does not sign in by it"
+            );
+            return Err(Failure::SignInRefused);
+        }
         let known = || gate.health().capabilities.is_some() && gate.folders().last.is_some();
         let has_lane = || purpose == LaneUse::Imap && known() && gate.pool.has(standing.generation, passed.key);
         let (wait, began) = (self.bounds.login_wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
