@@ -29,12 +29,12 @@ pub(crate) const TURNS: usize = 2;
 #[derive(Default)]
 pub(super) struct Tokens {
     pub(super) lately: Lately,
-    imap: Desk,
-    submission: Desk,
+    imap: Window,
+    submission: Window,
 }
 
 /// Of one service.
-struct Desk {
+struct Window {
     places: Arc<Semaphore>,
     line: Mutex<Line>,
 }
@@ -53,7 +53,7 @@ type Shown = (LaneKey, Generation);
 /// None: it goes on.
 type Ended = Option<Result<(), Failure>>;
 
-impl Default for Desk {
+impl Default for Window {
     fn default() -> Self {
         let line = Line { pace: Pace::default(), start: Instant::now(), under_way: Vec::new() };
         Self { places: Arc::new(Semaphore::new(TURNS)), line: Mutex::new(line) }
@@ -90,15 +90,15 @@ impl Tokens {
         purpose: LaneUse,
         wait: Duration,
     ) -> Result<Option<Turn>, Failure> {
-        let (desk, shown, began) = (self.desk(purpose), (key, generation), Instant::now());
-        let other = desk.line().other(shown);
+        let (window, shown, began) = (self.window(purpose), (key, generation), Instant::now());
+        let other = window.line().other(shown);
         if let Some(other) = other {
             return shared(other, wait).await;
         }
-        let place = timeout(wait, desk.places.clone().acquire_owned()).await;
+        let place = timeout(wait, window.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Tokens))?;
         // Asked again: the same token may have waited beside this one.
-        let begun = desk.line().begin(shown);
+        let begun = window.line().begin(shown);
         match begun {
             Begun::Turn(tell) => Ok(Some(Turn { tokens: self.clone(), purpose, tell, ended: false, _place: place })),
             Begun::Shared(other) => {
@@ -113,12 +113,12 @@ impl Tokens {
     pub(super) fn forget(&self) {
         self.lately.forget();
         for purpose in [LaneUse::Imap, LaneUse::Submission] {
-            let mut line = self.desk(purpose).line();
+            let mut line = self.window(purpose).line();
             line.pace = Pace::default();
         }
     }
 
-    const fn desk(&self, purpose: LaneUse) -> &Desk {
+    const fn window(&self, purpose: LaneUse) -> &Window {
         match purpose {
             LaneUse::Imap => &self.imap,
             LaneUse::Submission => &self.submission,
@@ -134,7 +134,7 @@ async fn shared(mut other: watch::Receiver<Ended>, wait: Duration) -> Result<Opt
     ended.ok().and_then(|ended| ended.clone()).unwrap_or(Ok(())).map(|()| None)
 }
 
-impl Desk {
+impl Window {
     fn line(&self) -> MutexGuard<'_, Line> {
         // A panic elsewhere leaves whole entries here.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
@@ -165,7 +165,7 @@ impl Turn {
     /// What became of the token; those who share the turn are told. The place is kept until the turn is dropped. The
     /// pause that begins with that, where one does.
     pub(super) fn ended(&mut self, outcome: Outcome, verdict: Result<(), Failure>) -> Option<Duration> {
-        let mut line = self.tokens.desk(self.purpose).line();
+        let mut line = self.tokens.window(self.purpose).line();
         let now = line.start.elapsed();
         let pause = line.pace.ended(outcome, now);
         self.ended = true;
@@ -178,7 +178,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.ended {
-            let mut line = self.tokens.desk(self.purpose).line();
+            let mut line = self.tokens.window(self.purpose).line();
             let now = line.start.elapsed();
             line.pace.ended(Outcome::Unknown, now);
         }
