@@ -5,7 +5,8 @@
 
 use super::{
     Filing,
-    talk::{Appended, Talk, date_time},
+    line::date_time,
+    talk::{Appended, Talk},
 };
 use crate::{
     failpoint::{Moment, reach},

@@ -16,10 +16,11 @@
 //! | `spool` | messages on disk |
 //! | `desk` | what a session has under way |
 //! | `filer` | looks, files, tries again |
-//! | `talk` | the bridge's own IMAP |
+//! | `talk`, `line` | the bridge's own IMAP |
 
 pub mod desk;
 pub(crate) mod filer;
+mod line;
 pub(crate) mod spool;
 pub(crate) mod talk;
 
