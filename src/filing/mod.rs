@@ -28,7 +28,7 @@ use crate::{
     failpoint::{Moment, reach},
     failure::Failure,
     model::AccountId,
-    relay::{Commitment, Committed, Filing as Care, Outcome},
+    relay::{Care, Commitment, Committed, Outcome},
     rules::likeness::Likeness,
     store::{Account, Copy, Error, Joined, Letter, SentPlace, Spooled, Store, sent::KNOWN, unix_now},
     upstream::Gates,

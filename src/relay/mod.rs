@@ -283,7 +283,7 @@ pub enum Outcome {
 
 /// What the bridge does for a Sent copy of what an account sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Filing {
+pub enum Care {
     #[default]
     Nothing,
     /// The provider files by itself: only what is sent is noted, so that no retry doubles it.
@@ -363,7 +363,7 @@ pub struct Admission {
     /// What a From gets that has no name; empty: nothing.
     pub display_name: Arc<str>,
     /// Whether the bridge sees to a Sent copy. The store says whether one is wanted, the gate what the provider does.
-    pub filing: Filing,
+    pub filing: Care,
     /// Within which time the login must be answered; None: what the configuration says. The driver sees to it.
     pub login_wait: Option<Duration>,
 }
@@ -386,7 +386,7 @@ impl Admission {
             sender_policy: SenderPolicy::default(),
             from: FromPolicy::default(),
             display_name: "".into(),
-            filing: Filing::default(),
+            filing: Care::default(),
             login_wait: None,
         }
     }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     failure::Failure,
     model::{AccountId, Address, Generation, Login, LoginId, Secret, SentCopy, UserId},
-    relay::{Admission, Credentials, Filing},
+    relay::{Admission, Care, Credentials},
     wire::sasl::bearer::is_token,
 };
 use std::collections::HashSet;
@@ -291,8 +291,8 @@ impl Store {
             unread: settings::unread(&candidate.unread_scope)?,
             from: settings::from_policy(&candidate.from_policy)?,
             filing: match settings::sent_copy(&candidate.sent_copy)? {
-                SentCopy::Never => Filing::Nothing,
-                SentCopy::Auto | SentCopy::Always => Filing::Kept,
+                SentCopy::Never => Care::Nothing,
+                SentCopy::Auto | SentCopy::Always => Care::Kept,
             },
             display_name: candidate.display_name.as_str().into(),
             profile: candidate.profile.as_str().into(),

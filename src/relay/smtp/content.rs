@@ -7,7 +7,7 @@ use super::{DraftId, Flow, Outbox, Phase, Request, RequestId, SmtpRelay, Transac
 use crate::{
     failure::{Failure, Misbehaviour, Rule, SmtpMoment},
     model::{Address, FromPolicy},
-    relay::{Commitment, Committed, Filing, Outcome, draft::Draft},
+    relay::{Care, Commitment, Committed, Outcome, draft::Draft},
     rules::from::{Identity, Judged, Why},
     wire::{
         dot::{DotFilter, END_MARK, Unstuffer},
@@ -117,16 +117,16 @@ impl Content {
 impl SmtpRelay {
     pub(super) fn new_content(&mut self) -> Content {
         let admission = self.admission.as_ref();
-        let filing = admission.map_or(Filing::Nothing, |admission| admission.filing);
+        let filing = admission.map_or(Care::Nothing, |admission| admission.filing);
         let keeps_from = admission.is_none_or(|admission| admission.from == FromPolicy::Keep);
-        let is_kept = filing != Filing::Nothing;
+        let is_kept = filing != Care::Nothing;
         let header = match (keeps_from, is_kept) {
             (false, _) => Some(HeaderFilter::new(FIELDS)),
             (true, true) => Some(HeaderFilter::lenient(FIELDS)),
             (true, false) => None,
         };
         self.drafts = self.drafts.wrapping_add(u32::from(is_kept));
-        let draft = is_kept.then(|| (Draft::new(DraftId(self.drafts), filing == Filing::Kept), Unstuffer::default()));
+        let draft = is_kept.then(|| (Draft::new(DraftId(self.drafts), filing == Care::Kept), Unstuffer::default()));
         let message_id = admission.filter(|_| is_kept).map(|admission| self.message_id(&admission.address));
         Content { dot: DotFilter::default(), header, froms: 0, message_id, draft }
     }
@@ -195,7 +195,7 @@ impl SmtpRelay {
 
     /// A recipient, where it is for something to know them.
     pub(super) fn remember(&mut self, recipient: &[u8]) {
-        if self.admission.as_ref().is_none_or(|admission| admission.filing == Filing::Nothing) {
+        if self.admission.as_ref().is_none_or(|admission| admission.filing == Care::Nothing) {
             return;
         }
         if let Some(recipients) = &mut self.recipients {

@@ -13,7 +13,7 @@ use crate::{
     failure::Failure,
     model::AccountId,
     provider::Filed,
-    relay::{Admission, Filing, LaneFacts, LaneUse},
+    relay::{Admission, Care, LaneFacts, LaneUse},
     rules::namespace::{Namespace, Naming},
     store::Account,
     upstream::{NotLetIn, lane::Lane, passed::key},
@@ -68,24 +68,24 @@ impl Gates {
     }
 
     /// Whether the bridge sees to the Sent copies of whom a verdict let in.
-    pub(super) async fn filing(&self, admission: &Admission) -> Result<Filing, NotLetIn> {
+    pub(super) async fn filing(&self, admission: &Admission) -> Result<Care, NotLetIn> {
         // Without a credential of its own, or where nobody may read, the bridge does not look into the mailbox.
-        if admission.filing == Filing::Nothing || admission.by_client_token || !admission.receives {
-            return Ok(Filing::Nothing);
+        if admission.filing == Care::Nothing || admission.by_client_token || !admission.receives {
+            return Ok(Care::Nothing);
         }
         let account = self.store.account(admission.account).await;
         let account = account.map_err(|error| NotLetIn::Now(said(&error, "an account cannot be read")))?;
-        Ok(account.map_or(Filing::Nothing, |account| self.filing_of(&account)))
+        Ok(account.map_or(Care::Nothing, |account| self.filing_of(&account)))
     }
 
     /// What the bridge does for the Sent copies of an account.
     #[must_use]
-    pub fn filing_of(&self, account: &Account) -> Filing {
+    pub fn filing_of(&self, account: &Account) -> Care {
         use crate::model::SentCopy::{Always, Auto, Never};
         match (account.settings.sent_copy, self.files(account)) {
-            (Never, _) => Filing::Nothing,
-            (Auto, Some(true)) => Filing::Noted,
-            (Auto | Always, _) => Filing::Kept,
+            (Never, _) => Care::Nothing,
+            (Auto, Some(true)) => Care::Noted,
+            (Auto | Always, _) => Care::Kept,
         }
     }
 

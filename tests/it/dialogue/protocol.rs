@@ -5,7 +5,7 @@ use passerelle::{
         AccountId, Address, Attributes, Folder, FolderTable, FromPolicy, LocalName, RemoteName, Role, UnreadScope,
     },
     profile::Table,
-    relay::{Admission, Filing, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
+    relay::{Admission, Care, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
     rules::namespace::{Choices, Namespace, Naming},
     store::Changes,
     wire::{
@@ -93,11 +93,11 @@ pub fn admission(settings: &[&str]) -> Admission {
 }
 
 /// What becomes of Sent copies: `filing=kept`, `filing=noted`.
-fn filing(settings: &[&str]) -> Filing {
+fn filing(settings: &[&str]) -> Care {
     match settings.iter().find_map(|setting| setting.strip_prefix("filing=")) {
-        Some("kept") => Filing::Kept,
-        Some("noted") => Filing::Noted,
-        _ => Filing::Nothing,
+        Some("kept") => Care::Kept,
+        Some("noted") => Care::Noted,
+        _ => Care::Nothing,
     }
 }
 
