@@ -167,6 +167,7 @@ fn before_login() -> Vec<Limit> {
         count("smtp-commands-before-login", smtp::COMMANDS_BEFORE_LOGIN_MAX, "commands of SMTP"),
         count("smtp-bad-commands-before-login", smtp::BAD_COMMANDS_BEFORE_LOGIN, "of SMTP, then it closes"),
         octets("header-field", wire::header::HEADER_FIELD_MAX, "a field of a message that is looked at, From"),
+        octets("copy-flags", imap::copy::COPY_FLAGS_MAX, "of flags that a CRM gives its copy for Sent"),
         octets("retry-recipients", smtp::content::RECIPIENTS_MAX, "of a message, by which a retry is known"),
         octets("likeness", likeness::LIKENESS_MAX, "the front of a message that is read to know its copies by"),
         octets("message-id", likeness::MESSAGE_ID_MAX, "one that is searched for in Sent"),

@@ -9,8 +9,8 @@ use crate::{
     model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName, Role},
     profile::{GENERIC, built_in},
     relay::{
-        Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneFacts, LaneId, LaneState, Lease, Outbox, Relay,
-        Request, RequestId, SessionFacts, Side, imap::ImapRelay,
+        Admission, Answer, Awaited, Care, Committed, Event, Flow, HIGH_WATER, LaneFacts, LaneId, LaneState, Lease,
+        Outbox, Relay, Request, RequestId, SessionFacts, Side, imap::ImapRelay,
     },
     rules::namespace::{Choices, Namespace, Naming},
     wire::imap::{
@@ -19,13 +19,15 @@ use crate::{
         response,
     },
 };
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 const SECRET: &[u8] = b"psrl-SECRET-9f3a";
 /// The provider's name of Sent.
 const REMOTE: &[u8] = b"INBOX.R3M0T3";
 /// What no input may hold: who says it may hear it again.
 const MARKS: [&[u8]; 2] = [b"CRET", b"3M0T"];
+/// Octets of a draft that was given up, and that it was.
+const DISK_MAX: usize = 2;
 /// What one call may add: an answer to LIST, or what was withheld and the octets of one read.
 const SLACK: usize = 64 * 1024;
 
@@ -58,6 +60,10 @@ struct Session {
     capabilities: Capabilities,
     namespace: Arc<Namespace>,
     asked: Option<(RequestId, Request)>,
+    /// What the disk is asked for, beside.
+    disk: VecDeque<(RequestId, Request)>,
+    /// Whether the bridge keeps copies for Sent.
+    care: Care,
     /// The timer asked for last.
     timer: Option<RequestId>,
     /// The last lane, and whether it is the session's now.
@@ -101,6 +107,8 @@ impl Session {
                 &Naming::default(),
             )),
             asked: None,
+            disk: VecDeque::new(),
+            care: if flags & 32 != 0 { Care::Kept } else { Care::Nothing },
             timer: None,
             lane: LaneId(0),
             leased: false,
@@ -189,10 +197,24 @@ impl Session {
     }
 
     fn answer(&mut self, good: bool) {
+        if let Some((id, request)) = self.disk.pop_front() {
+            let kept = || if id.0 % 2 == 0 { Committed::Kept } else { Committed::Filed(7, 9) };
+            return self.happens(Event::Answer(
+                id,
+                match request {
+                    Request::Spool(..) => Answer::Spooled(good.then_some(()).ok_or(Failure::OurDiskFull)),
+                    Request::Commit(..) => Answer::Committed(good.then(kept).ok_or(Failure::OurDiskFull)),
+                    _ => Answer::Settled,
+                },
+            ));
+        }
         let Some((id, request)) = self.asked.take() else { return };
         let refused = || Failure::ProviderUnreachable(Unreachable::TimedOut);
         let answer = match request {
-            Request::Verdict(_) => Answer::Verdict(good.then(admission).ok_or(Failure::LoginRefused)),
+            Request::Verdict(_) => {
+                let admission = || Admission { filing: self.care, ..admission() };
+                Answer::Verdict(good.then(admission).ok_or(Failure::LoginRefused))
+            }
             Request::Ready(_) => {
                 self.parked = good;
                 Answer::Ready(good.then(|| self.facts()).ok_or_else(refused))
@@ -242,7 +264,9 @@ impl Session {
     /// has not said whole.
     fn finish(&mut self) {
         self.happens(Event::Drain);
-        self.answer(false);
+        for _ in 0..=DISK_MAX {
+            self.answer(false);
+        }
         self.answer(false);
         self.closes();
         self.answer(false);
@@ -287,6 +311,10 @@ impl Session {
                 Request::Release(lane, state) => self.given_back(lane, state),
                 Request::Stale(_) => {}
                 Request::Timer(_) => self.timer = Some(id),
+                Request::Spool(..) | Request::Commit(..) | Request::Outcome(..) => {
+                    self.disk.push_back((id, request));
+                    assert!(self.disk.len() <= DISK_MAX, "the disk is asked for too much at once");
+                }
                 _ => assert!(self.asked.replace((id, request)).is_none(), "two requests at once"),
             }
         }

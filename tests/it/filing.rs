@@ -3,51 +3,64 @@
 use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, Wire, until, words};
 use std::time::Duration;
 
-const ALICE: &str = "alice@ovh.test";
+pub(crate) const ALICE: &str = "alice@ovh.test";
 /// What Dovecot calls Sent.
-const SENT: &str = "INBOX.Sent";
+pub(crate) const SENT: &str = "INBOX.Sent";
 
-struct Firm {
+/// One account, and what it is sent from.
+pub(crate) struct Firm {
     _lab: Lab,
-    dovecot: Dovecot,
-    exim: Exim,
-    bridge: Bridge,
-    crm: CrmSettings,
+    pub(crate) dovecot: Dovecot,
+    pub(crate) exim: Exim,
+    pub(crate) bridge: Bridge,
+    pub(crate) crm: CrmSettings,
 }
 
 impl Firm {
-    fn start(copy: &str) -> Option<Self> {
+    pub(crate) fn start(copy: &str) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim])?;
         let dovecot = Dovecot::ovh(&lab);
-        dovecot.add_user(ALICE, "direct");
         let exim = Exim::submission(&lab, &dovecot);
+        Some(Self::of(lab, dovecot, exim, copy))
+    }
+
+    /// At a provider that files what is sent by itself.
+    pub(crate) fn filing(copy: &str, exim: &str) -> Option<Self> {
+        let lab = Lab::needing(&[Program::Dovecot, Program::Sieve, Program::Exim])?;
+        let dovecot = Dovecot::filing(&lab);
+        let exim = Exim::filing(&lab, &dovecot, exim);
+        Some(Self::of(lab, dovecot, exim, copy))
+    }
+
+    fn of(lab: Lab, dovecot: Dovecot, exim: Exim, copy: &str) -> Self {
+        dovecot.add_user(ALICE, "direct");
         let mut bridge = Bridge::prepare(&lab);
         let crm = bridge.add_account(&AddAccount::of(&lab, &dovecot, &exim, ALICE));
         let set = bridge.cli(&["account", "set", ALICE, "--sent-copy", copy], b"");
         assert!(set.status.success(), "{}", words(&set));
         bridge.serve();
-        Some(Self { _lab: lab, dovecot, exim, bridge, crm })
+        Self { _lab: lab, dovecot, exim, bridge, crm }
     }
 
-    fn send(&self, header: &str) {
+    pub(crate) fn send(&self, header: &str) {
         let mut wire = self.bridge.sign_in_smtp(&self.crm);
         message(&mut wire, header);
         wire.smtp("QUIT", 221);
     }
 
     /// How many messages stand in Sent, once there are so many and for as long as it takes to see that there are no more.
-    fn sent(&self, awaited: u32) -> u32 {
+    pub(crate) fn sent(&self, awaited: u32) -> u32 {
         until(Duration::from_secs(15), || (self.dovecot.count(ALICE, SENT) >= awaited).then_some(()));
         std::thread::sleep(Duration::from_millis(500));
         self.dovecot.count(ALICE, SENT)
     }
 
-    fn spooled(&self) -> usize {
+    pub(crate) fn spooled(&self) -> usize {
         std::fs::read_dir(self.bridge.state().join("spool")).expect("the spool").count()
     }
 }
 
-fn message(wire: &mut Wire, header: &str) {
+pub(crate) fn message(wire: &mut Wire, header: &str) {
     wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
     wire.smtp(&format!("RCPT TO:<{ALICE}>"), 250);
     wire.smtp("DATA", 354);

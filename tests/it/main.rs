@@ -13,6 +13,7 @@ mod client_tokens;
 mod clients;
 mod clocks;
 mod config;
+mod copies;
 mod crashes;
 mod crm;
 mod crm_scripts;

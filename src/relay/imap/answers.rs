@@ -1,6 +1,6 @@
 //! What the bridge says of its own: greeting, status lines, the tree.
 
-use super::{Session, dispatch::Ready};
+use super::{Session, client::ClientReading, dispatch::Ready};
 use crate::{
     failure::Failure,
     relay::Outbox,
@@ -59,7 +59,11 @@ impl Session {
             match &self.ready {
                 Some(Ready::Command(command)) => say(command.tag(), "NO", reply.code, reply.text.as_bytes(), client),
                 Some(Ready::Refusal(refusal)) => client.extend_from_slice(&refusal.line),
+                Some(Ready::Answer(line)) => client.extend_from_slice(line),
                 None => {}
+            }
+            if let ClientReading::Copy(copying) = &self.reading {
+                say(copying.tag(), "NO", reply.code, reply.text.as_bytes(), client);
             }
         }
         say(b"*", "BYE", reply.code, reply.text.as_bytes(), client);

@@ -3,6 +3,7 @@
 use super::{
     Asked, Session,
     answers::{failure_line, say},
+    copy::Copying,
     dispatch::{Command, Ready},
     refusal::Refusal,
 };
@@ -27,6 +28,8 @@ pub(super) enum ClientReading {
     AwaitingGoAhead { tag: Vec<u8>, message: Literal },
     /// A line of a command, or a literal in it.
     Command,
+    /// The message of an APPEND that the bridge keeps, and the line end behind it.
+    Copy(Box<Copying>),
     /// DONE of an IDLE.
     Idle,
     /// A refused literal, thrown away; then this is said.
@@ -39,11 +42,21 @@ pub(super) enum ClientReading {
 
 impl ClientReading {
     pub(super) fn rests(&self) -> bool {
-        matches!(self, Self::AwaitingGoAhead { .. })
+        match self {
+            Self::AwaitingGoAhead { .. } => true,
+            Self::Copy(copying) => copying.rests(),
+            _ => false,
+        }
     }
 
+    /// Whether a message of the client's is on its way to the lane.
     pub(super) fn is_message(&self) -> bool {
         matches!(self, Self::Message { .. } | Self::AwaitingGoAhead { .. })
+    }
+
+    /// Whether the client is saying a message.
+    pub(super) fn is_within_message(&self) -> bool {
+        matches!(self, Self::Copy(copying) if copying.is_coming()) || matches!(self, Self::Message { .. })
     }
 
     pub(super) fn is_between_commands(&self, gathered: &[u8]) -> bool {
@@ -71,6 +84,14 @@ impl Session {
             // given up with the lane: without its line end the provider does not store it.
             (ClientReading::Message { .. }, Piece::Line { text: b"", end: End::Line }) => {
                 self.to_lane(b"\r\n", out);
+                Ok(())
+            }
+            (ClientReading::Copy(copying), Piece::Octets(octets)) => {
+                self.copy_octets(copying, octets, out);
+                Ok(())
+            }
+            (ClientReading::Copy(copying), Piece::Line { text: b"", end: End::Line }) => {
+                self.commit_copy(copying, out);
                 Ok(())
             }
             (ClientReading::Discard { reply }, Piece::Octets(_)) => {

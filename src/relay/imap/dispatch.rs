@@ -19,6 +19,8 @@ use crate::{
 pub(super) enum Ready {
     Command(Command),
     Refusal(Refusal),
+    /// The answer to a command that was carried out meanwhile.
+    Answer(Vec<u8>),
 }
 
 /// A whole command; of an APPEND, its front.
@@ -29,6 +31,8 @@ pub(super) struct Command {
     pub(super) arguments: Arguments,
     /// The message that an APPEND announces.
     pub(super) message: Option<Literal>,
+    /// What else an APPEND says.
+    pub(super) append: Option<Box<Append>>,
     /// The folder table was looked at anew for it.
     pub(super) fresh: bool,
     /// It was sent to a lane that was lost before it answered.
@@ -37,11 +41,12 @@ pub(super) struct Command {
 
 impl Command {
     pub(super) fn new(head: Head, octets: Vec<u8>, arguments: Arguments) -> Self {
-        Self { head, octets, arguments, message: None, fresh: false, repeated: false }
+        Self { head, octets, arguments, message: None, append: None, fresh: false, repeated: false }
     }
 
     pub(super) fn append(head: Head, octets: Vec<u8>, append: Append, message: Literal) -> Self {
-        Self { message: Some(message), ..Self::new(head, octets, Arguments::Mailbox(append.mailbox)) }
+        let mailbox = Arguments::Mailbox(append.mailbox.clone());
+        Self { message: Some(message), append: Some(Box::new(append)), ..Self::new(head, octets, mailbox) }
     }
 
     pub(super) fn tag(&self) -> &[u8] {
@@ -89,6 +94,10 @@ impl Session {
     pub(super) fn dispatch(&mut self, ready: Ready, out: &mut Outbox) -> Result<(), Failure> {
         match ready {
             Ready::Refusal(refusal) if self.is_idle() => self.refused(refusal, out),
+            Ready::Answer(line) if self.is_idle() => {
+                out.client().extend_from_slice(&line);
+                Ok(())
+            }
             // Looked at as soon as the command is there: later the tag may be free, and two answers alike.
             Ready::Command(command) if self.pending.iter().any(|pending| pending.tag == command.tag()) => {
                 self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out)
@@ -109,7 +118,7 @@ impl Session {
     }
 
     fn may_run(&self, command: &Command) -> bool {
-        if self.answers_unseen(command) {
+        if self.answers_unseen(command) || self.gives_copy(command) {
             return self.is_idle();
         }
         let exclusive = self.pending.iter().any(|pending| turn(pending.verb) == Turn::Exclusive);
@@ -124,6 +133,7 @@ impl Session {
     fn needs_lane(&self, command: &Command) -> bool {
         match command.head.verb {
             Verb::Capability | Verb::Id | Verb::Logout | Verb::Namespace => false,
+            Verb::Append if self.gives_copy(command) => false,
             Verb::Status if self.answers_unseen(command) => self.resolve_status(command).is_none(),
             // The table may be known well enough; else a lane is asked for when it is to be read.
             Verb::Idle | Verb::List | Verb::Lsub | Verb::Myrights | Verb::Noop | Verb::Xlist => self.selected.is_some(),
@@ -237,6 +247,7 @@ impl Session {
             Some(message) if message.octets > self.facts.message_max => {
                 self.refuse_with(&command, "TOOBIG", b"The message is larger than allowed", out)
             }
+            Some(message) if self.gives_copy(&command) => self.take_copy(&command, message, route, out),
             Some(message) => self.forward_append(&command, mailbox, message, route, out),
             None => self.forward(command, Some((mailbox, route)), out),
         }

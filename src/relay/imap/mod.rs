@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `client` | octets of the client into whole commands; before login; the message of an APPEND |
+//! | `copy` | an APPEND to Sent that the bridge keeps |
 //! | `dispatch` | a whole command: forwarded, local or exclusive |
 //! | `answers` | what the bridge says of its own: LIST, status lines |
 //! | `idle` | IDLE, which is ours |
@@ -20,6 +21,7 @@
 
 mod answers;
 pub(crate) mod client;
+pub(crate) mod copy;
 mod dispatch;
 pub(crate) mod idle;
 pub(crate) mod lane;
@@ -32,7 +34,8 @@ pub(crate) mod tree;
 mod writer;
 
 use super::{
-    Admission, Answer, Awaited, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId, Said,
+    Admission, Answer, Awaited, Care, Event, Flow, LaneFacts, LaneId, LaneState, Outbox, Relay, Request, RequestId,
+    Said,
 };
 use super::{SessionFacts, Side, folders::FolderReading};
 use crate::{
@@ -69,6 +72,10 @@ struct Session {
     signed: Option<Signed>,
     /// Of which mailboxes unread messages are counted.
     unread: UnreadScope,
+    /// Whether copies for Sent are kept by the bridge.
+    care: Care,
+    /// Copies so far.
+    drafts: u32,
     /// The one request that the session waits for; the client's input rests meanwhile.
     asked: Option<(RequestId, Asked)>,
 
@@ -187,6 +194,8 @@ impl ImapRelay {
             facts,
             signed: None,
             unread: UnreadScope::default(),
+            care: Care::default(),
+            drafts: 0,
             asked: None,
             reading: ClientReading::Command,
             gathered: Vec::new(),
@@ -241,6 +250,9 @@ impl Relay for ImapRelay {
         match event {
             Event::Connected => session.greet(out),
             Event::Answer(id, answer) => {
+                let Some(answer) = session.copy_answered(id, answer, out) else {
+                    return self.went_on(out);
+                };
                 let asked = session.asked.take().filter(|(asked, _)| *asked == id);
                 let (_, asked) = asked.ok_or(Failure::Internal("an answer that was not asked for"))?;
                 if matches!(answer, Answer::Lane(Ok(_))) {
@@ -259,9 +271,7 @@ impl Relay for ImapRelay {
             Event::Elapsed(timer) => session.idle_elapsed(timer, out),
             Event::Drain => session.draining = true,
         }
-        session.go_on(out)?;
-        self.forget_refused_literal();
-        self.session.flow(None)
+        self.went_on(out)
     }
 
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
@@ -269,10 +279,11 @@ impl Relay for ImapRelay {
     }
 
     fn said(&self, side: Side) -> Said {
+        let reading = &self.session.reading;
         match side {
             Side::Client => Said {
                 lines: self.client.lines(),
-                within: !self.client.at_boundary() || self.session.reading.is_message(),
+                within: !self.client.at_boundary() || reading.is_message() || reading.is_within_message(),
             },
             Side::Lane(lane) if self.session.lane() == Some(lane) => {
                 Said { lines: self.provider.lines(), within: !self.provider.at_boundary() }
@@ -293,7 +304,8 @@ impl Relay for ImapRelay {
             () if session.signed.is_none() => Awaited::Login,
             () if session.idling.as_ref().is_some_and(Idling::waits_for_client) => Awaited::Client,
             // The message of an APPEND is the client's to send.
-            () if matches!(session.reading, ClientReading::Message { .. }) => Awaited::Client,
+            () if session.reading.is_within_message() => Awaited::Client,
+            () if matches!(session.reading, ClientReading::Copy(_)) => Awaited::Provider,
             () if session.pending.iter().any(long) => Awaited::LongCommand,
             () if session.folders.is_some() || !session.pending.is_empty() => Awaited::Provider,
             () => Awaited::Client,
@@ -302,6 +314,12 @@ impl Relay for ImapRelay {
 }
 
 impl ImapRelay {
+    fn went_on(&mut self, out: &mut Outbox) -> Result<Flow, Failure> {
+        self.session.go_on(out)?;
+        self.forget_refused_literal();
+        self.session.flow(None)
+    }
+
     fn forget_refused_literal(&mut self) {
         if std::mem::take(&mut self.session.literal_refused) {
             self.client.forget_literal();
@@ -449,6 +467,7 @@ impl Session {
         match verdict.and_then(allowed) {
             Ok(admission) => {
                 self.unread = admission.unread;
+                self.care = admission.filing;
                 self.ask(Request::Ready(admission.account), Asked::Ready { tag }, out);
                 Ok(())
             }

@@ -332,6 +332,10 @@ fn begins(word: &[u8], start: &[u8]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
     pub mailbox: Token,
+    /// Where its flags stand, with their parentheses.
+    pub flags: Option<Range<usize>>,
+    /// The date-time that the message is to get.
+    pub date: Option<Token>,
 }
 
 /// Reads an APPEND whose last line ends with the announcement of a literal, of `announced_in` octets. None if that
@@ -348,17 +352,19 @@ pub fn append(head: &Head, octets: &[u8], announced_in: usize) -> Result<Option<
     }
     let mailbox = cursor.astring()?;
     cursor.space()?;
+    let mut append = Append { mailbox, flags: None, date: None };
     if cursor.peek() == Some(b'(') {
         let flags = cursor.group(1)?;
-        check_arguments(octets.get(flags).unwrap_or_default(), 1, |_| Ok(()))?;
+        check_arguments(octets.get(flags.clone()).unwrap_or_default(), 1, |_| Ok(()))?;
+        append.flags = Some(flags);
         cursor.space()?;
     }
     if cursor.peek() == Some(b'"') {
-        cursor.astring()?;
+        append.date = Some(cursor.astring()?);
         cursor.space()?;
     }
     // RFC 4469 CATENATE, RFC 6855 UTF8 and the like stand here: not offered, not passed.
-    if cursor.at() == message { Ok(Some(Append { mailbox })) } else { Err(Misbehaviour::Syntax) }
+    if cursor.at() == message { Ok(Some(append)) } else { Err(Misbehaviour::Syntax) }
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use super::{
     certificates::Signed,
     dovecot::Dovecot,
     lab::{Lab, find, free_port},
-    leash::{Leashed, PATIENCE, until},
+    leash::{Leashed, PATIENCE, run, until},
     wire::Wire,
 };
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 pub(crate) struct Exim {
@@ -31,15 +32,21 @@ impl Exim {
 
     /// The same, but what is sent goes to another LMTP server: `dovecot` only knows the passwords.
     pub(crate) fn delivering(lab: &Lab, dovecot: &Dovecot, lmtp: u16) -> Self {
-        Self::launch(lab, dovecot, lmtp, &lab.certificates.good, "")
+        Self::launch(lab, dovecot, lmtp, &lab.certificates.good, ["", ""])
+    }
+
+    /// The same as [`Exim::submission`] at a provider that files what is sent by itself, as Google and Microsoft do: what is
+    /// delivered goes to the sender too, for [`Dovecot::filing`] to file. `more`: main options.
+    pub(crate) fn filing(lab: &Lab, dovecot: &Dovecot, more: &str) -> Self {
+        Self::launch(lab, dovecot, dovecot.lmtp, &lab.certificates.good, [more, FILES])
     }
 
     /// The same with any certificate, and with main options that come last and so win.
     pub(crate) fn start(lab: &Lab, dovecot: &Dovecot, certificate: &Signed, more: &str) -> Self {
-        Self::launch(lab, dovecot, dovecot.lmtp, certificate, more)
+        Self::launch(lab, dovecot, dovecot.lmtp, certificate, [more, ""])
     }
 
-    fn launch(lab: &Lab, dovecot: &Dovecot, lmtp: u16, certificate: &Signed, more: &str) -> Self {
+    fn launch(lab: &Lab, dovecot: &Dovecot, lmtp: u16, certificate: &Signed, more: [&str; 2]) -> Self {
         let folder = lab.folder("e");
         for name in ["log", "spool", "refuse"] {
             fs::create_dir(folder.join(name)).expect("a folder for Exim");
@@ -90,7 +97,22 @@ impl Exim {
         logs.map(|file| fs::read_to_string(self.folder.join(file)).unwrap_or_default()).join("\n")
     }
 
-    fn configuration(&self, lab: &Lab, dovecot: &Dovecot, lmtp: u16, certificate: &Signed, more: &str) -> String {
+    /// Delivers what lies in the queue.
+    pub(crate) fn deliver(&self) {
+        let words: Vec<&str> =
+            self.command.iter().map(String::as_str).filter(|word| !["-bdf", "-q1m"].contains(word)).collect();
+        let output = run(20, Command::new(words[0]).args(&words[1..]).arg("-qff"), b"");
+        assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+    }
+
+    fn configuration(
+        &self,
+        lab: &Lab,
+        dovecot: &Dovecot,
+        lmtp: u16,
+        certificate: &Signed,
+        [more, routers]: [&str; 2],
+    ) -> String {
         let refusals: String = ["auth", "mail", "rcpt", "data"].map(|verb| refusal(&self.folder, verb)).concat();
         format!(
             "exim_user = {user}
@@ -109,7 +131,7 @@ tls_privatekey = {key}
 begin acl
 {refusals}
 begin routers
-back:
+{routers}back:
   driver = manualroute
   route_list = * 127.0.0.1 byname
   self = send
@@ -172,6 +194,14 @@ fn refusal(folder: &Path, verb: &str) -> String {
     };
     format!("refuse_{verb}:\n{}{rest}\n", steps.concat())
 }
+
+/// A copy for the sender, once for a message, whoever it is for.
+const FILES: &str = "copy:
+  driver = redirect
+  condition = ${if !match{$local_part}{\\N\\+sentcopy$\\N}}
+  data = ${local_part:$sender_address}+sentcopy@${domain:$sender_address}
+  unseen
+";
 
 /// What does not depend on the lab. Without `host_lookup =` and `rfc1413_hosts =` it waits for names that nobody serves.
 /// Nothing is added to messages, so that what arrives can be compared with what was sent. The pipe of `-bdf` stays in

@@ -28,6 +28,7 @@ pub(crate) enum Program {
     Openssl,
     Postfix,
     Script,
+    Sieve,
 }
 
 impl Program {
@@ -51,6 +52,7 @@ impl Program {
             Self::Script => {
                 (says("script", &["--version"], "util-linux"), "no script, which makes a terminal (bsdutils)")
             }
+            Self::Sieve => (find("sievec").is_some(), "no Dovecot that files by itself (dovecot-sieve)"),
             Self::Openssl => (says("openssl", &["version"], "OpenSSL"), "no OpenSSL (openssl)"),
             Self::Mbsync => (says("mbsync", &["--version"], "isync"), "no mbsync (isync)"),
             Self::Cyrus => return Cyrus::missing(),
