@@ -194,7 +194,8 @@ impl Session {
 
     async fn next_turn(&mut self) -> Result<Flow, Failure> {
         let turn = poll_fn(|context| self.poll(context)).await?;
-        if matches!(turn, Turn::Done(_)) {
+        // The disk is no progress of a client that drips.
+        if matches!(&turn, Turn::Done(done) if !done.is_spooled()) {
             self.meter.begin_anew(Instant::now());
         }
         match turn {
@@ -400,7 +401,8 @@ impl Session {
             _ if self.client_is_slow() => Waiting::ClientToRead,
             _ if self.is_brimful(Side::Client) => Waiting::ProviderToRead,
             // An answer of our own is owed first: it has a limit of its own.
-            Awaited::Client if self.requests.any() || !self.relay.said(Side::Client).within => Waiting::Command,
+            Awaited::Client if self.requests.any_before_more() || self.client.paused => Waiting::Command,
+            Awaited::Client if !self.relay.said(Side::Client).within => Waiting::Command,
             Awaited::Client => Waiting::RestOfCommand,
             _ if lane_is_within() => Waiting::RestOfAnswer,
             Awaited::Provider => Waiting::Answer,

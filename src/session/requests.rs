@@ -39,6 +39,13 @@ pub(super) enum Done {
     Drain,
 }
 
+impl Done {
+    /// Whether the disk has octets of a message that may go on meanwhile.
+    pub(super) fn is_spooled(&self) -> bool {
+        matches!(self, Self::Answer(_, Answer::Spooled(_)))
+    }
+}
+
 /// No account is cared for without one.
 const NO_DESK: Failure = Failure::Internal("a message that is to be kept, and nobody to keep it");
 
@@ -50,6 +57,8 @@ pub(super) struct Requests {
     tasks: JoinSet<Done>,
     /// Requests that will be answered.
     open: usize,
+    /// Those of them that keep octets on disk: the client says more meanwhile.
+    spooling: usize,
     /// The listener's.
     login_wait: Option<Duration>,
     /// Refused logins so far.
@@ -90,12 +99,17 @@ impl Requests {
             Done::Drain
         });
         let desk = filing.map(Desk::new);
-        Self { gates, desk, tasks, open: 0, login_wait, refused: 0, entitled: None, last: None }
+        Self { gates, desk, tasks, open: 0, spooling: 0, login_wait, refused: 0, entitled: None, last: None }
     }
 
     /// Whether an answer is still to come.
     pub(super) fn any(&self) -> bool {
         self.open > 0
+    }
+
+    /// Whether something is waited for before the client can go on.
+    pub(super) fn any_before_more(&self) -> bool {
+        self.open > self.spooling
     }
 
     /// A verdict was good: from now on, with a lane or without, the end of its standing is waited for.
@@ -229,6 +243,7 @@ impl Requests {
             }
             Request::Spool(draft, octets) => {
                 let spooled = self.desk.as_ref().map(|desk| desk.spool(draft, octets));
+                self.spooling += 1;
                 self.answer(async move {
                     let spooled = match spooled {
                         Some(spooled) => spooled.await,
@@ -300,6 +315,7 @@ impl Requests {
                     ) {
                         self.open -= 1;
                     }
+                    self.spooling -= usize::from(done.is_spooled());
                     Poll::Ready(Ok(done))
                 }
                 // The watch of an earlier verdict.
