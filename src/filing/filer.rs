@@ -208,8 +208,11 @@ impl Filing {
             Ok(file) => file,
             Err(error) => return self.is_not_there(message, spooled, &error).await,
         };
-        let date = message.internal_date.clone().unwrap_or_else(|| date_time(message.began_at));
-        let what = Appended { flags: &message.flags, seen: message.seen, date: &date, octets: spooled.octets };
+        // What a CRM wrote may be what its provider does not take: a day that is none, a keyword. It has failed then.
+        let written = message.tries == 0;
+        let date = message.internal_date.clone().filter(|_| written).unwrap_or_else(|| date_time(message.began_at));
+        let flags = if written { &message.flags } else { "" };
+        let what = Appended { flags, seen: message.seen, date: &date, octets: spooled.octets };
         let place = talk.append(mailbox, what, file).await?;
         talk.end();
         if message.sending == Sending::Accepted && asks(account, self.gates.files(account)) {

@@ -107,6 +107,16 @@ fn r41_a_copy_of_the_crms_own_waits_for_a_mailbox_that_is_down() {
 }
 
 #[test]
+fn a_copy_with_a_flag_that_the_provider_does_not_take_is_filed_all_the_same() {
+    let Some(firm) = Firm::start("always") else { return };
+    let mut imap = firm.bridge.sign_in(&firm.crm);
+    let answer = imap.append("Sent", &format!("(\\Seen {})", "k".repeat(200)), &copy(""));
+    assert!(answer.is_ok(), "{}", answer.tagged);
+    assert_eq!((firm.sent(1), firm.spooled()), (1, 0), "{}", firm.bridge.log());
+    assert!(firm.bridge.log().contains("a Sent copy could not be seen to"), "{}", firm.bridge.log());
+}
+
+#[test]
 fn r41_a_provider_that_files_by_itself_is_left_to_it() {
     let Some(firm) = Firm::filing("auto", "") else { return };
     firm.send("Subject: one\r\nMessage-ID: <one@crm.test>\r\n");
