@@ -93,11 +93,11 @@ impl fmt::Display for FromPolicy {
 #[serde(rename_all = "kebab-case")]
 pub enum SentCopy {
     /// Where the provider does not. Where that is not known, it is looked at and remembered.
+    #[default]
     Auto,
     /// Where it is not there yet.
     Always,
-    /// The CRM, the provider or nobody does. The usual for as long as a CRM's own APPEND is not known for the same message.
-    #[default]
+    /// The CRM, the provider or nobody does.
     Never,
 }
 

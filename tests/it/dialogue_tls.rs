@@ -19,7 +19,7 @@ use crate::{
 use passerelle::{
     model::{
         AccountId, Address, Certificates as Believed, Endpoint, FolderTable, Generation, LocalName, Login, RemoteName,
-        Secret, Security,
+        Secret, Security, SentCopy,
     },
     oauth::broker::{Broker, Holder},
     provider::Table,
@@ -445,7 +445,7 @@ async fn account(store: &Store, ca: &Path, port: u16) -> NewAccount {
         certificates: Believed::Ca(ca.to_owned()),
         sign_in_name: "alice".to_owned(),
         credential: Credential::Password(Secret::new("hunter2".to_owned())),
-        settings: Settings::default(),
+        settings: Settings { sent_copy: SentCopy::Never, ..Settings::default() },
         smtp_password: None,
         aliases: Vec::new(),
         checked_at: None,

@@ -168,7 +168,8 @@ impl Stage {
             visit.say("* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR AUTH=PLAIN UNSELECT] Double ready")?;
             visit.imap(&|_, _, _| Some(false))
         });
-        let crm = bridge.add_account(&AddAccount::at(lab, [provider.port, 1], &format!("case{number}@ovh.test")));
+        let account = AddAccount::at(lab, [provider.port, 1], &format!("case{number}@ovh.test")).uncopied();
+        let crm = bridge.add_account(&account);
         Self { case, provider, crm, hostile, reached }
     }
 

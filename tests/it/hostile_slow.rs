@@ -363,6 +363,8 @@ fn r18_who_takes_what_it_is_given_may_be_slow_and_may_not_drip() {
         _ => Some(false),
     };
     let Some(house) = House::start(imap, Visit::smtp) else { return };
+    // What is appended to Sent goes to the provider.
+    assert!(house.bridge.cli(&["account", "set", ALICE, "--sent-copy", "never"], b"").status.success());
     let append = |mailbox: &str| {
         let mut wire = house.bridge.sign_in(&house.crm);
         wire.line(&format!("a APPEND {mailbox} {{{MANY}}}"));

@@ -104,7 +104,7 @@ impl House {
         let imap = Provider::imap(Some(&lab.certificates.good), |_, _, _| Some(false));
         let lax = Lax::start(&lab);
         let mut bridge = Bridge::prepare(&lab);
-        let mut account = AddAccount::unchecked(&lab, &imap, &lax.server, ALICE);
+        let mut account = AddAccount::unchecked(&lab, &imap, &lax.server, ALICE).uncopied();
         account.more.extend(more.iter().map(|&flag| flag.to_owned()));
         let crm = bridge.add_account(&account);
         bridge.serve();

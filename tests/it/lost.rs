@@ -296,7 +296,7 @@ fn a_message_whose_end_mark_is_sent_is_waited_for_when_its_account_changes() {
                 }
                 _ if line.starts_with("EHLO") => visit.say("250-double\r\n250 AUTH PLAIN")?,
                 _ if line.starts_with("AUTH") => visit.say("235 2.7.0 Welcome")?,
-                _ if line.contains(':') && !line.contains('<') => {}
+                _ if line.starts_with("Message-ID:") || line.contains(':') && !line.contains('<') => {}
                 _ if line.is_empty() => {}
                 _ => visit.say("250 2.0.0 Ok")?,
             }
@@ -364,7 +364,7 @@ fn a_provider_that_takes_no_more_is_not_waited_for_as_long_as_a_client() {
         Some(false)
     });
     let mut bridge = Bridge::configured(&lab, "[timeouts]\nprogress = \"2s\"\n");
-    let crm = bridge.add_account(&AddAccount::at(&lab, [deaf.port, 1], ALICE));
+    let crm = bridge.add_account(&AddAccount::at(&lab, [deaf.port, 1], ALICE).uncopied());
     bridge.serve();
     let mut wire = bridge.sign_in(&crm);
     let began = Instant::now();

@@ -70,7 +70,7 @@ pub(in crate::cli) struct Settings {
     /// What becomes of the From of a message [default: check]
     #[arg(long, value_name = "HOW", help_heading = CRM)]
     from: Option<FromArgument>,
-    /// Whether the bridge puts a copy of what is sent into Sent [default: never]
+    /// Whether the bridge puts a copy of what is sent into Sent [default: auto]
     #[arg(long, value_name = "WHEN", help_heading = CRM)]
     sent_copy: Option<SentCopyArgument>,
     /// Whether CRMs may read the mailbox [default: on]

@@ -105,6 +105,12 @@ impl AddAccount {
         }
     }
 
+    /// Whose Sent copies the bridge leaves alone: what is appended there, and each octet that is sent, is the client's.
+    pub(crate) fn uncopied(mut self) -> Self {
+        self.more.extend(["--sent-copy", "never"].map(str::to_owned));
+        self
+    }
+
     /// Signs in before it is stored.
     pub(crate) fn checked(self) -> Self {
         Self { more: Vec::new(), ..self }
