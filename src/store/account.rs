@@ -77,7 +77,7 @@ struct Row {
     address: String,
     sign_in_name: String,
     by_grant: bool,
-    by_client_token: bool,
+    by_client_token: i64,
     generation: i64,
     epoch: i64,
     created_at: i64,
@@ -100,10 +100,8 @@ macro_rules! select {
             "SELECT a.id, a.owner_id, u.name AS owner_name, a.address, a.sign_in_name, a.generation, a.epoch,
                 a.created_at, a.checked_at, a.provider, a.display_name, a.sender, a.user_format, a.smtp_auth,
                 a.smtp_user, a.receives, a.sends, a.unread_scope, a.from_policy, a.sent_copy,
-                a.files_sent,
+                a.files_sent, a.by_client_token,
                 EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id) AS by_grant,
-                (a.sealed_password IS NULL AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id))
-                    AS by_client_token,
                 i.host AS imap_host, i.port AS imap_port, i.security AS imap_security,
                 i.certificates AS imap_certificates,
                 s.host AS smtp_host, s.port AS smtp_port, s.security AS smtp_security
@@ -121,14 +119,15 @@ macro_rules! select {
 /// user at the same host, else the epoch grows.
 const INSERT: &str =
     "INSERT INTO accounts (owner_id, address, address_key, display_name, sign_in_name, created_at, checked_at, provider,
-        sender, user_format, smtp_auth, smtp_user, receives, sends, unread_scope, from_policy, sent_copy)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+        sender, user_format, smtp_auth, smtp_user, receives, sends, unread_scope, from_policy, sent_copy,
+        by_client_token)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
     ON CONFLICT (address_key) DO UPDATE SET owner_id = excluded.owner_id, address = excluded.address,
         display_name = excluded.display_name, sign_in_name = excluded.sign_in_name, provider = excluded.provider,
         sender = excluded.sender, user_format = excluded.user_format, smtp_auth = excluded.smtp_auth,
         smtp_user = excluded.smtp_user, receives = excluded.receives, sends = excluded.sends,
         unread_scope = excluded.unread_scope, from_policy = excluded.from_policy,
-        sent_copy = excluded.sent_copy, files_sent = NULL,
+        sent_copy = excluded.sent_copy, by_client_token = excluded.by_client_token, files_sent = NULL,
         created_at = excluded.created_at, checked_at = excluded.checked_at, removed_at = NULL,
         generation = accounts.generation + 1,
         epoch = accounts.epoch + CASE WHEN accounts.sign_in_name = excluded.sign_in_name THEN 0 ELSE 1 END
@@ -173,6 +172,7 @@ impl Store {
                 .bind(settings.unread.to_string())
                 .bind(settings.from.to_string())
                 .bind(settings.sent_copy.to_string())
+                .bind(i64::from(matches!(new.credential, Credential::OfClient)))
                 .fetch_optional(&mut *transaction)
                 .await?;
             let id = id.ok_or_else(|| Error::AddressTaken(new.address.clone()))?;
@@ -345,7 +345,7 @@ fn read(row: Row) -> Result<Account, Error> {
         certificates: certificates(&row.imap_certificates)?,
         sign_in_name: row.sign_in_name,
         by_grant: row.by_grant,
-        by_client_token: row.by_client_token,
+        by_client_token: row.by_client_token != 0,
         settings: settings::read(row.settings)?,
         generation: Generation(row.generation),
         epoch: Epoch(row.epoch),

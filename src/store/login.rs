@@ -79,7 +79,7 @@ struct Candidate {
     profile: String,
     password_hmac: Option<Vec<u8>>,
     sealed_cram_state: Option<Vec<u8>>,
-    by_client_token: bool,
+    by_client_token: i64,
 }
 
 /// What stands for a login where there is none: of row 0, which never exists.
@@ -222,8 +222,7 @@ impl Store {
     async fn verify(&self, credentials: &Credentials) -> Result<Option<(Admission, Standing)>, Error> {
         const BY_NAME: &str = "SELECT l.id, l.name, l.account_id, a.address, a.generation, a.sender, a.receives,
                 a.sends, a.unread_scope, a.from_policy, a.sent_copy, a.display_name, l.profile, l.password_hmac, l.sealed_cram_state,
-                (a.sealed_password IS NULL AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id))
-                    AS by_client_token
+                a.by_client_token
             FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
@@ -254,7 +253,7 @@ impl Store {
         };
         match found {
             // Its password opens nothing: it proves nothing to the provider, who alone judges.
-            Some(candidate) if candidate.by_client_token => match by_token {
+            Some(candidate) if candidate.by_client_token != 0 => match by_token {
                 true => self.admitted(&candidate).await.map(Some),
                 false => {
                     tracing::info!(
@@ -285,7 +284,7 @@ impl Store {
         let senders = self.senders(account, settings::sender(&candidate.sender)?, &address).await?;
         let admission = Admission {
             senders,
-            by_client_token: candidate.by_client_token,
+            by_client_token: candidate.by_client_token != 0,
             receives: candidate.receives != 0,
             sends: candidate.sends != 0,
             unread: settings::unread(&candidate.unread_scope)?,

@@ -121,7 +121,8 @@ const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), dis
         checked_at = CASE WHEN $14 = 1 THEN $15 ELSE COALESCE($15, checked_at) END,
         generation = generation + $16, from_policy = COALESCE($18, from_policy),
         sent_copy = COALESCE($19, sent_copy),
-        files_sent = CASE WHEN $20 = 1 THEN NULL ELSE files_sent END
+        files_sent = CASE WHEN $20 = 1 THEN NULL ELSE files_sent END,
+        by_client_token = COALESCE($21, by_client_token)
     WHERE id = $1 AND removed_at IS NULL AND generation = COALESCE($17, generation) RETURNING generation";
 /// A password of its own is kept no longer than it is used.
 const FORGET: &str = "UPDATE accounts SET sealed_smtp_password = NULL,
@@ -184,6 +185,7 @@ impl Store {
                 .bind(changes.from.map(|policy| policy.to_string()))
                 .bind(changes.sent_copy.map(|copy| copy.to_string()))
                 .bind(i64::from(changes.provider.is_some() || changes.imap.is_some() || changes.smtp.is_some()))
+                .bind(changes.credential.as_ref().map(|credential| i64::from(matches!(credential, Credential::OfClient))))
                 .fetch_optional(&mut *transaction)
                 .await?;
             let missing = || if changes.of.is_some() { Error::Changed } else { Error::Missing("the account") };

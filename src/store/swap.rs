@@ -44,6 +44,8 @@ pub struct WayBack {
     pub user_format: UserFormat,
     pub sign_in_name: String,
     pub smtp_auth: SmtpAuth,
+    /// Whether nothing was kept, and the CRM's own access token opens it.
+    pub by_client_token: bool,
     /// What people had chosen for its folders.
     pub choices: Choices,
     /// Until when, in Unix seconds.
@@ -63,6 +65,7 @@ struct Place {
     sealed_password: Option<Vec<u8>>,
     sealed_smtp_password: Option<Vec<u8>>,
     checked_at: Option<i64>,
+    by_client_token: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -92,9 +95,9 @@ const CLAIM: &str = "UPDATE accounts SET generation = generation + 1, epoch = ep
     WHERE id = $1 AND generation = $2 AND removed_at IS NULL RETURNING generation";
 const SET_ASIDE: &str =
     "INSERT INTO swaps (account_id, swapped_at, until, address, address_key, sign_in_name, provider,
-        user_format, smtp_auth, smtp_user, sealed_password, sealed_smtp_password, checked_at)
+        user_format, smtp_auth, smtp_user, sealed_password, sealed_smtp_password, checked_at, by_client_token)
     SELECT id, $2, $3, address, address_key, sign_in_name, provider, user_format, smtp_auth, smtp_user, sealed_password,
-        sealed_smtp_password, checked_at
+        sealed_smtp_password, checked_at, by_client_token
     FROM accounts WHERE id = $1";
 const ENDPOINTS_ASIDE: &str = "INSERT INTO swap_endpoints (account_id, service, host, port, security, certificates)
     SELECT account_id, service, host, port, security, certificates FROM endpoints WHERE account_id = $1";
@@ -105,7 +108,7 @@ const HIDDEN_ASIDE: &str = "INSERT INTO swap_hidden_folders (account_id, remote_
 const SUBSCRIBED_ASIDE: &str = "INSERT INTO swap_subscriptions (account_id, remote_name, subscribed)
     SELECT account_id, remote_name, subscribed FROM subscriptions WHERE account_id = $1";
 const ASIDE: &str = "SELECT address, address_key, sign_in_name, provider, user_format, smtp_auth, smtp_user,
-        sealed_password, sealed_smtp_password, checked_at
+        sealed_password, sealed_smtp_password, checked_at, by_client_token
     FROM swaps WHERE account_id = $1 AND until > $2";
 const ENDPOINTS: &str = "SELECT service, host, port, security, certificates FROM swap_endpoints WHERE account_id = $1";
 const MAP: &str = "SELECT local_name, remote_name, origin FROM swap_folder_map WHERE account_id = $1";
@@ -126,7 +129,7 @@ const FREE_ADDRESS: &str = "UPDATE accounts SET address_key = address_key || '#'
 const TAKEN: &str = "SELECT COUNT(*) FROM accounts WHERE address_key = $1 AND id <> $2";
 const PUT: &str = "UPDATE accounts SET address = $2, address_key = $3, sign_in_name = $4, provider = $5,
         user_format = $6, smtp_auth = $7, smtp_user = $8, sealed_password = $9, sealed_smtp_password = $10,
-        checked_at = $11, files_sent = NULL
+        checked_at = $11, by_client_token = $12, files_sent = NULL
     WHERE id = $1";
 const PUT_ENDPOINT: &str = "UPDATE endpoints SET host = $3, port = $4, security = $5, certificates = $6
     WHERE account_id = $1 AND service = $2";
@@ -165,6 +168,7 @@ macro_rules! put {
             .bind(&place.sealed_password)
             .bind(&place.sealed_smtp_password)
             .bind(place.checked_at)
+            .bind(place.by_client_token)
             .execute(&mut *$transaction)
             .await?;
         for Service { service, host, port, security, certificates } in &services {
@@ -375,6 +379,7 @@ impl Store {
             sealed_password,
             sealed_smtp_password: None,
             checked_at: Some(now),
+            by_client_token: i64::from(matches!(new.credential, Credential::OfClient)),
         };
         let pair = |mapping: &Mapping| {
             let Mapping { local, remote, origin } = mapping;
@@ -409,6 +414,7 @@ fn read(held: Held, until: i64) -> Result<WayBack, Error> {
         user_format: super::settings::user_format(&place.user_format)?,
         sign_in_name: place.sign_in_name,
         smtp_auth: super::settings::smtp_auth(&place.smtp_auth, place.smtp_user)?,
+        by_client_token: place.by_client_token != 0,
         choices: chosen(map.into_iter().map(mapping).collect::<Result<_, _>>()?, &hidden, &subscribed)?,
         until,
     })
