@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::{AccountId, Address, Endpoint, Generation},
     provider::Table,
-    store::{Changes, Error as StoreError, Store},
+    store::{Account, Changes, Error as StoreError, Store},
     upstream::{Opened, OpenedFacts},
 };
 use serde::Serialize;
@@ -28,8 +28,12 @@ pub struct Checked {
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     pub endpoint: Endpoint,
-    /// `ok`, `refused`, or `off` where the service is switched off and was not tried.
+    /// `ok`, `refused`; `off` where the service is switched off, `client-token` where only the CRM could sign in: neither was
+    /// tried.
     pub state: &'static str,
+    /// Why it was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
     /// How many folders there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folders: Option<usize>,
@@ -38,6 +42,10 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
+
+/// Said of an account that only its CRM can sign in to.
+pub(super) const CLIENT_TOKEN: &str =
+    "the sign-in was not tried: the access token that opens this account is the CRM's own, and is not kept";
 
 /// Signs in to the services of an account that are switched on. If all let us in, that is kept. What refused us is given
 /// beside.
@@ -54,7 +62,7 @@ pub async fn check(
     let account = by_address(store, address).await?;
     let of = |service, endpoint| {
         let trial = Trial { service, endpoint, certificates: &account.certificates, with: With::Stored(&account) };
-        trial::is_on(&account.settings, service).then_some(trial)
+        (trial::is_on(&account.settings, service) && !account.by_client_token).then_some(trial)
     };
     let mut tried =
         trial::both(store, of(Service::Imap, &account.imap), of(Service::Smtp, &account.smtp), manner).await?;
@@ -69,7 +77,10 @@ pub async fn check(
             store.clear_refusal(account.id, service).await?;
         }
     }
-    let (imap, smtp) = (outcome(&account.imap, tried.imap.as_ref()), outcome(&account.smtp, tried.smtp.as_ref()));
+    let (imap, smtp) = (
+        outcome(&account, Service::Imap, &account.imap, tried.imap.as_ref()),
+        outcome(&account, Service::Smtp, &account.smtp, tried.smtp.as_ref()),
+    );
     let any = tried.imap.is_some() || tried.smtp.is_some();
     let refused = tried.refused();
     let mut checked_at = account.checked_at;
@@ -90,10 +101,18 @@ pub(super) async fn keep(store: &Store, id: AccountId, of: Generation, now: i64)
     }
 }
 
-fn outcome(endpoint: &Endpoint, tried: Option<&Result<Opened, Refused>>) -> Outcome {
-    let outcome = |state| Outcome { endpoint: endpoint.clone(), state, folders: None, error: None, hint: None };
+fn outcome(
+    account: &Account,
+    service: Service,
+    endpoint: &Endpoint,
+    tried: Option<&Result<Opened, Refused>>,
+) -> Outcome {
+    let outcome =
+        |state| Outcome { endpoint: endpoint.clone(), state, why: None, folders: None, error: None, hint: None };
     match tried {
-        None => outcome("off"),
+        None if !trial::is_on(&account.settings, service) => outcome("off"),
+        // Nothing else is left untried.
+        None => Outcome { why: Some(CLIENT_TOKEN), ..outcome("client-token") },
         Some(Ok(opened)) => {
             let folders = match &opened.facts {
                 OpenedFacts::Imap { folders, .. } => folders.as_ref().map(|table| table.folders.len()),

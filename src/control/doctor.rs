@@ -6,7 +6,7 @@
 use super::{
     Error, Manner, OwnListeners, Refused, Service,
     account::by_address,
-    folder, provider,
+    check, folder, provider,
     trial::{self, Trial, Tried, With},
 };
 use crate::{
@@ -124,7 +124,7 @@ pub async fn account(
         found.push(explained(finding, explanations, on, &refusal.words, &account));
     }
     if account.by_client_token {
-        found.push(Finding::good("sign-in", "nothing is stored: its CRM shows a token of its own, and was not asked"));
+        found.push(Finding::good("sign-in", check::CLIENT_TOKEN));
     } else if has_token {
         sign_ins(store, table, explanations, own, &account, &mut found).await?;
     } else {

@@ -75,3 +75,4 @@ mod token_trouble;
 mod tokens;
 mod toy_house;
 mod unknown_tokens;
+mod untried;

@@ -19,8 +19,12 @@ pub(super) async fn run(place: &Place, address: &Address) -> Result<(), Error> {
         if outcome.state == "off" {
             let _ = writeln!(text, "{service:<6}switched off, not tried");
         }
+        if let Some(why) = outcome.why {
+            let _ = writeln!(text, "{service:<6}{why}");
+        }
     }
-    if refused.is_empty() {
+    let untried = checked.imap.why.is_some() || checked.smtp.why.is_some();
+    if refused.is_empty() && !untried {
         let _ = writeln!(text, "\n{address} works.");
     }
     // What works is told even where something does not: the error follows.
