@@ -63,6 +63,9 @@ pub struct Folders {
     pub fresh: Vec<Moved>,
     /// Whether the old place was asked. If it does not answer, only folders that CRMs have opened are known.
     pub complete: bool,
+    /// Whether the new place was asked. If nothing is stored to sign in with there, nothing is known of its folders: they are
+    /// what they were when the account left it.
+    pub asked: bool,
 }
 
 /// A folder of the CRM, and its mailbox at the new place.
@@ -133,7 +136,8 @@ pub async fn prepare(
     Ok(Prepared { account, to: To::New(Box::new(new)), folders, spent: first.spent })
 }
 
-/// Signs in to both services of where the account was before its last swap. Folders are called as `naming` has them.
+/// Signs in to both services of where the account was before its last swap, but where the CRM's own token opened it.
+/// Folders are called as `naming` has them.
 ///
 /// # Errors
 /// [`Error::NoWayBack`]; or if a service does not let us in, or the store fails.
@@ -145,6 +149,11 @@ pub async fn prepare_back(
     now: i64,
 ) -> Result<Prepared, Error> {
     let back = store.way_back(account.id, now).await?.ok_or_else(|| Error::NoWayBack(account.address.clone()))?;
+    if back.by_client_token {
+        tokens::fit(&back.certificates, true)?;
+        let folders = Folders { known: Vec::new(), fresh: Vec::new(), complete: false, asked: false };
+        return Ok(Prepared { account, to: To::Back(Box::new(back)), folders, spent: false });
+    }
     let own = match store.way_back_grant(account.id).await? {
         Some(grant) => {
             tokens::fit(&back.certificates, true)?;
@@ -292,5 +301,5 @@ fn folders(plan: &Plan, complete: bool, naming: &Naming) -> Folders {
     };
     let known = plan.counterparts.iter().map(|known| moved(&known.local, known.role, known.remote.as_ref()));
     let fresh = plan.fresh.iter().map(|(local, remote)| moved(local, None, Some(remote)));
-    Folders { known: known.collect(), fresh: fresh.collect(), complete }
+    Folders { known: known.collect(), fresh: fresh.collect(), complete, asked: true }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     harness::words,
-    toy_house::{ALICE, Toys},
+    toy_house::{ALICE, FIRST, Toys},
 };
 use serde_json::Value;
 
@@ -61,4 +61,25 @@ fn a_doctor_finds_nothing_wrong_with_what_only_the_crm_can_sign_in_to() {
     );
     assert!(of("imap-sign-in").is_none() && of("smtp-sign-in").is_none(), "{told:#}");
     assert_eq!((toys.imap.visits(), toys.smtp.visits()), (0, 0), "nobody was asked");
+}
+
+#[test]
+fn a_way_back_to_what_only_the_crm_can_sign_in_to_is_open() {
+    let Some(toys) = house() else { return };
+    let told = toys.hand_over("swap", FIRST, &["--yes"]);
+    assert!(told.status.success(), "{}", words(&told));
+    let there = toys.done(&["account", "check", ALICE], "");
+    assert_eq!((&there["imap"]["state"], &there["smtp"]["state"]), (&"ok".into(), &"ok".into()), "{there}");
+
+    let back = ["account", "swap", ALICE, "--back"];
+    let seen = (toys.imap.visits(), toys.smtp.visits());
+    let asked = toys.bridge.cli(&back, b"");
+    assert_eq!(asked.status.code(), Some(2), "{}", words(&asked));
+    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(text.contains("nobody has signed in where it goes back to") && !text.contains("IN THE CRM"), "{text}");
+    let told = toys.done(&[&back[..], &["--yes"]].concat(), "");
+    assert_eq!(told["folders"]["asked"], false, "{told}");
+    assert_eq!((toys.imap.visits(), toys.smtp.visits()), seen, "nobody was asked");
+    let here = toys.done(&["account", "check", ALICE], "");
+    assert_eq!(here["imap"]["state"], "client-token", "{here}");
 }

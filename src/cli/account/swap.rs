@@ -94,7 +94,7 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
 }
 
 fn words_of_plan(prepared: &Prepared) -> String {
-    let Folders { known, fresh, complete } = &prepared.folders;
+    let Folders { known, fresh, complete, asked } = &prepared.folders;
     let account = prepared.account();
     let mut text = format!("\n{} goes\n", account.address);
     let [imap, smtp] = prepared.services();
@@ -103,6 +103,13 @@ fn words_of_plan(prepared: &Prepared) -> String {
     words::field(&mut text, "from SMTP", &account.smtp);
     words::field(&mut text, "to SMTP", smtp);
     text.push('\n');
+    if !asked {
+        text.push_str(
+            "warning: nobody has signed in where it goes back to, which the CRM's own access token opens; folders are what \
+             they were there\n",
+        );
+        return text + STAYS;
+    }
     let row = |moved: &Moved| {
         let none = if moved.role.is_some() { "(none yet, made when it is used)" } else { "(none)" };
         [moved.local.clone(), moved.remote.clone().unwrap_or_else(|| none.to_owned())]
@@ -119,15 +126,21 @@ fn words_of_plan(prepared: &Prepared) -> String {
         );
     }
     if !complete {
-        text.push_str("warning: the old provider does not answer; only folders that a CRM has opened are known\n");
+        let why = if account.by_client_token {
+            "nobody can sign in to the old mailbox without the CRM's own access token"
+        } else {
+            "the old provider does not answer"
+        };
+        let _ = writeln!(text, "warning: {why}; only folders that a CRM has opened are known");
     }
     if !fresh.is_empty() {
         let names: Vec<_> = fresh.iter().map(|moved| moved.local.as_str()).collect();
         let _ = writeln!(text, "\nNew for the CRM: {}", names.join(", "));
     }
-    text.push_str("\nMail is not copied. CRMs keep login, password, ports and folder names, and fetch mail anew.\n");
-    text
+    text + STAYS
 }
+
+const STAYS: &str = "\nMail is not copied. CRMs keep login, password, ports and folder names, and fetch mail anew.\n";
 
 /// Asks, where somebody is there to answer.
 fn is_confirmed(json: bool) -> Result<bool, Error> {
