@@ -7,7 +7,7 @@ use super::{
 };
 use passerelle::{
     control::{account, crm},
-    model::{Address, Login},
+    model::{Address, Login, quoted},
     profile::{Field, Page, Profile, Service, Words},
     wire::sasl::Mechanism,
 };
@@ -121,9 +121,10 @@ async fn settings(place: &Place, address: &Address, name: &str) -> Result<(), Er
         ));
     }
     if !is_theirs {
+        let [of, crm, its] = [address.as_str(), name, login.as_str()].map(quoted);
         warnings.push(format!(
-            "no login of this account is for {name}; make one: passerelle login add {address} --label {name} --crm {name}; or, \
-             if {login} is its: passerelle login set {login} --crm {name}"
+            "no login of this account is for {name}; make one: passerelle login add {of} --label {crm} --crm {crm}; or, if \
+             {login} is its: passerelle login set {its} --crm {crm}"
         ));
     }
     let mut text = format!("{} in {}\n", account.address, profile.label);

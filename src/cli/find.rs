@@ -13,7 +13,7 @@ use passerelle::{
         provider::Whereabouts,
         settings::User,
     },
-    model::{Address, Certificates, UserFormat},
+    model::{Address, Certificates, UserFormat, quoted},
     provider::{Provider, Table},
     upstream::discovery::Asking,
 };
@@ -173,8 +173,9 @@ fn words_of(found: &Found, address: &Address) -> String {
 
 fn words_of_next(found: &Found, address: &Address) -> String {
     if found.password {
-        format!("Add it: passerelle account add {address}\n")
+        format!("Add it: passerelle account add {}\n", quoted(address.as_str()))
     } else {
+        let address = quoted(address.as_str());
         format!("No password opens it. Sign in at the provider: passerelle account sign-in {address}\n")
     }
 }

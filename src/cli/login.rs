@@ -10,7 +10,7 @@ use passerelle::{
         account, crm,
         login::{self, Naming},
     },
-    model::{Address, Login},
+    model::{Address, Login, quoted},
     store::unix_now,
 };
 use serde::Serialize;
@@ -82,8 +82,11 @@ async fn set(place: &Place, name: &Login, crm: &str) -> Result<(), Error> {
     let since = if changed { "from now on" } else { "already" };
     let text = format!(
         "the login is one for {} {since}: {}\nits password stays; what to copy into the CRM:\n  passerelle crm settings \
-         {address} --crm {}\n",
-        crm.name, login.name, crm.name
+         {} --crm {}\n",
+        crm.name,
+        login.name,
+        quoted(address.as_str()),
+        quoted(&crm.name)
     );
     let connect = words::ways(&config, &crm.name);
     place.answer(&SetJson { changed, address: &address, login: &login, connect }, &text)

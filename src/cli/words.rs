@@ -2,6 +2,7 @@
 
 use passerelle::{
     config::{Config, Listener},
+    model::quoted,
     profile::GENERIC,
 };
 use serde::Serialize;
@@ -111,7 +112,7 @@ impl fmt::Display for Card<'_> {
             field(
                 &mut text,
                 "in its words",
-                format_args!("passerelle crm settings {} --crm {}", self.address, self.crm),
+                format_args!("passerelle crm settings {} --crm {}", quoted(self.address), quoted(self.crm)),
             );
         }
         f.write_str(&text)

@@ -1,6 +1,6 @@
 //! Why there is no configuration, and what mends it.
 
-use crate::mistake::Mistake;
+use crate::{mistake::Mistake, model::quoted};
 use std::{io, path::PathBuf};
 
 /// Why there is no configuration.
@@ -35,7 +35,7 @@ impl Error {
             }
             Self::WritableByAnyone(path) => Some(format!(
                 "look through what it says, then `chmod o-w {}`, or move it to a place of its own",
-                path.display()
+                quoted(&path.display().to_string())
             )),
             Self::Wrong(wrong) => Some(wrong.hint().to_owned()),
         }

@@ -13,10 +13,9 @@ pub use order::{Ask, Mailbox, Order, Stands, ask};
 use super::{
     Error, Manner, OwnListeners, account,
     settings::{self, Wish},
-    shell::quoted,
 };
 use crate::{
-    model::{Address, Secret},
+    model::{Address, Secret, quoted},
     oauth::{
         TokenEndpoint,
         flow::{

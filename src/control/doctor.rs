@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    model::{Address, Certificates},
+    model::{Address, Certificates, quoted},
     oauth::{
         broker::{Broker, Holder},
         flow::Trouble,
@@ -24,6 +24,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
+    borrow::Cow,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -119,7 +120,8 @@ pub async fn account(
             _ => Said::Smtp,
         };
         let what = "a running bridge was refused, and asks the provider seldom until it is put right";
-        let mend = format!("put right what is said below, then `passerelle account check {address}`");
+        let mend =
+            format!("put right what is said below, then `passerelle account check {}`", quoted(address.as_str()));
         let finding = Finding::bad("refusals", Severity::Warning, what, mend);
         found.push(explained(finding, explanations, on, &refusal.words, &account));
     }
@@ -151,7 +153,7 @@ async fn sent_copies(store: &Store, account: &Account, now: i64) -> Result<Optio
 fn settings(account: &Account) -> Vec<Finding> {
     let mut found = Vec::new();
     if account.certificates == Certificates::AcceptAny {
-        let mend = format!("`passerelle account set {} --certificates verify`", account.address);
+        let mend = format!("`passerelle account set {} --certificates verify`", in_a_command(account));
         let what = "any certificate is accepted, which lets whoever stands between read passwords and mail";
         found.push(Finding::bad("certificates", Severity::Warning, what, mend));
     }
@@ -171,7 +173,7 @@ async fn grant(
     found: &mut Vec<Finding>,
 ) -> Result<bool, Error> {
     let Some(grant) = store.grant_summary(account.id).await? else { return Ok(true) };
-    let again = format!("its owner signs in again: `passerelle account sign-in {}`", account.address);
+    let again = format!("its owner signs in again: `passerelle account sign-in {}`", in_a_command(account));
     if grant.state == GrantState::ConsentNeeded {
         let what = "the grant is gone: the provider has said so, and is not asked again";
         found.push(Finding::bad("grant", Severity::Problem, what, again));
@@ -250,7 +252,8 @@ async fn sign_ins(
                 });
                 let roles: Vec<_> = roles.collect();
                 found.push(if roles.is_empty() {
-                    let mend = format!("`passerelle folder map {} Sent FOLDER` says which it is", account.address);
+                    let mend =
+                        format!("`passerelle folder map {} Sent FOLDER` says which it is", in_a_command(account));
                     Finding::bad("folder-roles", Severity::Warning, "no special folder was found", mend)
                 } else {
                     Finding::good("folder-roles", roles.join(", "))
@@ -280,8 +283,10 @@ async fn sending_rights(mut opened: Opened, explanations: &Explanations, account
     }
     let words = reply.words();
     let what = format!("the provider does not let it send as {sender}: {words}");
-    let mend =
-        format!("send as an address that is the account's: `passerelle account set {} --sender OWN`", account.address);
+    let mend = format!(
+        "send as an address that is the account's: `passerelle account set {} --sender OWN`",
+        in_a_command(account)
+    );
     explained(Finding::bad(CHECK, Severity::Problem, what, mend), explanations, Said::Smtp, &words, account)
 }
 
@@ -336,13 +341,18 @@ fn refusal(
     explained(finding, explanations, on, &words, account)
 }
 
+/// The account in a line for a shell.
+fn in_a_command(account: &Account) -> Cow<'_, str> {
+    quoted(account.address.as_str())
+}
+
 /// What the table knows of these words takes the place of what we would say.
 fn explained(finding: Finding, explanations: &Explanations, on: Said, words: &str, account: &Account) -> Finding {
     let Some(row) = explanations.of(on, words) else { return finding };
     Finding {
         what: row.what.clone(),
         why: Some(format!("{}; the provider said: {words}", row.why)),
-        mend: Some(row.mend_for(account.address.as_str())),
+        mend: Some(row.mend_for(&in_a_command(account))),
         explanation: Some(row.id.clone()),
         ..finding
     }

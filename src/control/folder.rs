@@ -2,7 +2,7 @@
 
 use super::{Error, OwnListeners, Refused, Service, account};
 use crate::{
-    model::{AccountId, Address, Folder, FolderTable, LocalName, RemoteName, Role},
+    model::{AccountId, Address, Folder, FolderTable, LocalName, RemoteName, Role, quoted},
     oauth::broker::{Broker, Holder},
     relay::LaneUse,
     rules::namespace::{Choices, Entry, Namespace, Naming},
@@ -84,6 +84,7 @@ impl Refusal {
         Some(match self {
             Self::Inbox | Self::NoMessages(_) => return None,
             Self::Mapped { local, address } => {
+                let address = quoted(address.as_str());
                 format!("take that back first: `passerelle folder unmap {address} {}`", quoted(local))
             }
             Self::Name(_) => {
@@ -101,11 +102,6 @@ impl Refusal {
             }
         })
     }
-}
-
-/// A name as a shell takes it for one word.
-fn quoted(name: &str) -> String {
-    format!("'{}'", name.replace('\'', "'\\''"))
 }
 
 /// Signs in and reads the folders of an account.

@@ -16,7 +16,6 @@ pub mod login;
 pub mod provider;
 pub mod registration;
 pub mod settings;
-mod shell;
 pub mod swap;
 mod tokens;
 mod trial;
@@ -24,7 +23,7 @@ pub mod user;
 
 use crate::{
     failure::{Failure, Misbehaviour, Unreachable},
-    model::{Address, Endpoint, Login, Pins},
+    model::{Address, Endpoint, Login, Pins, quoted},
     oauth::{
         TokenEndpoint,
         flow::{Nonsense, Reason, Trouble, device::Ended},
@@ -34,9 +33,8 @@ use crate::{
     upstream::Refusal,
 };
 use serde::Serialize;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use shell::quoted;
 pub use trial::{Manner, OwnListeners, Report};
 
 /// The two services of a provider.
@@ -227,8 +225,9 @@ impl Error {
             }
             Self::Device(_) => Some("begin again, and sign in on the other device as the owner of the mailbox".to_owned()),
             Self::DomainUnregistered(domain) => Some(format!(
-                "register one with `passerelle provider register PROVIDER --for tenant --domain {domain}`, or --for domain \
-                 with a service account"
+                "register one with `passerelle provider register PROVIDER --for tenant --domain {}`, or --for domain \
+                 with a service account",
+                quoted(domain)
             )),
             Self::Kept { address, why } => Some(kept_hint(address, why)),
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
@@ -236,11 +235,12 @@ impl Error {
             Self::NoCrm(_) => Some("`passerelle crm list` shows all".to_owned()),
             Self::NoLogin(_) => Some("`passerelle login list ADDRESS` shows those of an account".to_owned()),
             Self::NoClient(name) => {
-                Some(format!("`passerelle provider register {name}` says how, and takes its id and secret"))
+                Some(format!("`passerelle provider register {}` says how, and takes its id and secret", quoted(name)))
             }
             Self::NoDevice(name) => Some(format!(
                 "sign in with a browser, give a refresh token, or let a registered client of the whole domain do it: \
-                 `passerelle provider register {name}`"
+                 `passerelle provider register {}`",
+                quoted(name)
             )),
             Self::NoRefreshToken(_) => Some(
                 "the registered client lacks a permission for it: offline_access at Microsoft and most others".to_owned(),
@@ -404,6 +404,7 @@ impl Refused {
         }
         let hint = self.advises()?;
         let Some(address) = &self.account else { return Some(hint) };
+        let address = quoted(address.as_str());
         Some(match self.failure {
             Failure::SignInRefused => {
                 format!("if the password has changed: `passerelle account set {address} --password`; else {hint}")
@@ -424,8 +425,12 @@ impl Refused {
         let all = Explanations::built_in();
         let words = self.words.as_deref()?;
         let row = all.of(on, words).filter(|row| row.is_its_own(words))?;
-        let mend = row.mend_for(self.account.as_ref().map_or("ADDRESS", Address::as_str));
-        Some(format!("{}: {mend}", row.what))
+        Some(format!("{}: {}", row.what, row.mend_for(&self.in_a_command())))
+    }
+
+    /// The account in a line for a shell, or what stands for it.
+    fn in_a_command(&self) -> Cow<'_, str> {
+        self.account.as_ref().map_or("ADDRESS".into(), |address| quoted(address.as_str()))
     }
 
     fn advises(&self) -> Option<String> {
@@ -433,7 +438,7 @@ impl Refused {
         let reason = match &self.failure {
             Failure::ProviderUnreachable(reason) => reason,
             Failure::ConsentNeeded(_) => {
-                let address = self.account.as_ref().map_or("ADDRESS", Address::as_str);
+                let address = self.in_a_command();
                 return Some(format!(
                     "its owner must sign in again: `passerelle account sign-in {address}`; or get a new refresh token and \
                      give it: `passerelle account set {address} --refresh-token-stdin`"

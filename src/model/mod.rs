@@ -13,6 +13,7 @@ mod name;
 mod number;
 mod pin;
 mod secret;
+mod shell;
 
 pub use account::{FromPolicy, SenderPolicy, SentCopy, SmtpAuth, UnreadScope, UserFormat};
 pub use address::Address;
@@ -24,6 +25,7 @@ pub use name::{LocalName, MAILBOX_NAME_MAX, RemoteName};
 pub use number::{index, number};
 pub use pin::{Pin, Pins};
 pub use secret::Secret;
+pub use shell::quoted;
 
 use serde::{Deserialize, Serialize};
 

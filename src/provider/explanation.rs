@@ -84,7 +84,7 @@ impl Explanation {
         self.says.iter().any(|says| says.contains(|c: char| c.is_ascii_alphabetic()) && words.contains(says.as_str()))
     }
 
-    /// What to do, for this account.
+    /// What to do, for this account, as it stands in a line for a shell.
     #[must_use]
     pub fn mend_for(&self, address: &str) -> String {
         self.mend.replace("ADDRESS", address)

@@ -3,7 +3,10 @@
 //! An error holds paths and names that the administrator gave, never a secret and never a value read from a row.
 
 use super::vault;
-use crate::failure::{Failure, Misbehaviour, Unreachable};
+use crate::{
+    failure::{Failure, Misbehaviour, Unreachable},
+    model::quoted,
+};
 use std::{io, path::PathBuf};
 
 /// Why the store could not do what was asked.
@@ -71,9 +74,12 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::AddressTaken(address) => Some(format!(
-                "see it with `passerelle account show {address}`, or give it another login with `passerelle login add {address} --label NAME`"
-            )),
+            Self::AddressTaken(address) => {
+                let address = quoted(address.as_str());
+                Some(format!(
+                    "see it with `passerelle account show {address}`, or give it another login with `passerelle login add {address} --label NAME`"
+                ))
+            }
             Self::Changed => Some("look with `passerelle account show ADDRESS`, then try again".to_owned()),
             Self::DiskFull => Some("make room on the disk of the state directory and try again".to_owned()),
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -92,9 +98,9 @@ impl Error {
                 "run as the user who owns the state directory (`sudo -u OWNER passerelle …`), or name another with `--state DIR`"
                     .to_owned(),
             ),
-            Self::OpenToOthers(path) => Some(format!("chmod 600 {}", path.display())),
+            Self::OpenToOthers(path) => Some(format!("chmod 600 {}", quoted(&path.display().to_string()))),
             Self::Vault(error) => error.hint(),
-            Self::WritableByOthers(path) => Some(format!("chmod go-w {}", path.display())),
+            Self::WritableByOthers(path) => Some(format!("chmod go-w {}", quoted(&path.display().to_string()))),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@
 //! sealed secret that was copied to another row does not open (rule R34). The vault keeps nothing but its keys.
 
 use super::{Error as StoreError, files};
-use crate::model::Secret;
+use crate::model::{Secret, quoted};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chacha20poly1305::{
     Key, KeyInit, XChaCha20Poly1305, XNonce,
@@ -61,7 +61,7 @@ impl Error {
             Self::KeyMissing(path) => {
                 format!("put back the key file from your backup, or move {} away to begin anew", beside(path))
             }
-            Self::KeyOpenToOthers(path) => format!("chmod 600 {}", path.display()),
+            Self::KeyOpenToOthers(path) => format!("chmod 600 {}", quoted(&path.display().to_string())),
             Self::Sealed(_) => {
                 "give the account its password again: `passerelle account set ADDRESS --password`".to_owned()
             }

@@ -75,7 +75,7 @@ fn every_misbehaviour() -> impl Iterator<Item = Misbehaviour> {
 }
 
 /// Each failure once. What is told alike, whatever became of the provider or of us, is one.
-fn all() -> Vec<Failure> {
+pub(crate) fn all() -> Vec<Failure> {
     every_failure! {
         Busy(every!(Cap: Connections Lanes Logins Sessions Tokens)),
         ClientMisbehaved(every_misbehaviour()),

@@ -170,8 +170,8 @@ fn clashes_of_the_map_are_refused_when_it_is_made() {
     let Some(house) = House::start() else { return };
     house.folder(&["map", ALICE, "Archiv", "INBOX.Clients"]);
     for (arguments, code, said) in [
-        (&["map", ALICE, "Archiv", "INBOX.Junk"][..], 6, "folder unmap alice@ovh.test 'Archiv'"),
-        (&["map", ALICE, "Autre", "INBOX.Clients"], 6, "folder unmap alice@ovh.test 'Archiv'"),
+        (&["map", ALICE, "Archiv", "INBOX.Junk"][..], 6, "folder unmap alice@ovh.test Archiv`"),
+        (&["map", ALICE, "Autre", "INBOX.Clients"], 6, "folder unmap alice@ovh.test Archiv`"),
         (&["map", ALICE, "Kunden-Ärger", "INBOX.Junk"], 6, "INBOX.Kunden-Ärger"),
         (&["map", ALICE, "Autre", "INBOX.Nope"], 5, "folder list"),
         (&["map", ALICE, "inbox", "INBOX.Junk"], 2, "INBOX"),

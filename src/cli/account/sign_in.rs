@@ -18,7 +18,7 @@ use passerelle::{
         crm, login,
         settings::User,
     },
-    model::{Address, Certificates, Secret},
+    model::{Address, Certificates, Secret, quoted},
     oauth::flow::consent::{NotReturned, RETURNED_MAX, pasted},
     provider::Table,
     store::{Store, consent::Bound, unix_now},
@@ -166,7 +166,7 @@ async fn print_link(place: &Place, config: &Config, store: &Store, order: &Order
     let next = match &order.mailbox {
         Some(_) => format!(
             "Once that is done, this makes what the CRM signs in with:\n  passerelle login add {}\n",
-            order.address
+            quoted(order.address.as_str())
         ),
         None => "Once that is done, the account works again.\n".to_owned(),
     };

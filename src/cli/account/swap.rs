@@ -8,7 +8,7 @@ use passerelle::{
         settings::User,
         swap::{self, Draft, Folders, Moved, Prepared, Switched},
     },
-    model::Certificates,
+    model::{Certificates, quoted},
     store::{Credential, Store, unix_now},
 };
 use serde::Serialize;
@@ -163,7 +163,7 @@ fn words_of(switched: &Switched) -> String {
         text,
         "Until {} it can go back: passerelle account swap {} --back",
         words::day(switched.back_until),
-        switched.address
+        quoted(switched.address.as_str())
     );
     text
 }

@@ -12,7 +12,7 @@ use passerelle::{
         provider::named,
         registration::{self, Draft, Given, Registered, Shown},
     },
-    model::Secret,
+    model::{Secret, quoted},
     oauth,
     provider::{Places, Provider, Table, Way},
     store::{ForWhom, unix_now},
@@ -169,8 +169,8 @@ impl<'a> Guide<'a> {
     }
 
     fn then(&self) -> String {
-        let start = format!("passerelle provider register {}", self.provider);
-        let tenant = self.tenant.as_ref().map(|tenant| format!(" --tenant {tenant}")).unwrap_or_default();
+        let start = format!("passerelle provider register {}", quoted(self.provider));
+        let tenant = self.tenant.as_ref().map(|tenant| format!(" --tenant {}", quoted(tenant))).unwrap_or_default();
         match self.for_whom {
             ForWhom::Consenting => format!("{start} --client-id CLIENT-ID [--secret-stdin < SECRET-FILE]"),
             ForWhom::Tenant => format!(
@@ -221,10 +221,14 @@ fn words_of(registered: &Registered, arguments: &ProviderRegister) -> String {
     }
     let then = match shown.for_whom {
         ForWhom::Consenting => {
-            format!("passerelle account sign-in ADDRESS   # or: account add ADDRESS --provider {}", shown.provider)
+            format!(
+                "passerelle account sign-in ADDRESS   # or: account add ADDRESS --provider {}",
+                quoted(&shown.provider)
+            )
         }
         ForWhom::Tenant | ForWhom::Domain => {
-            format!("passerelle account add ADDRESS@{}   # no password is asked for", shown.domains.join("|"))
+            let address = format!("ADDRESS@{}", shown.domains.join("|"));
+            format!("passerelle account add {}   # no password is asked for", quoted(&address))
         }
     };
     let _ = writeln!(text, "Now: {then}");

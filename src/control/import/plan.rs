@@ -8,8 +8,7 @@ use super::{
     ini::Ini,
 };
 use crate::{
-    control::shell::quoted,
-    model::{Address, Endpoint, Host, Secret, Security},
+    model::{Address, Endpoint, Host, Secret, Security, quoted},
     oauth::{
         TokenEndpoint,
         flow::{Client, Means, Proof, is_refresh_token},
@@ -265,7 +264,7 @@ fn by_consent(
             "its service account opens mailboxes by a right of its own",
             format!(
                 "`passerelle provider register google --service-account FILE --domain {}`, then `passerelle account add {}`",
-                address.domain(),
+                quoted(address.domain()),
                 quoted(address.as_str())
             ),
         )),
@@ -278,8 +277,8 @@ fn by_consent(
 }
 
 fn register(provider: Option<&Provider>, address: &Address, tenant: Option<&str>, id: &str) -> String {
-    let name = provider.map_or("NAME", |provider| provider.name.as_str());
-    let (tenant, id, domain) = (quoted(tenant.unwrap_or("TENANT")), quoted(id), address.domain());
+    let name = quoted(provider.map_or("NAME", |provider| provider.name.as_str()));
+    let (tenant, id, domain) = (quoted(tenant.unwrap_or("TENANT")), quoted(id), quoted(address.domain()));
     let address = quoted(address.as_str());
     format!(
         "`passerelle provider register {name} --for tenant --tenant {tenant} --domain {domain} --client-id {id}` with \
