@@ -18,6 +18,7 @@ use passerelle::{
     model::{Address, FromPolicy, SentCopy, SmtpAuth, UnreadScope},
     profile::GENERIC,
     store::{ForWhom, StandingRefusal, unix_now},
+    telemetry::visible,
     upstream::Step,
 };
 use serde_json::json;
@@ -91,7 +92,7 @@ async fn list(place: &Place) -> Result<(), Error> {
     };
     for account in &accounts {
         for refusal in &account.refused {
-            let _ = writeln!(text, "refused: {}: {}", account.address, words_of_refusal(refusal));
+            let _ = writeln!(text, "refused: {}: {}", account.address, visible(&words_of_refusal(refusal)));
         }
         for warning in &account.warnings {
             let _ = writeln!(text, "warning: {}: {warning}", account.address);

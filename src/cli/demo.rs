@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: &Demo, json: bool) -> Result<(), Error> {
     if json {
         // The password dies with the demo: it is told only where the demo stays.
         let stay = arguments.stay.then(|| json!({ "card": &card, "curl": &curl }));
-        super::write_json(&json!({ "steps": steps, "stay": stay }))?;
+        super::out::json(&json!({ "steps": steps, "stay": stay }))?;
     } else if arguments.stay {
         say(&format!(
             "All steps worked, and all of it stays up until Ctrl-C. What a CRM would be told:\n\n{card}\n\

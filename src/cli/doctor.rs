@@ -10,6 +10,7 @@ use passerelle::{
     provider::{Explanations, Table},
     relay::LaneUse,
     store::{Account, Store, unix_now},
+    telemetry::visible,
     upstream,
 };
 use serde_json::json;
@@ -220,10 +221,10 @@ fn words_of(found: &[Finding]) -> String {
             Severity::Warning => "warning",
             Severity::Problem => "PROBLEM",
         };
-        let _ = writeln!(text, "{mark:<9}{:<16}{}", finding.check, finding.what);
+        let _ = writeln!(text, "{mark:<9}{:<16}{}", finding.check, visible(&finding.what));
         for (name, told) in [("why", &finding.why), ("do", &finding.mend)] {
             if let Some(told) = told {
-                let _ = writeln!(text, "{:<9}{name:<16}{told}", "");
+                let _ = writeln!(text, "{:<9}{name:<16}{}", "", visible(told));
             }
         }
     }

@@ -15,6 +15,7 @@ use passerelle::{
     },
     model::{Address, Certificates, UserFormat, quoted},
     provider::{Provider, Table},
+    telemetry::visible,
     upstream::discovery::Asking,
 };
 use std::{
@@ -142,7 +143,7 @@ fn confirm(place: &Place, found: &Found, address: &Address, finding: &Finding) -
 
 fn words_of_tried(tried: &Tried) -> String {
     let mark = if tried.found { "+" } else { "-" };
-    format!("{mark} {:<13} {}: {}\n", tried.by, tried.asked, tried.answer)
+    format!("{mark} {:<13} {}: {}\n", tried.by, visible(&tried.asked), visible(&tried.answer))
 }
 
 fn words_of(found: &Found, address: &Address) -> String {

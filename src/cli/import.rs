@@ -8,6 +8,7 @@ use passerelle::{
     },
     model::{Certificates, Secret},
     store::unix_now,
+    telemetry::visible,
 };
 use serde::Serialize;
 use std::{fmt::Write as _, io::Read as _, path::Path};
@@ -140,7 +141,7 @@ fn said(rows: &[Row<'_>]) -> String {
     let mut text = "\n".to_owned();
     for row in rows {
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{:<11}[{}]", row.state, row.section);
+        let _ = writeln!(text, "{:<11}[{}]", row.state, visible(&row.section));
         let fields = [
             ("provider", &row.provider),
             ("IMAP", &row.imap),

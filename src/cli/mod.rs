@@ -1,6 +1,7 @@
 //! The command line: words for people, around the use cases of `control`.
 //!
-//! The only place that prints, prompts, and knows exit codes. Answers go to standard output, all else to standard error.
+//! The only place that prints (`out`), prompts, and knows exit codes. Answers go to standard output, all else to standard
+//! error.
 
 mod account;
 mod arguments;
@@ -14,6 +15,7 @@ mod folder;
 mod import;
 mod limits;
 mod login;
+mod out;
 mod provider;
 mod secret;
 mod serve;
@@ -22,17 +24,16 @@ mod words;
 use arguments::{Arguments, Command, Global};
 use clap::Parser;
 use exit::{Error, Exit};
+use out::say;
 use passerelle::{
     config::{Config, Environment, profiles, providers},
     control::OwnListeners,
     profile,
     provider::Table,
     store::{Store, unix_now},
-    telemetry::visible_lines,
 };
 use serde::Serialize;
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -42,7 +43,10 @@ use tokio::task::LocalSet;
 pub(crate) fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(refused) => return misunderstood(&refused),
+        Err(refused) => {
+            let json = std::env::args_os().any(|argument| argument == "--json");
+            return ExitCode::from(out::misunderstood(&refused, json) as u8);
+        }
     };
     let json = arguments.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -53,27 +57,10 @@ pub(crate) fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::from(Exit::Ok as u8),
         Err(error) => {
-            complain(&error, json);
+            out::complain(&error, json);
             ExitCode::from(error.exit() as u8)
         }
     }
-}
-
-/// Help and version, or what is wrong with the command line: as JSON, too, if that was asked for.
-fn misunderstood(refused: &clap::Error) -> ExitCode {
-    if !refused.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
-        // Whoever closed the pipe does not want it.
-        let _ = refused.print();
-        return ExitCode::from(if refused.use_stderr() { Exit::Usage } else { Exit::Ok } as u8);
-    }
-    let words = refused.to_string();
-    let first: Vec<_> = words.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
-    let error = first.join(" ");
-    let error = error.strip_prefix("error: ").unwrap_or(&error);
-    let hint = "each command says with --help what it takes";
-    let json = serde_json::json!({ "error": error, "hint": hint, "exit": Exit::Usage as u8 });
-    let _ = writeln!(std::io::stderr().lock(), "{json}");
-    ExitCode::from(Exit::Usage as u8)
 }
 
 async fn run(arguments: Arguments) -> Result<(), Error> {
@@ -145,34 +132,6 @@ impl Place {
 
     /// Writes the answer: as JSON if that was asked for, else in words.
     fn answer(&self, json: &impl Serialize, words: &str) -> Result<(), Error> {
-        if self.json {
-            return write_json(json);
-        }
-        let mut out = std::io::stdout().lock();
-        out.write_all(visible_lines(words).as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
+        if self.json { out::json(json) } else { out::text(words) }
     }
-}
-
-fn write_json(json: &impl Serialize) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(json).map_err(|error| Error::Write(error.into()))? + "\n";
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)
-}
-
-/// Words on the way to the answer. Whoever closed the pipe does not want them.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(visible_lines(text).as_bytes()).and_then(|()| out.flush());
-}
-
-/// The error with its causes, and what mends it.
-fn complain(error: &Error, json: bool) {
-    let (text, hint) = (error.chain(), error.hint());
-    let text = if json {
-        serde_json::json!({ "error": text, "hint": hint, "exit": error.exit() as u8 }).to_string() + "\n"
-    } else {
-        let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-        visible_lines(&format!("error: {text}\n{hint}")).into_owned()
-    };
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

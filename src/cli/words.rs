@@ -4,26 +4,28 @@ use passerelle::{
     config::{Config, Listener},
     model::quoted,
     profile::GENERIC,
+    telemetry::visible,
 };
 use serde::Serialize;
 use std::fmt::{self, Write as _};
 
-/// A line of columns: `name` padded, then the value.
+/// A line of columns: `name` padded, then the value, which begins no line of its own.
 pub(super) fn field(text: &mut String, name: &str, value: impl fmt::Display) {
     // Writing to a String does not fail.
-    let _ = writeln!(text, "  {name:<14}{value}");
+    let _ = writeln!(text, "  {name:<14}{}", visible(&value.to_string()));
 }
 
 /// Rows of columns, each as wide as its widest cell.
 pub(super) fn columns<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| visible(cell).into_owned())).collect();
     let mut widths = head.map(|cell| cell.chars().count());
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for row in std::iter::once(&head.map(str::to_owned)).chain(rows) {
+    for row in std::iter::once(&head.map(str::to_owned)).chain(&rows) {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
@@ -129,6 +131,14 @@ mod tests {
         assert_eq!(day(951_782_400), "2000-02-29");
         assert_eq!(day(1_795_219_200), "2026-11-21");
         assert_eq!(day(-1), "1969-12-31");
+    }
+
+    #[test]
+    fn what_is_shown_begins_no_line_of_its_own() {
+        let mut text = String::new();
+        field(&mut text, "client", "app\nhint: run this");
+        text += &columns(["A"], &[["x\ny".to_owned()]]);
+        assert_eq!(text, "  client        app\\u000ahint: run this\nA\nx\\u000ay\n");
     }
 
     #[test]

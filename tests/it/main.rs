@@ -72,6 +72,7 @@ mod spent;
 mod store;
 mod streaming;
 mod swap;
+mod terminal;
 mod token_trouble;
 mod tokens;
 mod toy_house;

@@ -1,6 +1,6 @@
 //! Shows the code of a sign-in on another device, as letters and as a QR code, and waits for its person.
 
-use crate::cli::{Error, Place, say, words::field};
+use crate::cli::{Error, Place, out, say, words::field};
 use passerelle::{
     control::device,
     oauth::flow::device::Code,
@@ -9,7 +9,7 @@ use passerelle::{
 };
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Serialize;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 /// The grant that a person gives on another device. Ctrl-C ends the program, as always: nothing is kept until then.
 pub(super) async fn grant(place: &Place, store: &Store, provider: &Provider) -> Result<NewGrant, Error> {
@@ -35,9 +35,7 @@ fn show(place: &Place, code: &Code) -> Result<(), Error> {
             verification_uri_complete: code.whole_address.as_deref(),
             expires_in: code.pace.left.as_secs(),
         };
-        let line = serde_json::to_string(&json).map_err(|error| Error::Write(error.into()))?;
-        let mut out = std::io::stdout().lock();
-        return writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::Write);
+        return out::json_line(&json);
     }
     let mut text = String::from("As the owner of the mailbox, on any device with a browser:\n\n");
     field(&mut text, "open", &code.address);

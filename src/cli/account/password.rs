@@ -1,7 +1,10 @@
 //! Passwords of providers, typed at a prompt or piped in: never an argument, which every process of the machine can read.
 
 use crate::cli::{Error, arguments::Settings};
-use passerelle::model::{Address, Secret};
+use passerelle::{
+    model::{Address, Secret},
+    telemetry::visible,
+};
 use std::io::BufRead;
 use zeroize::Zeroizing;
 
@@ -13,7 +16,7 @@ pub(super) fn of_mailbox(address: &Address, piped: bool) -> Result<Secret<String
 /// That for submission alone, where there is a user for it.
 pub(super) fn of_submission(settings: &Settings) -> Result<Option<Secret<String>>, Error> {
     let Some(user) = &settings.smtp_user else { return Ok(None) };
-    read(settings.smtp_password_stdin, &format!("Password of {user} at the submission server: ")).map(Some)
+    read(settings.smtp_password_stdin, &format!("Password of {} at the submission server: ", visible(user))).map(Some)
 }
 
 /// One line, without its end: what a shell or an editor puts behind a password is not part of it.

@@ -5,7 +5,7 @@ use crate::cli::{
     Error, Place,
     arguments::AccountSignIn,
     find::{self, Whereto},
-    say,
+    out, say,
     words::{self, Card},
 };
 use passerelle::{
@@ -25,7 +25,7 @@ use passerelle::{
 };
 use serde::Serialize;
 use std::{
-    io::{BufRead, Read as _, Write as _},
+    io::{BufRead, Read as _},
     sync::Arc,
     time::Duration,
 };
@@ -218,10 +218,7 @@ fn tell(place: &Place, order: &Order, open: &str) -> Result<(), Error> {
         ));
         return Ok(());
     }
-    let line = serde_json::to_string(&OpenJson { open, expires_in: consent::STATE_SECONDS });
-    let line = line.map_err(|error| Error::Write(error.into()))?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::Write)
+    out::json_line(&OpenJson { open, expires_in: consent::STATE_SECONDS })
 }
 
 /// Reads where a browser ended, and takes the answer that stands in it.
