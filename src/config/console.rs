@@ -15,7 +15,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 pub struct Console {
     /// All on one port, which providers are told to send browsers back to.
     pub listen: Listeners,
-    /// Where others than this machine reach it, behind a web server that speaks TLS.
+    /// Where others than this machine reach it, behind a web server that speaks TLS; in clear at a loopback address alone,
+    /// where nobody listens: the end of a tunnel, say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
 }
@@ -82,9 +83,9 @@ impl Console {
         if !whole {
             return broken(
                 "console.public-url",
-                "expected https:// and a host, in lower case and without a path",
+                "expected https:// and a host, in lower case and without a path; or http:// and a loopback address by number",
                 url.clone(),
-                "such as https://mail.example.org",
+                "such as https://mail.example.org: links are good once, and in clear whoever listens on the way is the first",
             );
         }
         if !SignInLink::fits(url.trim_end_matches('/')) {

@@ -40,6 +40,27 @@ fn the_sample_is_good() {
 }
 
 #[test]
+fn links_go_in_clear_to_this_machine_alone() {
+    let root = tempfile::tempdir().expect("a directory");
+    for (url, code) in [
+        ("https://mail.example.org", 0),
+        ("https://mail.example.org:8443/", 0),
+        ("http://127.0.0.1:8080", 0),
+        ("http://[::1]:8080", 0),
+        ("http://mail.example.org", 3),
+        ("http://192.0.2.1:8080", 3),
+        // A name could be made to lead elsewhere.
+        ("http://localhost:8080", 3),
+        ("http://127.0.0.1.example.org", 3),
+    ] {
+        std::fs::write(root.path().join("a.toml"), format!("[console]\npublic-url = \"{url}\"\n")).expect("written");
+        let (ended, message) = check(root.path(), "a.toml");
+        assert_eq!(ended, Some(code), "{url}: {message}");
+        assert!(code == 0 || message.contains("; or http:// and a loopback address"), "{url}: {message}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_said() {
     let (code, message) = check(Path::new(env!("CARGO_MANIFEST_DIR")), "no-such-file.toml");
     assert_eq!(code, Some(3));
