@@ -110,6 +110,67 @@ fn r28_what_is_given_for_a_grant_that_is_gone_is_kept() {
     works(&mut toys);
 }
 
+#[test]
+fn r28_a_swap_that_nobody_confirmed_says_that_its_token_is_spent() {
+    let Some(toys) = Toys::start() else { return };
+    let at = toys.at([toys.imap.port, toys.smtp.port]);
+    let at: Vec<_> = at.iter().map(String::as_str).collect();
+    // A token of its own would be of the same chain, and spent as well.
+    toys.done(&[&["account", "add", ALICE, "--provider", "toys", "--crm-token"][..], &at].concat(), "");
+    let before = toys.done(&["account", "show", ALICE], "");
+    // A token that stays good is nothing to tell of.
+    toys.knows(|known| known.rotates = false);
+    let (error, hint) = refusal(&toys.hand_over("swap", FIRST, &[]), 2);
+    assert_eq!(error, "not confirmed, nothing was changed");
+    assert_eq!(hint, "say y when you are asked, or add --yes");
+    toys.knows(|known| known.rotates = true);
+    let (error, hint) = refusal(&toys.hand_over("swap", FIRST, &[]), 2);
+    assert_eq!(error, "not confirmed, nothing was changed; the refresh token that was given is spent");
+    assert!(hint.contains("get a new refresh token") && hint.contains("--yes"), "{hint}");
+    assert_eq!(toys.done(&["account", "show", ALICE], ""), before);
+    // Given once more it would do harm at a strict provider; what came in its place is known to nobody.
+    assert_eq!(toys.knows(|known| (known.current != FIRST, known.refused)), (true, 0));
+    let told = toys.bridge.cli(&["account", "swap", ALICE, "--back"], b"");
+    assert_eq!(told.status.code(), Some(5), "no way back was made: {}", words(&told));
+
+    // Whoever is asked hears it before the answer.
+    let next = toys.knows(|known| known.current.clone());
+    let swap = ["account", "swap", ALICE, "--provider", "toys", "--refresh-token-stdin", "--client-id", "app"];
+    let told = toys.bridge.cli(&[&swap[..], &at].concat(), format!("{next}\n").as_bytes());
+    assert_eq!(told.status.code(), Some(2), "{}", words(&told));
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        text.contains("warning: the refresh token that was given is spent; what came in its place is kept by"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_grant_of_another_device_is_kept_when_the_mail_servers_refuse() {
+    let Some(mut toys) = Toys::start() else { return };
+    // It is the person who cannot be asked twice, whatever becomes of the token.
+    toys.knows(|known| known.rotates = false);
+    toys.doors(Door::Shut);
+    let at = toys.at([toys.imap.port, toys.smtp.port]);
+    let mut add = vec!["account", "add", ALICE, "--provider", "toys", "--device", "--json"];
+    add.extend(at.iter().map(String::as_str));
+    let (error, hint) = refusal(&toys.bridge.cli(&add, b""), 4);
+    assert!(error.contains(SAID) && error.contains("kept all the same"), "{error}");
+    assert!(hint.contains("`passerelle login add alice@toys.test`"), "{hint}");
+    assert_eq!(accounts(&toys), good(false, false));
+    assert_eq!(toys.knows(|known| (known.codes, known.refused)), (1, 0));
+
+    // The same in the place of a grant that is gone.
+    toys.knows(|known| known.revoked = true);
+    assert!(!toys.bridge.cli(&["account", "check", ALICE], b"").status.success());
+    assert_eq!(accounts(&toys)[0].0, "consent-needed");
+    toys.knows(|known| (known.revoked, known.refused) = (false, 0));
+    let (error, _) = refusal(&toys.bridge.cli(&["account", "sign-in", ALICE, "--device", "--json"], b""), 4);
+    assert!(error.contains(SAID) && error.contains("kept all the same"), "{error}");
+    assert_eq!((accounts(&toys), toys.knows(|known| known.codes)), (good(false, false), 2));
+    works(&mut toys);
+}
+
 /// Where a sign-in of Alice's ends, as a browser shows it.
 fn back(toys: &Toys) -> String {
     let at = toys.at([toys.imap.port, toys.smtp.port]);

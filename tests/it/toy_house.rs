@@ -63,7 +63,10 @@ impl Toys {
         };
         let known = Arc::new(Mutex::new(known));
         let theirs = known.clone();
-        let endpoint = Endpoint::start(move |_, form| {
+        let endpoint = Endpoint::start(move |path, form| {
+            if path == "/device" {
+                return (200, device_code());
+            }
             let mut known = theirs.lock().expect("no test panicked in here");
             known.answer(form.get("grant_type").map_or("", String::as_str), form.get("refresh_token"))
         });
@@ -80,7 +83,7 @@ impl Toys {
         let url = format!("http://127.0.0.1:{}", self.endpoint.port);
         include_str!("../../config/providers/gandi.toml").to_owned()
             + &format!(
-                "[oauth]\nauthorise = \"{url}/auth\"\ntoken = \"{url}/token\"\nscopes = [\"mail\", \"offline_access\"]\n\
+                "[oauth]\nauthorise = \"{url}/auth\"\ntoken = \"{url}/token\"\ndevice = \"{url}/device\"\nscopes = [\"mail\", \"offline_access\"]\n\
                  old-refresh-tokens = \"spent\"\nsource = \"a test\"\n"
             )
     }
@@ -129,7 +132,7 @@ impl Toys {
 
 impl Known {
     fn answer(&mut self, grant: &str, shown: Option<&String>) -> (u16, Value) {
-        let code = grant == "authorization_code";
+        let code = ["authorization_code", DEVICE].contains(&grant);
         self.codes += u32::from(code);
         if !code && (self.revoked || shown != Some(&self.current)) {
             self.refused += 1;
@@ -148,6 +151,14 @@ impl Known {
         }
         (200, answer)
     }
+}
+
+const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// A code whose person has agreed before the first poll.
+fn device_code() -> Value {
+    json!({ "device_code": "a-device-code", "user_code": "WDJB-MJHT", "expires_in": 900, "interval": 1,
+        "verification_uri": "https://toys.test/device" })
 }
 
 /// An IMAP server that takes tokens, if its door is open.
