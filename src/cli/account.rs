@@ -115,6 +115,9 @@ fn words_of_shown(account: &Shown) -> String {
     words::field(&mut text, "SMTP", &account.smtp);
     words::field(&mut text, "certificates", &account.certificates);
     words::field(&mut text, "user name", &account.user);
+    if account.crm_token {
+        words::field(&mut text, "access tokens", "the CRM's own, shown at each login and not kept");
+    }
     if let Some(grant) = &account.grant {
         let state = if grant.state == "good" { "" } else { " (its owner must consent again)" };
         words::field(&mut text, "access tokens", format_args!("from {}{state}", grant.token_endpoint));

@@ -87,8 +87,10 @@ pub struct Shown {
     pub smtp: Endpoint,
     pub certificates: String,
     pub user: String,
-    /// How access tokens are had; null for an account that signs in by password.
+    /// How access tokens are had; null for an account that signs in by password, or that the CRM's own token opens.
     pub grant: Option<ShownGrant>,
+    /// Whether nothing is stored to sign in with, and the CRM's own access token opens it.
+    pub crm_token: bool,
     pub user_format: UserFormat,
     pub smtp_auth: SmtpAuth,
     pub display_name: String,
@@ -326,6 +328,7 @@ async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
         certificates: account.certificates.to_string(),
         user: account.sign_in_name,
         grant,
+        crm_token: account.by_client_token,
         user_format: settings.user_format,
         smtp_auth: settings.smtp_auth,
         display_name: settings.display_name,

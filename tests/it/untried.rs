@@ -35,6 +35,11 @@ fn a_check_of_what_only_the_crm_can_sign_in_to_says_so() {
     }
     assert_eq!(told["checked_at"], Value::Null, "nothing is known to work");
 
+    let shown = toys.done(&["account", "show", ALICE], "");
+    assert_eq!((&shown["crm_token"], &shown["grant"]), (&true.into(), &Value::Null), "{shown}");
+    let shown = words(&toys.bridge.cli(&["account", "show", ALICE], b""));
+    assert!(shown.contains("  access tokens the CRM's own"), "{shown}");
+
     // What is switched off is off, whoever could sign in.
     toys.done(&["account", "set", ALICE, "--send", "off"], "");
     let told = toys.done(&["account", "check", ALICE], "");
