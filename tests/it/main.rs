@@ -47,6 +47,7 @@ mod hostile_sql;
 mod hostile_tls;
 mod hostile_validity;
 mod import;
+mod killed;
 mod lab;
 mod lanes;
 mod layers;
