@@ -27,7 +27,7 @@ impl Firm {
     /// At a provider that files what is sent by itself.
     pub(crate) fn filing(copy: &str, exim: &str) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Sieve, Program::Exim])?;
-        let dovecot = Dovecot::filing(&lab);
+        let dovecot = Dovecot::filing(&lab, "");
         let exim = Exim::filing(&lab, &dovecot, exim);
         Some(Self::of(lab, dovecot, exim, copy))
     }

@@ -62,6 +62,7 @@ mod refused;
 mod renewal;
 mod revocation;
 mod scopes;
+mod senders;
 mod sent_rows;
 mod serve;
 mod settings;

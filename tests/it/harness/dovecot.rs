@@ -83,13 +83,13 @@ impl Dovecot {
     }
 
     /// The OVH layout at a provider that files what is sent by itself: [`Exim::filing`](super::Exim::filing) delivers copies.
-    pub(crate) fn filing(lab: &Lab) -> Self {
+    pub(crate) fn filing(lab: &Lab, more: &str) -> Self {
         const SCRIPT: &str = "require [\"envelope\", \"subaddress\", \"fileinto\", \"imap4flags\"];\n\
             if envelope :detail \"to\" \"sentcopy\" { setflag \"\\\\Seen\"; fileinto \"INBOX.Sent\"; stop; }\n";
         let script = lab.folder("v").join("before.sieve");
         fs::write(&script, SCRIPT).expect("a script for Dovecot is written");
         let more = format!(
-            "recipient_delimiter = +\nprotocol lmtp {{\n  mail_plugins = sieve\n}}\nplugin {{\n  sieve_before = {}\n}}\n",
+            "{more}recipient_delimiter = +\nprotocol lmtp {{\n  mail_plugins = sieve\n}}\nplugin {{\n  sieve_before = {}\n}}\n",
             script.display()
         );
         Self::start(lab, Layout::Ovh, &lab.certificates.good, &more)

@@ -18,6 +18,7 @@ pub(crate) enum Program {
     Dovecot,
     Exim,
     Php,
+    Phpmailer,
     Python,
     Curl,
     Mbsync,
@@ -29,6 +30,7 @@ pub(crate) enum Program {
     Postfix,
     Script,
     Sieve,
+    Swaks,
 }
 
 impl Program {
@@ -38,6 +40,11 @@ impl Program {
             Self::Dovecot => (dovecot_is_complete(), "no Dovecot with IMAP and LMTP (dovecot-imapd, dovecot-lmtpd)"),
             Self::Exim => (exim_is_heavy(), "no Exim with Dovecot authentication (exim4-daemon-heavy)"),
             Self::Php => (says("php", &["-m"], "imap"), "no PHP with its imap extension (php-cli, php-imap)"),
+            Self::Phpmailer => {
+                let there = Path::new("/usr/share/php/libphp-phpmailer/autoload.php").is_file();
+                (there, "no PHPMailer (libphp-phpmailer)")
+            }
+            Self::Swaks => (find("swaks").is_some(), "no swaks (swaks)"),
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
             Self::Emailproxy => {

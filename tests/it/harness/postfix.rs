@@ -54,14 +54,21 @@ impl Postfix {
 
     /// A Dovecot of the OVH layout that judges passwords for Postfix too, and a Postfix that delivers to it.
     pub(crate) fn with_dovecot(lab: &Lab) -> (Dovecot, Self) {
-        let port = free_port();
-        let more = format!("service auth {{\n  inet_listener {{\n    port = {port}\n  }}\n}}\n");
+        let (port, more) = judged_by_dovecot();
         let dovecot = Dovecot::start(lab, Layout::Ovh, &lab.certificates.good, &more);
-        let postfix = Self::start(lab, dovecot.lmtp, port);
+        let postfix = Self::start(lab, dovecot.lmtp, port, "");
         (dovecot, postfix)
     }
 
-    fn start(lab: &Lab, lmtp: u16, sasl: u16) -> Self {
+    /// The same at a provider that files what is sent by itself.
+    pub(crate) fn filing(lab: &Lab) -> (Dovecot, Self) {
+        let (port, more) = judged_by_dovecot();
+        let dovecot = Dovecot::filing(lab, &more);
+        let postfix = Self::start(lab, dovecot.lmtp, port, FILES);
+        (dovecot, postfix)
+    }
+
+    fn start(lab: &Lab, lmtp: u16, sasl: u16, copies: &str) -> Self {
         let folder = lab.folder("p");
         // Its master trusts no queue of another's.
         chown(&folder, Some(0), Some(0)).expect("root owns the folder of Postfix");
@@ -79,6 +86,7 @@ impl Postfix {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
         }
         let (submission, submissions) = (free_port(), free_port());
+        fs::write(folder.join("copies"), copies).expect("who gets copies of what is sent");
         fs::write(folder.join("main.cf"), main_cf(lab, &folder, lmtp, sasl)).expect("Postfix's configuration");
         fs::write(folder.join("master.cf"), master_cf(submission, submissions)).expect("Postfix's services");
         let words = |path: PathBuf| path.to_string_lossy().into_owned();
@@ -108,6 +116,15 @@ impl Postfix {
         ["log", "out"].map(|file| fs::read_to_string(self.folder.join(file)).unwrap_or_default()).join("\n")
     }
 }
+
+/// Where Dovecot judges passwords for Postfix, and its directives for that.
+fn judged_by_dovecot() -> (u16, String) {
+    let port = free_port();
+    (port, format!("service auth {{\n  inet_listener {{\n    port = {port}\n  }}\n}}\n"))
+}
+
+/// A copy for the sender.
+const FILES: &str = "/^([^+]+)@(.+)$/ ${1}+sentcopy@${2}\n";
 
 fn main_cf(lab: &Lab, folder: &std::path::Path, lmtp: u16, sasl: u16) -> String {
     format!(
@@ -146,6 +163,7 @@ smtpd_error_sleep_time = 0
 smtpd_forbid_bare_newline = yes
 smtpd_forbid_bare_newline_exclusions =
 message_size_limit = 4000000
+sender_bcc_maps = regexp:{folder}/copies
 default_transport = lmtp:inet:127.0.0.1:{lmtp}
 ",
         folder = folder.display(),
