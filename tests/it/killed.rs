@@ -3,7 +3,7 @@
 //! Each message is counted in the end: what was acknowledged has arrived once and stands in Sent once; what arrived without
 //! having been acknowledged stands there too; and nothing is sent or filed twice by us.
 
-use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, Wire, until, words};
+use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, until, words};
 use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 use std::{
     collections::BTreeMap,

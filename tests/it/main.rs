@@ -78,5 +78,6 @@ mod terminal;
 mod token_trouble;
 mod tokens;
 mod toy_house;
+mod uncertain;
 mod unknown_tokens;
 mod untried;

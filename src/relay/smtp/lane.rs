@@ -203,7 +203,8 @@ mod tests {
         let (mut relay, mut out) = awaiting_delivery()?;
         relay.farewell(&Failure::ProviderUnreachable(crate::failure::Unreachable::TimedOut), &mut out);
         assert_eq!(relay.uncertain(), 1);
-        assert!(out.client().starts_with(b"421 4.4.2 "));
+        let said = String::from_utf8_lossy(out.client()).into_owned();
+        assert!(said.starts_with("451 4.4.2 ") && said.contains("\r\n421 4.4.2 "), "{said}");
 
         let (mut relay, mut out) = awaiting_delivery()?;
         relay.input(Side::Lane(LaneId(1)), &mut &b"250 ok\r\n"[..], &mut out)?;

@@ -24,7 +24,7 @@ use super::{
 };
 use super::{DraftId, SessionFacts, Side, draft::Draft};
 use crate::{
-    failure::{Failure, Misbehaviour, SmtpMoment, SmtpReply, Unreachable},
+    failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment, SmtpReply, Unreachable},
     wire::{
         COMMAND_LINE_MAX, SASL_LINE_MAX,
         dot::DotFilter,
@@ -277,8 +277,10 @@ impl Relay for SmtpRelay {
     }
 
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
+        // What is said of the connection would be taken for the message's, and that may have been sent.
         if matches!(self.phase, Phase::AwaitingDelivery(_)) {
             self.uncertain += 1;
+            write(&LostTransaction::Uncertain.smtp(), out.client());
         }
         // Replies are always written whole, so there is no half one to complete.
         let reply = failure.smtp(SmtpMoment::Closing);

@@ -1,0 +1,210 @@
+//! Submission servers that do odd things around the end mark: what the CRM hears, what stands in Sent, and what a retry
+//! does (rules R39 to R41). The mailbox is Dovecot's.
+
+use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Lab, Program, Provider, Visit, Wire, until};
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+const ALICE: &str = "alice@ovh.test";
+const SENT: &str = "INBOX.Sent";
+const TIMES: &str = "[timeouts]\nprogress = \"2s\"\nend-of-data = \"2s\"\n";
+/// An answer that says more than it may before it ends.
+const ENDLESS: usize = 100_000;
+
+/// What the server says to a message of this subject. None: it hangs up.
+fn answer(visit: &mut Visit, subject: &str) -> Option<()> {
+    match subject {
+        "silence" => thread::sleep(Duration::from_secs(20)),
+        "lost" => visit.hang_up()?,
+        "endless" => {
+            for _ in 0..ENDLESS {
+                visit.say("250-2.0.0 and")?;
+            }
+        }
+        "drips" => {
+            for _ in 0..100 {
+                visit.send(b"2")?;
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+        "refused" => visit.say("554 5.6.0 No")?,
+        "later" => visit.say("451 4.3.0 Later")?,
+        "two" => visit.send(b"250 2.0.0 Taken\r\n250 2.0.0 Taken\r\n")?,
+        _ => visit.say("250 2.0.0 Taken")?,
+    }
+    Some(())
+}
+
+struct House {
+    dovecot: Dovecot,
+    bridge: Bridge,
+    crm: CrmSettings,
+    /// The subjects of all whole messages.
+    taken: Arc<Mutex<Vec<String>>>,
+    _smtp: Provider,
+    _lab: Lab,
+}
+
+impl House {
+    fn start(copy: &str) -> Option<Self> {
+        let lab = Lab::needing(&[Program::Dovecot])?;
+        let dovecot = Dovecot::ovh(&lab);
+        dovecot.add_user(ALICE, "hunter2");
+        let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = taken.clone();
+        let smtp = Provider::start(Some(&lab.certificates.good), move |visit| {
+            visit.say("220 double ESMTP")?;
+            loop {
+                let line = visit.line()?;
+                match line.split(' ').next().unwrap_or_default() {
+                    "EHLO" => visit.say("250-double\r\n250 AUTH PLAIN")?,
+                    "AUTH" => visit.say("235 2.7.0 Welcome")?,
+                    "DATA" => {
+                        visit.say("354 go")?;
+                        let mut subject = String::new();
+                        loop {
+                            let line = visit.line()?;
+                            match line.strip_prefix("Subject: ") {
+                                _ if line == "." => break,
+                                Some("421") => {
+                                    visit.say("421 4.3.2 Going down")?;
+                                    return visit.hang_up();
+                                }
+                                Some(found) => subject = found.to_owned(),
+                                None => {}
+                            }
+                        }
+                        seen.lock().expect("no test panicked in here").push(subject.clone());
+                        answer(visit, &subject)?;
+                    }
+                    _ => visit.say("250 2.0.0 Ok")?,
+                }
+            }
+        });
+        let mut bridge = Bridge::configured(&lab, TIMES);
+        let crm = bridge.add_account(&AddAccount {
+            more: ["--unchecked", "--sent-copy", copy].map(str::to_owned).to_vec(),
+            ..AddAccount::at(&lab, [dovecot.imaps, smtp.port], ALICE)
+        });
+        bridge.serve();
+        Some(Self { dovecot, bridge, crm, taken, _smtp: smtp, _lab: lab })
+    }
+
+    /// What a CRM hears in the end of a message of this subject, whose Message-ID it is too.
+    fn send(&self, subject: &str) -> (u16, String) {
+        let mut wire = self.bridge.sign_in_smtp(&self.crm);
+        wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+        wire.smtp("RCPT TO:<bob@client.test>", 250);
+        wire.smtp("DATA", 354);
+        let text =
+            format!("From: {ALICE}\r\nSubject: {subject}\r\nMessage-ID: <{subject}@crm.test>\r\n\r\nHello.\r\n.\r\n");
+        wire.send(text.as_bytes());
+        wire.reply()
+    }
+
+    fn taken(&self, subject: &str) -> usize {
+        self.taken.lock().expect("no test panicked in here").iter().filter(|taken| *taken == subject).count()
+    }
+
+    fn filed(&self, subject: &str) -> usize {
+        let mut wire = self.dovecot.sign_in(ALICE);
+        if wire.count(SENT) == 0 {
+            return 0;
+        }
+        wire.imap_ok(&format!("EXAMINE {SENT}"));
+        let ids = wire.imap_ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])").text();
+        ids.matches(&format!("<{subject}@crm.test>")).count()
+    }
+
+    fn files(&self, subject: &str) {
+        let found = until(Duration::from_secs(15), || (self.filed(subject) > 0).then_some(()));
+        assert!(found.is_some(), "{subject}\n{}", self.bridge.log());
+    }
+
+    /// Twenty minutes pass for what is uncertain.
+    fn later(&mut self) {
+        self.bridge.kill();
+        let file = self.bridge.state().join("passerelle.db");
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+            let mut store = SqliteConnectOptions::new().filename(file).connect().await.expect("the store");
+            let later = "UPDATE sent SET began_at = began_at - 1200, due_at = 1, claimed_until = 0
+                WHERE due_at IS NOT NULL AND sending = 'uncertain'";
+            sqlx::query(later).execute(&mut store).await.expect("all is due");
+        });
+        self.bridge.serve();
+    }
+}
+
+#[test]
+fn r39_an_outcome_that_nobody_knows_is_said_and_its_copy_comes_later() {
+    let Some(mut house) = House::start("always") else { return };
+    let unknown = ["silence", "lost", "endless", "drips"];
+    thread::scope(|scope| {
+        for subject in unknown {
+            let house = &house;
+            scope.spawn(move || {
+                let (code, words) = house.send(subject);
+                assert_eq!(code, 451, "{subject}: {words}");
+                assert!(words.contains("may have been sent, look before you try again"), "{subject}: {words}");
+            });
+        }
+    });
+    for subject in unknown {
+        assert_eq!((house.taken(subject), house.filed(subject)), (1, 0), "{subject}");
+    }
+    house.later();
+    for subject in unknown {
+        house.files(subject);
+        assert_eq!((house.taken(subject), house.filed(subject)), (1, 1), "{subject}");
+    }
+    assert_eq!(house.bridge.log().matches("nobody has tried again").count(), unknown.len());
+}
+
+#[test]
+fn r39_what_is_refused_or_cut_before_its_end_mark_leaves_nothing() {
+    let Some(house) = House::start("always") else { return };
+    for (subject, code, taken) in [("421", 4, 0), ("refused", 5, 1), ("later", 4, 1)] {
+        let (said, words) = house.send(subject);
+        assert_eq!(said / 100, code, "{subject}: {said} {words}");
+        assert_eq!(house.taken(subject), taken, "{subject}");
+    }
+    // One reply is the message's; what else is said is nobody's.
+    assert_eq!(house.send("two").0, 250);
+    house.files("two");
+    let emptied = until(Duration::from_secs(5), || {
+        (std::fs::read_dir(house.bridge.state().join("spool")).expect("the spool").count() == 0).then_some(())
+    });
+    assert!(emptied.is_some(), "{}", house.bridge.log());
+    for (subject, copies) in [("421", 0), ("refused", 0), ("later", 0), ("two", 1)] {
+        assert_eq!(house.filed(subject), copies, "{subject}");
+    }
+}
+
+#[test]
+fn r40_a_retry_of_what_the_provider_has_filed_is_not_sent_again() {
+    let Some(house) = House::start("auto") else { return };
+    let said = house.send("lost");
+    assert_eq!(said.0, 451, "{said:?}\n{}", house.bridge.log());
+    let file = |subject: &str| {
+        let mut wire: Wire = house.dovecot.sign_in(ALICE);
+        let text = format!("From: {ALICE}\r\nMessage-ID: <{subject}@crm.test>\r\n\r\nHello.\r\n");
+        assert!(wire.append(SENT, "(\\Seen)", text.as_bytes()).is_ok());
+    };
+    file("lost");
+    let (code, words) = house.send("lost");
+    assert_eq!(code, 250, "{words}");
+    assert!(words.contains("was sent before"), "{words}");
+    assert_eq!((house.taken("lost"), house.filed("lost")), (1, 1));
+    // One that does not stand there is sent, whatever the CRM hears of it.
+    assert_eq!(house.send("silence").0, 451);
+    assert_eq!(house.send("silence").0, 451);
+    assert_eq!(house.taken("silence"), 2);
+    // And another message that stands there by chance under its Message-ID is another: nothing was uncertain.
+    file("fine");
+    assert_eq!(house.send("fine").0, 250);
+    assert_eq!(house.taken("fine"), 1);
+}
