@@ -26,13 +26,16 @@ impl Firm {
     /// Makes everything due that waits for minutes, and has it looked at.
     fn later(&mut self) {
         self.bridge.kill();
+        self.store("UPDATE sent SET due_at = 1, claimed_until = 0 WHERE due_at IS NOT NULL RETURNING 'one'");
+        self.bridge.serve();
+    }
+
+    fn store(&self, query: &'static str) -> Vec<Option<String>> {
         let file = self.bridge.state().join("passerelle.db");
         tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
             let mut store = SqliteConnectOptions::new().filename(file).connect().await.expect("the store");
-            let due = "UPDATE sent SET due_at = 1, claimed_until = 0 WHERE due_at IS NOT NULL";
-            sqlx::query(due).execute(&mut store).await.expect("all is due");
-        });
-        self.bridge.serve();
+            sqlx::query_scalar(query).fetch_all(&mut store).await.expect("rows")
+        })
     }
 }
 
@@ -146,7 +149,8 @@ fn r41_a_provider_that_files_late_takes_the_place_of_ours() {
     firm.later();
     let one = until(Duration::from_secs(15), || (firm.dovecot.count(ALICE, SENT) == 1).then_some(()));
     assert!(one.is_some(), "{}", firm.bridge.log());
-    // It is known for one that files by now.
+    let known = || (firm.store("SELECT files_sent FROM accounts") == [Some("yes".to_owned())]).then_some(());
+    assert!(until(Duration::from_secs(5), known).is_some(), "{}", firm.bridge.log());
     firm.send("Subject: two\r\nMessage-ID: <two@crm.test>\r\n");
     assert_eq!(firm.spooled(), 0, "{}", firm.bridge.log());
     firm.exim.deliver();
