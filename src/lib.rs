@@ -34,9 +34,10 @@
 //! any provider. So far its one source is memory, for the demo and for tests.
 //!
 //! What the sessions of an account share stands in its gate ([`upstream::Gates`]): places at the provider, the folder
-//! table, the generation that ends them all when credentials change, and the lanes that are parked. A lane is leased;
-//! dropping it closes it, and [`upstream::Lane::park`] keeps it. Without a mailbox an IMAP session has one for a command
-//! at a time, and who signs in to an account that is known to be healthy waits for none.
+//! table (of each token, where clients sign in by their own), the generation that ends them all when credentials change,
+//! and the lanes that are parked. A lane is leased; dropping it closes it, and [`upstream::Lane::park`] keeps it. Without a
+//! mailbox an IMAP session has one for a command at a time, and who signs in to an account that is known to be healthy
+//! waits for none.
 //!
 //! # The way of one IMAP command
 //! `a2 SELECT "Sent"` comes in on 127.0.0.1:1143.

@@ -152,7 +152,7 @@ impl Talk {
             made.or_failure()?;
         }
         self.named("SUBSCRIBE ", &name, "").await?;
-        gates.keep(self.account, &naming, Keep::Role(Role::Sent, name.clone())).await?;
+        gates.keep(self.account, &naming, None, Keep::Role(Role::Sent, name.clone())).await?;
         gates.stale(self.account);
         Ok(name)
     }
@@ -184,7 +184,7 @@ impl Talk {
                 break;
             }
         }
-        gates.publish(self.account, self.generation, &Naming::default(), reading.finish()).await
+        gates.publish(self.account, self.generation, &Naming::default(), None, reading.finish()).await
     }
 
     /// The UIDs of the messages with this Message-ID in the mailbox that is open. `since` is the day before which none is

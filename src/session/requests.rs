@@ -201,19 +201,19 @@ impl Requests {
                 });
             }
             Request::Folders(account) => {
-                let entitled = self.entitled(account);
+                let (entitled, passed) = (self.entitled(account), self.passed());
                 self.answer(async move {
-                    let known = entitled.ok().and_then(|(_, naming)| gates.folders(account, &naming));
+                    let known = entitled.ok().and_then(|(_, naming)| gates.folders(account, &naming, passed.as_ref()));
                     Done::Answer(id, Answer::Folders(known))
                 });
             }
             Request::Publish(account, table) => {
-                let entitled = self.entitled(account);
+                let (entitled, passed) = (self.entitled(account), self.passed());
                 self.answer(async move {
                     // Without its own map the account has no namespace: the relay takes None for the fault that it is.
                     let namespace = match entitled {
                         Ok((standing, naming)) => {
-                            gates.publish(account, standing.generation, &naming, table).await.ok()
+                            gates.publish(account, standing.generation, &naming, passed.as_ref(), table).await.ok()
                         }
                         Err(_) => None,
                     };
@@ -221,10 +221,10 @@ impl Requests {
                 });
             }
             Request::Keep(account, keep) => {
-                let entitled = self.entitled(account);
+                let (entitled, passed) = (self.entitled(account), self.passed());
                 self.answer(async move {
                     let kept = match entitled {
-                        Ok((_, naming)) => gates.keep(account, &naming, keep).await,
+                        Ok((_, naming)) => gates.keep(account, &naming, passed.as_ref(), keep).await,
                         Err(failure) => Err(failure),
                     };
                     Done::Answer(id, Answer::Kept(kept))

@@ -3,7 +3,7 @@
 //! A lane is leased; dropping it closes the connection. No lock is held over I/O, so that one account's trouble hurts no
 //! other (rule R45).
 
-#![allow(clippy::disallowed_methods, reason = "the age of a folder table is told by the clock")]
+#![allow(clippy::disallowed_methods, reason = "how long a verdict takes is told by the clock")]
 
 mod attempt;
 mod guard;
@@ -12,16 +12,16 @@ mod judged;
 pub(crate) mod lease;
 mod own;
 mod seat;
+pub(crate) mod trees;
 pub(crate) mod turn;
 
 use super::{Lane, passed::Passed, places::Places, pool::Pool};
 use crate::{
     failure::Failure,
-    model::{AccountId, FolderTable, Generation, LocalName, LoginId, RemoteName},
+    model::{AccountId, Generation, LocalName, LoginId, RemoteName},
     oauth::broker::Broker,
     profile, provider,
-    relay::{Admission, Credentials, Keep},
-    rules::namespace::{Choices, Namespace, Naming},
+    relay::{Admission, Credentials},
     store::{Standing, Store, unix_now},
     wire::{imap::Capabilities, smtp::Extensions},
 };
@@ -41,12 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
-
-/// A folder table this young answers LIST (design section 4).
-pub(crate) const FRESH: Duration = Duration::from_secs(5);
-/// A folder table this old is read again when a lane is opened: names that only another program made are found by a
-/// LIST, or by a name that is not found, sooner.
-pub(crate) const AGED: Duration = Duration::from_secs(600);
+use trees::Trees;
 
 /// The pause after a failed read of the store: short of the second within which changes are seen (design section 6).
 pub(crate) const AGAIN: Duration = Duration::from_millis(500);
@@ -98,7 +93,7 @@ pub(super) struct Gate {
     places: Places,
     /// Grows with the account's; sessions that were let in at an older one end.
     generation: watch::Sender<Generation>,
-    folders: Mutex<Folders>,
+    trees: Mutex<Trees>,
     health: Mutex<Health>,
     attempts: attempt::Attempts,
     /// Of clients.
@@ -123,35 +118,6 @@ struct Health {
     capabilities: Option<Capabilities>,
     /// When a sign-in worked. None: never, or the last one did not.
     signed_in: Option<Instant>,
-}
-
-#[derive(Default)]
-struct Folders {
-    /// When the table was read. None: never, or the tree was changed since.
-    read: Option<Instant>,
-    /// The last one even if the tree was changed since: better than none for a lane that does not read it.
-    last: Option<Known>,
-}
-
-/// A folder table, and what is made of it: a namespace for each naming in use, a handful at most.
-struct Known {
-    table: FolderTable,
-    choices: Choices,
-    namespaces: HashMap<Naming, Arc<Namespace>>,
-}
-
-impl Known {
-    fn namespace(&mut self, id: AccountId, naming: &Naming) -> Arc<Namespace> {
-        let Self { table, choices, namespaces } = self;
-        match namespaces.get(naming) {
-            Some(namespace) => namespace.clone(),
-            None => {
-                let namespace = Arc::new(Namespace::new(id, table, choices, naming));
-                namespaces.insert(naming.clone(), namespace.clone());
-                namespace
-            }
-        }
-    }
 }
 
 impl Gates {
@@ -215,70 +181,6 @@ impl Gates {
         }
     }
 
-    /// The namespace, if it was read less than five seconds ago.
-    #[must_use]
-    pub fn folders(&self, id: AccountId, naming: &Naming) -> Option<Arc<Namespace>> {
-        let gate = self.gates.get(&id)?.clone();
-        let mut folders = gate.folders();
-        folders.read.filter(|read| read.elapsed() < FRESH)?;
-        folders.last.as_mut().map(|known| known.namespace(id, naming))
-    }
-
-    /// Keeps a folder table that was just read by whom a verdict let in at this generation, unless the account has a
-    /// newer one, and gives the namespace made of it.
-    ///
-    /// # Errors
-    /// If the account's own folder map cannot be read.
-    pub async fn publish(
-        &self,
-        id: AccountId,
-        judged_at: Generation,
-        naming: &Naming,
-        table: FolderTable,
-    ) -> Result<Arc<Namespace>, Failure> {
-        let choices = self.store.choices(id).await.map_err(|error| said(&error, "a folder map cannot be read"))?;
-        let mut known = Known { table, choices, namespaces: HashMap::new() };
-        let namespace = known.namespace(id, naming);
-        if let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) {
-            let mut folders = gate.folders();
-            // Asked with the lock held: what grows later forgets this table, too.
-            if !gate.is_beyond(judged_at) {
-                *folders = Folders { read: Some(Instant::now()), last: Some(known) };
-            }
-        }
-        Ok(namespace)
-    }
-
-    /// Keeps what a client did to the tree that the provider does not keep, and gives the namespace as it is with it. It
-    /// is no change that ends sessions: the others see it with their next LIST.
-    ///
-    /// # Errors
-    /// If the store fails: nothing is kept then.
-    pub async fn keep(&self, id: AccountId, naming: &Naming, keep: Keep) -> Result<Option<Arc<Namespace>>, Failure> {
-        let kept = match &keep {
-            Keep::Role(role, remote) => self.store.keep_role(id, *role, remote).await,
-            Keep::Subscription(remote, subscribed) => self.store.keep_subscription(id, remote, *subscribed).await,
-        };
-        kept.map_err(|error| said(&error, "a change of the tree cannot be kept"))?;
-        let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) else { return Ok(None) };
-        let mut folders = gate.folders();
-        let Some(known) = &mut folders.last else { return Ok(None) };
-        match keep {
-            Keep::Role(role, remote) => drop(known.choices.made.insert(role, remote)),
-            Keep::Subscription(remote, Some(subscribed)) => drop(known.choices.subscribed.insert(remote, subscribed)),
-            Keep::Subscription(remote, None) => drop(known.choices.subscribed.remove(&remote)),
-        }
-        known.namespaces.clear();
-        Ok(Some(known.namespace(id, naming)))
-    }
-
-    /// The tree of this account was changed.
-    pub fn stale(&self, id: AccountId) {
-        if let Some(gate) = self.gates.get(&id).map(|gate| gate.clone()) {
-            gate.folders().read = None;
-        }
-    }
-
     /// What UIDVALIDITY to tell, committed.
     ///
     /// # Errors
@@ -334,7 +236,7 @@ impl Gates {
             Arc::new(Gate {
                 places: Places::default(),
                 generation: watch::Sender::new(Generation::default()),
-                folders: Mutex::default(),
+                trees: Mutex::default(),
                 health: Mutex::default(),
                 attempts: attempt::Attempts::default(),
                 tokens: Arc::default(),
@@ -381,7 +283,7 @@ impl Gate {
             grown
         });
         if grown {
-            *self.folders() = Folders::default();
+            *self.trees() = Trees::default();
             *self.health() = Health::default();
             self.attempts.forget();
             self.tokens.forget();
@@ -395,11 +297,6 @@ impl Gate {
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn folders(&self) -> MutexGuard<'_, Folders> {
-        // A panic elsewhere leaves a whole value here: each write is one assignment.
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -423,7 +320,6 @@ fn said(error: &crate::store::Error, what: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{oauth::broker::Holder, upstream::exchange};
 
     #[tokio::test]
     async fn a_change_is_read_until_it_is_known() {
@@ -433,30 +329,5 @@ mod tests {
             read => Ok(read),
         };
         assert_eq!(persistently(read).await, 1);
-    }
-
-    #[tokio::test]
-    async fn a_table_of_an_older_generation_is_not_kept() {
-        let root = tempfile::tempdir().expect("a directory");
-        let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
-        let bounds = Bounds {
-            lanes_per_account: 1,
-            sessions_per_account: 1,
-            login_wait: Duration::from_secs(1),
-            handshake: Duration::from_secs(1),
-            refusals: 1,
-        };
-        let broker = Broker::new(store.clone(), exchange().expect("a client"), Holder::Serve);
-        let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
-        let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
-        let (id, table, naming) = (AccountId(1), FolderTable::default(), Naming::default());
-        let gate = gates.gate(id);
-        gate.reach(Generation(2));
-        gates.publish(id, Generation(1), &naming, table.clone()).await.expect("a namespace");
-        assert!(gates.folders(id, &naming).is_none());
-        gates.publish(id, Generation(2), &naming, table.clone()).await.expect("a namespace");
-        assert!(gates.folders(id, &naming).is_some());
-        gate.reach(Generation(3));
-        assert!(gates.folders(id, &naming).is_none());
     }
 }

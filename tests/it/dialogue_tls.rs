@@ -261,7 +261,7 @@ impl Stage {
                 (["lane"], ["ok", ..]) if self.parked && self.lane.stream.is_some() => {}
                 (["lane" | "ready"], outcome) => self.next_lane(outcome).await,
                 (["folders"], ["none"]) => self.gates.stale(self.account),
-                (["folders"], ["known"]) if self.gates.folders(self.account, &Naming::default()).is_none() => {
+                (["folders"], ["known"]) if self.gates.folders(self.account, &Naming::default(), None).is_none() => {
                     self.publish().await
                 }
                 (["validity", local, remote @ .., upstream], [told]) => {
@@ -343,7 +343,7 @@ impl Stage {
 
     async fn publish(&self) {
         self.gates
-            .publish(self.account, self.generation().await, &Naming::default(), self.folders.clone())
+            .publish(self.account, self.generation().await, &Naming::default(), None, self.folders.clone())
             .await
             .expect("a namespace");
     }

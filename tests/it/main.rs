@@ -9,6 +9,7 @@
 mod account;
 mod certificates;
 mod cli;
+mod client_lanes;
 mod client_token_rows;
 mod client_tokens;
 mod clients;

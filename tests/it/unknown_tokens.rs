@@ -7,7 +7,7 @@ use crate::harness::{Bridge, IMAP_CAPABILITIES, Lab, PATIENCE, Provider, Visit, 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -26,12 +26,14 @@ const SHOWN: usize = 4;
 
 /// What the doubles know of tokens.
 #[derive(Default)]
-struct Door {
+pub(crate) struct Door {
     good: Mutex<HashSet<String>>,
     /// Each that was refused, with its service, as often as it was.
     refused: Mutex<Vec<(&'static str, String)>>,
     /// A wrong one is not answered as long as this stands.
     holds: AtomicBool,
+    /// What its LIST and LSUB tell besides what every token's do.
+    lists: Mutex<HashMap<String, [String; 2]>>,
 }
 
 impl Door {
@@ -39,16 +41,22 @@ impl Door {
         locked(&self.good).insert(token.to_owned());
     }
 
-    /// Whether the token of this response is good, said when it is time.
-    fn judges(&self, service: &'static str, response: &str) -> bool {
+    /// This token opens it, and sees this mailbox and this subscribed name besides what all see.
+    pub(crate) fn shows(&self, token: &str, mailbox: &str, subscribed: &str) {
+        self.opens_to(token);
+        locked(&self.lists).insert(token.to_owned(), [mailbox.to_owned(), subscribed.to_owned()]);
+    }
+
+    /// The token of this response, if it is good, said when it is time.
+    fn judges(&self, service: &'static str, response: &str) -> Option<String> {
         let response = String::from_utf8(STANDARD.decode(response).expect("base64")).expect("text");
         let token = response.split("Bearer ").nth(1).and_then(|rest| rest.split('\x01').next()).expect("a token");
         if locked(&self.good).contains(token) {
-            return true;
+            return Some(token.to_owned());
         }
         locked(&self.refused).push((service, token.to_owned()));
         let _ = until(PATIENCE, || (!self.holds.load(Ordering::SeqCst)).then_some(()));
-        false
+        None
     }
 
     fn refusals(&self, service: &str) -> usize {
@@ -60,18 +68,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no test panicked in here")
 }
 
-struct House {
-    door: Arc<Door>,
-    bridge: Bridge,
+pub(crate) struct House {
+    pub(crate) door: Arc<Door>,
+    pub(crate) bridge: Bridge,
     /// Of the listeners that pass tokens on.
     imap: u16,
     smtp: u16,
-    _doubles: [Provider; 2],
+    doubles: [Provider; 2],
     _lab: Lab,
 }
 
 impl House {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let lab = Lab::needing(&[])?;
         let door = Arc::new(Door::default());
         let (imap, smtp) = (imap_double(&lab, &door), smtp_double(&lab, &door));
@@ -88,10 +96,10 @@ impl House {
         let added = bridge.cli(&[&add[..], &["--crm-token"]].concat(), b"");
         assert!(added.status.success(), "{}", words(&added));
         bridge.serve();
-        Some(Self { door, bridge, imap: ports[0], smtp: ports[1], _doubles: [imap, smtp], _lab: lab })
+        Some(Self { door, bridge, imap: ports[0], smtp: ports[1], doubles: [imap, smtp], _lab: lab })
     }
 
-    fn imap(&self, token: &str) -> (String, Wire) {
+    pub(crate) fn imap(&self, token: &str) -> (String, Wire) {
         secrets::give_out(token);
         let mut wire = Wire::plain(self.imap);
         wire.expect("* OK");
@@ -120,9 +128,20 @@ fn imap_double(lab: &Lab, door: &Arc<Door>) -> Provider {
     let door = door.clone();
     Provider::start(Some(&lab.certificates.good), move |visit: &mut Visit| {
         visit.say(&format!("* OK [CAPABILITY {IMAP_CAPABILITIES} AUTH=XOAUTH2] Double ready"))?;
+        let shown = Mutex::new([String::new(), String::new()]);
         visit.imap(&|visit, tag, command| {
+            let verb = command.split(' ').next().unwrap_or_default();
+            let told = match verb {
+                "LIST" => locked(&shown)[0].clone(),
+                "LSUB" => locked(&shown)[1].clone(),
+                _ => String::new(),
+            };
+            if !told.is_empty() {
+                visit.say(&format!("* {verb} () \".\" {told}"))?;
+            }
             let Some(response) = command.strip_prefix("AUTHENTICATE XOAUTH2 ") else { return Some(false) };
-            if door.judges("imap", response) {
+            if let Some(token) = door.judges("imap", response) {
+                *locked(&shown) = locked(&door.lists).get(&token).cloned().unwrap_or_default();
                 return Some(false);
             }
             visit.say(&format!("{tag} NO [AUTHENTICATIONFAILED] No such token")).map(|()| true)
@@ -138,7 +157,7 @@ fn smtp_double(lab: &Lab, door: &Arc<Door>) -> Provider {
             let line = visit.line()?;
             if let Some(response) = line.strip_prefix("AUTH XOAUTH2 ") {
                 let good = door.judges("smtp", response);
-                visit.say(if good { "235 2.7.0 Signed in" } else { "535 5.7.8 No such token" })?;
+                visit.say(if good.is_some() { "235 2.7.0 Signed in" } else { "535 5.7.8 No such token" })?;
             } else if line.starts_with("EHLO") {
                 visit.say("250-double\r\n250 AUTH PLAIN XOAUTH2")?;
             } else {
@@ -158,13 +177,13 @@ fn r26_what_is_shown_to_nobody_is_no_refusal_of_the_providers() {
     };
     // A service that wants no sign-in would let in whoever shows any token.
     set("none");
-    let visits = house._doubles[1].visits();
+    let visits = house.doubles[1].visits();
     // More than are refused before the first pause, each a new one.
     for number in 0..=SHOWN {
         let (answer, _) = house.smtp(&format!("token-{number}"));
         assert!(answer.starts_with("535 "), "{answer}\n{}", house.bridge.log());
     }
-    assert_eq!(house._doubles[1].visits(), visits);
+    assert_eq!(house.doubles[1].visits(), visits);
     let why = "a client's token is not shown to this service";
     assert!(house.bridge.log().contains(why), "{}", house.bridge.log());
 }

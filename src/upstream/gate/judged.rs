@@ -47,7 +47,7 @@ impl Gates {
             );
             return Err(Failure::SignInRefused);
         }
-        let known = || gate.health().capabilities.is_some() && gate.folders().last.is_some();
+        let known = || gate.health().capabilities.is_some() && gate.has_tree(passed.key);
         let has_lane = || purpose == LaneUse::Imap && known() && gate.pool.has(standing.generation, passed.key);
         let (wait, began) = (self.bounds.login_wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
         let left = || wait.saturating_sub(began.elapsed());

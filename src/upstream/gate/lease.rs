@@ -4,7 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "how long it is waited is told by the clock")]
 
-use super::{AGED, Gate, Gates, Health, OpeningEnded, attempt::Ending, said, turn::Turn};
+use super::{Gate, Gates, Health, OpeningEnded, attempt::Ending, said, turn::Turn};
 use crate::{
     failure::{Cap, Failure, Unreachable},
     model::{AccountId, Generation},
@@ -71,10 +71,10 @@ impl Gates {
         let (gate, account) = self.standing(id, standing).await?;
         if passed.is_some() {
             // A lane that this token opened, or its facts, are known since the verdict.
-            return gate.known(id, naming).ok_or(OUTDATED);
+            return gate.known(id, naming, key(passed)).ok_or(OUTDATED);
         }
         if gate.is_healthy()
-            && let Some(facts) = gate.known(id, naming)
+            && let Some(facts) = gate.known(id, naming, LaneKey::Stored)
         {
             return Ok(facts);
         }
@@ -83,7 +83,7 @@ impl Gates {
         let ended = ended.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
         ended.ok().and_then(|ended| ended.clone()).unwrap_or(Err(OUTDATED))?;
         self.still_stands(&gate, standing)?;
-        gate.known(id, naming).ok_or(OUTDATED)
+        gate.known(id, naming, LaneKey::Stored).ok_or(OUTDATED)
     }
 
     /// A lane for whom a verdict let in, if that still stands: `last`, where it is free, or another that is parked, or a
@@ -106,6 +106,8 @@ impl Gates {
         let permit = self.place(&gate, &account, purpose, wait).await?;
         let key = key(passed);
         let parked = if purpose == LaneUse::Imap { gate.pool.take(standing.generation, key, last) } else { None };
+        // Whose folder table went for those of others reads it anew, with another lane.
+        let parked = parked.filter(|_| gate.has_tree(key));
         let opened = match parked {
             Some(parked) => gate.unparked(parked, standing.generation, key, permit),
             None => {
@@ -119,7 +121,7 @@ impl Gates {
         let (lane, extensions) = opened;
         let facts = match extensions {
             Some(extensions) => LaneFacts::Smtp { extensions },
-            None => gate.known(id, naming).ok_or(OUTDATED)?,
+            None => gate.known(id, naming, key).ok_or(OUTDATED)?,
         };
         self.still_stands(&gate, standing)?;
         Ok(Leased { lane, facts })
@@ -234,7 +236,7 @@ impl Gates {
             OpenedFacts::Smtp { extensions } => (None, Some(extensions)),
             OpenedFacts::Imap { capabilities, folders } => {
                 if let Some(table) = folders {
-                    self.publish(account.id, account.generation, &Naming::default(), table).await?;
+                    self.publish(account.id, account.generation, &Naming::default(), passed.as_ref(), table).await?;
                 }
                 (Some(gate.opened(capabilities, account.generation, key(passed.as_ref()))), None)
             }
@@ -250,13 +252,7 @@ impl Gates {
         purpose: LaneUse,
         passed: Option<&Passed>,
     ) -> Result<Opened, Refusal> {
-        let wanted = Wanted {
-            account,
-            purpose,
-            passed,
-            reads_folders: gate.folders().read.is_none_or(|read| read.elapsed() > AGED),
-            own: &self.own,
-        };
+        let wanted = Wanted { account, purpose, passed, reads_folders: gate.wants_tree(key(passed)), own: &self.own };
         let deadlines = Deadlines { whole: OPENING, handshake: self.bounds.handshake };
         let opened = open_stored(&self.store, &self.broker, wanted, deadlines, &mut |_| {}).await;
         opened.inspect_err(|Refusal { failure, words, .. }| {
@@ -275,10 +271,10 @@ impl Gate {
         lately || self.in_use.load(Ordering::Relaxed) > 0 || !self.pool.is_empty()
     }
 
-    /// What is known of lanes of IMAP. None: nothing of this generation.
-    pub(super) fn known(&self, id: AccountId, naming: &Naming) -> Option<LaneFacts> {
+    /// What is known of lanes of IMAP with this key. None: nothing of this generation.
+    pub(super) fn known(&self, id: AccountId, naming: &Naming, key: LaneKey) -> Option<LaneFacts> {
         let capabilities = self.health().capabilities.clone()?;
-        let namespace = self.folders().last.as_mut()?.namespace(id, naming);
+        let namespace = self.tree(id, naming, key)?;
         Some(LaneFacts::Imap { capabilities, namespace })
     }
 

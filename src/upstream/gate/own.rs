@@ -59,7 +59,7 @@ impl Gates {
                 self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?.0
             }
         };
-        match gate.known(id, &Naming::default()) {
+        match gate.known(id, &Naming::default(), key(None)) {
             Some(LaneFacts::Imap { capabilities, namespace }) => {
                 Ok(Some(Own { lane, account, capabilities, namespace }))
             }

@@ -1,0 +1,61 @@
+//! What a client's own token opens is that token's alone: the folders that it is told of.
+//!
+//! The doubles are those of `unknown_tokens`; the bridge is the real program.
+
+use crate::{harness::Wire, unknown_tokens::House};
+
+const TOKEN: &str = "a-good-token";
+/// As many folder tables as an account keeps, and as many lanes as it has.
+const TABLES: usize = 8;
+
+/// A session that this token lets in.
+fn let_in(house: &House, token: &str) -> Wire {
+    let (answer, wire) = house.imap(token);
+    assert!(answer.starts_with("OK "), "{answer}\n{}", house.bridge.log());
+    wire
+}
+
+#[test]
+fn r24_each_token_is_told_the_folders_that_it_may_see() {
+    let Some(house) = House::start() else { return };
+    house.door.shows("token-of-the-head", "INBOX.Salaries", "INBOX.Dismissals");
+    house.door.shows("token-of-the-clerk", "INBOX.Invoices", "INBOX.Reminders");
+    let (own, foreign) = (["Salaries", "Dismissals"], ["Invoices", "Reminders"]);
+    for (token, own, foreign) in [("token-of-the-head", own, foreign), ("token-of-the-clerk", foreign, own)] {
+        let mut wire = let_in(&house, token);
+        // At once: the other's table is young.
+        let told = ["LIST", "LSUB"].map(|verb| wire.imap_ok(&format!("{verb} \"\" \"*\"")).text());
+        for (told, own) in told.iter().zip(own) {
+            assert!(told.contains(own), "{token}: {told}");
+            assert!(foreign.iter().all(|name| !told.contains(name)), "{token}: {told}");
+        }
+        let answer = wire.imap(&format!("STATUS {} (MESSAGES)", foreign[0])).tagged;
+        assert!(answer.starts_with("NO [NONEXISTENT] "), "{token}: {answer}");
+        wire.imap_ok(&format!("SELECT {}", own[0]));
+    }
+    let mut wire = let_in(&house, "token-of-the-head");
+    let told = wire.imap_ok("LSUB \"\" \"*\"").text();
+    assert!(told.contains("Dismissals") && !told.contains("Invoices") && !told.contains("Reminders"), "{told}");
+}
+
+#[test]
+fn a_session_goes_on_whose_folder_table_went_for_those_of_other_tokens() {
+    let Some(house) = House::start() else { return };
+    house.door.shows(TOKEN, "INBOX.First", "INBOX.Gone");
+    let mut first = let_in(&house, TOKEN);
+    first.imap_ok("STATUS First (MESSAGES)");
+    // With a mailbox each keeps its lane, so that the one of the first stays parked.
+    let mut others: Vec<Wire> = (0..TABLES)
+        .map(|number| {
+            let token = format!("another-token-{number}");
+            house.door.shows(&token, &format!("INBOX.Of{number}"), "INBOX.Gone");
+            let mut wire = let_in(&house, &token);
+            wire.imap_ok(&format!("SELECT Of{number}"));
+            wire
+        })
+        .collect();
+    others[0].imap_ok("CLOSE");
+    first.imap_ok("STATUS First (MESSAGES)");
+    let told = first.imap_ok("LIST \"\" \"*\"").text();
+    assert!(told.contains("First") && !told.contains("Of"), "{told}");
+}
