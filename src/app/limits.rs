@@ -243,7 +243,7 @@ fn lanes() -> Vec<Limit> {
         octets("smtp-reply-line", wire::REPLY_LINE_MAX, "one line of it"),
         octets("smtp-reply-text", wire::REPLY_TEXT_MAX, "all text of it"),
         count("parked-lanes", model::number(pool::PARKED_MAX), "lanes parked for one account"),
-        wait("parked", pool::PARKED, "a lane that is parked"),
+        wait("parked", pool::PARKED, "a lane that is parked; a token's, since its sign-in"),
         wait("parked-looked-at", pool::LOOKED_AT, "parked lanes are looked at for closed ones"),
         wait("leaving", pool::LEAVING, "a mailbox is left before its lane is parked"),
         wait("folders-fresh", gate::trees::FRESH, "a folder table answers LIST"),

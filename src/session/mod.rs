@@ -222,7 +222,7 @@ impl Session {
             }
             Turn::Done(Done::Elapsed(id)) => self.tell(Event::Elapsed(id)),
             Turn::Done(Done::Leased(id, leased)) => {
-                let lease = leased.map(|leased| self.take_lane(leased));
+                let lease = leased.map(|leased| self.take_lane(*leased));
                 self.tell(Event::Answer(id, Answer::Lane(lease)))
             }
         }

@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 /// What has come of something that was waited for.
 pub(super) enum Done {
     Answer(RequestId, Answer),
-    Leased(RequestId, Result<Leased, Failure>),
+    Leased(RequestId, Result<Box<Leased>, Failure>),
     Judged(RequestId, Result<(Box<LetIn>, Seat), Failure>),
     /// A refused login, whose answer is not due yet.
     Waits(RequestId, Wait),
@@ -197,7 +197,7 @@ impl Requests {
                     };
                     let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
                     let leased = timeout(wait, leased).await.unwrap_or(late);
-                    Done::Leased(id, gates.invited(account, leased).await)
+                    Done::Leased(id, gates.invited(account, leased).await.map(Box::new))
                 });
             }
             Request::Folders(account) => {

@@ -3,12 +3,9 @@
 use super::*;
 use crate::{
     model::{AccountId, FolderTable},
-    oauth::broker::{Broker, Holder},
-    profile, provider,
+    profile,
     relay::{LaneFacts, Request, SessionFacts, imap::ImapRelay},
     rules::namespace::{Choices, Namespace, Naming},
-    store::Store,
-    upstream::{Bounds, exchange},
 };
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
@@ -28,19 +25,8 @@ struct House {
 impl House {
     /// A session with a lane, at which it has this to say.
     async fn saying(octets: usize) -> Self {
-        let root = tempfile::tempdir().expect("a directory");
-        let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
+        let (gates, _root) = Gates::of_a_test().await;
         let second = Duration::from_secs(1);
-        let broker = Broker::new(store.clone(), exchange().expect("a client"), Holder::Serve);
-        let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
-        let bounds = Bounds {
-            lanes_per_account: 1,
-            sessions_per_account: 1,
-            login_wait: second,
-            handshake: second,
-            refusals: 1,
-        };
-        let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
         let facts = SessionFacts {
             hostname: "bridge.test".into(),
             secured: false,
@@ -59,7 +45,7 @@ impl House {
         let facts = LaneFacts::Imap { capabilities: Default::default(), namespace: namespace.into() };
         let lane = session.take_lane(Leased { lane: gates.lane_over(Box::new(ours), ID), facts }).lane;
         session.outbox.lane(lane).resize(octets, b'x');
-        Self { gates, session, lane, provider, _client, _root: root }
+        Self { gates, session, lane, provider, _client, _root }
     }
 
     /// Writes what the provider's connection holds.

@@ -254,6 +254,24 @@ impl Gates {
 /// For tests of who has lanes.
 #[cfg(test)]
 impl Gates {
+    /// Over a store of its own, which lasts as long as the directory.
+    pub(crate) async fn of_a_test() -> (Arc<Self>, tempfile::TempDir) {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
+        let bounds = Bounds {
+            lanes_per_account: 1,
+            sessions_per_account: 1,
+            login_wait: Duration::from_secs(1),
+            handshake: Duration::from_secs(1),
+            refusals: 1,
+        };
+        let broker =
+            Broker::new(store.clone(), super::exchange().expect("a client"), crate::oauth::broker::Holder::Serve);
+        let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
+        let gates = Self::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
+        (gates, root)
+    }
+
     /// A lane of IMAP over a stream of the test's.
     pub(crate) fn lane_over(&self, stream: super::Stream, id: AccountId) -> super::Lane {
         let permit = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().expect("a place");

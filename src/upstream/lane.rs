@@ -1,5 +1,7 @@
 //! A lane in the use of one session, and what becomes of it when the session gives it back.
 
+#![allow(clippy::disallowed_methods, reason = "when a lane was signed in is told by the clock")]
+
 use super::{
     Stream,
     gate::Gate,
@@ -12,7 +14,7 @@ use crate::{
     wire::imap::Capabilities,
 };
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 /// A signed-in upstream connection in the use of one session. Dropping it closes the connection.
 pub struct Lane {
@@ -36,6 +38,7 @@ pub(super) struct Home {
     pub(super) capabilities: Capabilities,
     number: LaneNumber,
     key: LaneKey,
+    signed_in: Instant,
 }
 
 /// By which a session has its own last lane again.
@@ -64,7 +67,13 @@ impl Home {
         key: LaneKey,
     ) -> Self {
         gate.in_use.fetch_add(1, Ordering::Relaxed);
-        Self { gate, generation, capabilities, number, key }
+        Self { gate, generation, capabilities, number, key, signed_in: Instant::now() }
+    }
+
+    /// Of a lane that was signed in earlier.
+    pub(super) fn since(mut self, signed_in: Instant) -> Self {
+        self.signed_in = signed_in;
+        self
     }
 }
 
@@ -92,8 +101,10 @@ impl Lane {
         let Self { stream, unread, hold: Hold { permit, home } } = self;
         // What it said unasked is nobody's answer.
         let home = home.filter(|_| unread.is_empty())?;
-        let parked = Parked::new(stream, home.number, home.capabilities.clone(), home.key);
+        let parked = Parked::new(stream, home.number, home.capabilities.clone(), home.key).since(home.signed_in);
         home.gate.pool.keep(parked, home.generation);
+        // Looked at when it is parked: a refusal that comes later finds it there.
+        home.gate.close_if_refused_since(home.key, home.signed_in);
         // Now that the lane is there, whoever waits for a place finds it.
         drop(permit);
         Some(home.number)

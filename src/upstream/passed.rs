@@ -115,6 +115,11 @@ impl Lately {
         told.refused.push(((key, purpose), 1, now));
     }
 
+    /// Whether this token was refused since then, at either service.
+    pub(super) fn has_refused_since(&self, key: LaneKey, then: Instant) -> bool {
+        self.all().refused.iter().any(|((shown, _), _, since)| *shown == key && *since >= then)
+    }
+
     /// Another place, or other settings.
     pub(super) fn forget(&self) {
         *self.all() = Told::default();
@@ -152,6 +157,8 @@ mod tests {
         lately.refused(one, Imap, now);
         assert!(lately.refuses(one, Imap, now) && !lately.refuses(other, Imap, now));
         assert!(!lately.refuses(one, Submission, now), "the other service may take it");
+        assert!(lately.has_refused_since(one, now) && !lately.has_refused_since(other, now));
+        assert!(!lately.has_refused_since(one, now + REMEMBERED));
         let later = now + REMEMBERED;
         assert!(!lately.refuses(one, Imap, later));
         lately.refused(other, Imap, later);

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-/// A parked lane is closed after this time. Providers bear 10 minutes and more of silence, routers on the way 5.
+/// A parked lane is closed after this time, one of a client's token so long after its sign-in. Providers bear 10 minutes and more of silence, routers on the way 5.
 pub(crate) const PARKED: Duration = Duration::from_secs(4 * 60);
 /// Lanes parked at once for one account: a page of a CRM opens one or two sessions at a time.
 pub(crate) const PARKED_MAX: usize = 4;
@@ -59,12 +59,24 @@ pub(super) struct Parked {
     pub(super) capabilities: Capabilities,
     /// By whose credential it is signed in.
     key: LaneKey,
-    until: Instant,
+    pub(super) signed_in: Instant,
+    pub(super) until: Instant,
 }
 
 impl Parked {
     pub(super) fn new(stream: Stream, number: LaneNumber, capabilities: Capabilities, key: LaneKey) -> Self {
-        Self { stream, number, capabilities, key, until: Instant::now() + PARKED }
+        let now = Instant::now();
+        Self { stream, number, capabilities, key, signed_in: now, until: now + PARKED }
+    }
+
+    /// The same lane, signed in earlier. Only another sign-in tells that a client's token was taken back: a lane of one is
+    /// not parked for longer by being used.
+    pub(super) fn since(self, signed_in: Instant) -> Self {
+        let until = match self.key {
+            LaneKey::Stored => self.until,
+            LaneKey::Token(_) => signed_in + PARKED,
+        };
+        Self { signed_in, until, ..self }
     }
 
     /// Whether it may be had: its provider has neither closed it nor said anything, a BYE, or what the next session would
@@ -91,10 +103,10 @@ impl Pool {
         Some(lanes.parked.remove(at))
     }
 
-    /// Keeps a lane, unless the account has a newer generation.
+    /// Keeps a lane, unless the account has a newer generation, or the lane's time is over.
     pub(super) fn keep(self: &Arc<Self>, parked: Parked, generation: Generation) {
         let mut lanes = self.lanes();
-        if lanes.generation != generation {
+        if lanes.generation != generation || parked.until <= Instant::now() {
             return;
         }
         if lanes.parked.len() == PARKED_MAX {
@@ -114,6 +126,11 @@ impl Pool {
             lanes.generation = generation;
             lanes.parked.clear();
         }
+    }
+
+    /// Closes what is signed in by this key: the provider takes it no more.
+    pub(super) fn close(&self, key: LaneKey) {
+        self.lanes().parked.retain(|parked| parked.key != key);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -245,6 +262,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_lanes_of_a_refused_token_are_closed_and_no_others() {
+        let pool = pool();
+        let _stored = park(&pool, 1, NOW);
+        let keys = [LaneKey::Token([1; 32]), LaneKey::Token([2; 32])];
+        let _theirs = keys.map(|key| {
+            let (ours, theirs) = duplex(64);
+            pool.keep(Parked::new(Box::new(ours), LaneNumber(2), Capabilities::default(), key), NOW);
+            theirs
+        });
+        pool.close(keys[0]);
+        assert!(!pool.has(NOW, keys[0]) && pool.has(NOW, keys[1]) && pool.has(NOW, LaneKey::Stored));
+    }
+
+    #[tokio::test]
     async fn a_session_has_its_own_last_lane_where_it_is_free() {
         let pool = pool();
         let _provider = [park(&pool, 1, NOW), park(&pool, 2, NOW), park(&pool, 3, NOW)];
@@ -287,6 +318,13 @@ mod tests {
         let mut providers: Vec<_> = parked.map(|number| park(&pool, number, NOW)).collect();
         assert_eq!(providers[0].read(&mut [0]).await.ok(), Some(0));
         assert_eq!(pool.lanes().parked.len(), PARKED_MAX);
+        // One that may not be had goes itself.
+        let (ours, mut over) = duplex(64);
+        let key = LaneKey::Stored;
+        let parked = Parked::new(Box::new(ours), LaneNumber(9), Capabilities::default(), key);
+        pool.keep(Parked { until: Instant::now(), ..parked }, NOW);
+        assert_eq!((over.read(&mut [0]).await.ok(), pool.lanes().parked.len()), (Some(0), PARKED_MAX));
+        assert_eq!(taken(&pool, Some(1)), Some(1), "the oldest of those that were left");
     }
 
     /// A lane whose reading is a fault of ours.

@@ -1,8 +1,11 @@
-//! What a client's own token opens is that token's alone: the folders that it is told of.
+//! What a client's own token opens is that token's alone: the folders that it is told of, and the lanes that are parked.
 //!
 //! The doubles are those of `unknown_tokens`; the bridge is the real program.
 
-use crate::{harness::Wire, unknown_tokens::House};
+use crate::{
+    harness::{PATIENCE, Wire, until},
+    unknown_tokens::House,
+};
 
 const TOKEN: &str = "a-good-token";
 /// As many folder tables as an account keeps, and as many lanes as it has.
@@ -13,6 +16,11 @@ fn let_in(house: &House, token: &str) -> Wire {
     let (answer, wire) = house.imap(token);
     assert!(answer.starts_with("OK "), "{answer}\n{}", house.bridge.log());
     wire
+}
+
+fn is_refused(house: &House, token: &str) {
+    let (answer, _) = house.imap(token);
+    assert!(answer.starts_with("NO [AUTHENTICATIONFAILED] "), "{answer}\n{}", house.bridge.log());
 }
 
 #[test]
@@ -58,4 +66,33 @@ fn a_session_goes_on_whose_folder_table_went_for_those_of_other_tokens() {
     first.imap_ok("STATUS First (MESSAGES)");
     let told = first.imap_ok("LIST \"\" \"*\"").text();
     assert!(told.contains("First") && !told.contains("Of"), "{told}");
+}
+
+#[test]
+fn a_token_that_the_provider_refuses_has_no_parked_lane_any_more() {
+    let Some(house) = House::start() else { return };
+    house.door.opens_to(TOKEN);
+    let _parked = let_in(&house, TOKEN);
+    // Without a sign-in, as long as nobody says that it is over.
+    house.door.closes_to(TOKEN);
+    let _parked = let_in(&house, TOKEN);
+    assert!(house.smtp(TOKEN).0.starts_with("535 "), "{}", house.bridge.log());
+    is_refused(&house, TOKEN);
+}
+
+#[test]
+fn a_lane_whose_token_was_refused_meanwhile_is_not_parked() {
+    let Some(house) = House::start() else { return };
+    house.door.opens_to(TOKEN);
+    let mut wire = let_in(&house, TOKEN);
+    wire.imap_ok("SELECT INBOX");
+    house.door.closes_to(TOKEN);
+    assert!(house.smtp(TOKEN).0.starts_with("535 "), "{}", house.bridge.log());
+    wire.imap_ok("LOGOUT");
+    let left = until(PATIENCE, || {
+        let left = house.doubles[0].heard().contains("UNSELECT") && house.places_in_use() == [0, 0];
+        left.then_some(())
+    });
+    assert!(left.is_some(), "{}", house.bridge.log());
+    is_refused(&house, TOKEN);
 }

@@ -37,8 +37,13 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    fn opens_to(&self, token: &str) {
+    pub(crate) fn opens_to(&self, token: &str) {
         locked(&self.good).insert(token.to_owned());
+    }
+
+    /// The token was taken back; what it has opened stays open.
+    pub(crate) fn closes_to(&self, token: &str) {
+        locked(&self.good).remove(token);
     }
 
     /// This token opens it, and sees this mailbox and this subscribed name besides what all see.
@@ -74,7 +79,7 @@ pub(crate) struct House {
     /// Of the listeners that pass tokens on.
     imap: u16,
     smtp: u16,
-    doubles: [Provider; 2],
+    pub(crate) doubles: [Provider; 2],
     _lab: Lab,
 }
 
@@ -106,7 +111,7 @@ impl House {
         (wire.imap(&format!("LOGIN {ALICE} {token}")).tagged, wire)
     }
 
-    fn smtp(&self, token: &str) -> (String, Wire) {
+    pub(crate) fn smtp(&self, token: &str) -> (String, Wire) {
         secrets::give_out(token);
         let mut wire = Wire::plain(self.smtp);
         wire.expect("220");
@@ -116,7 +121,7 @@ impl House {
     }
 
     /// What the account has in use of its places, of IMAP and of submission.
-    fn places_in_use(&self) -> [u64; 2] {
+    pub(crate) fn places_in_use(&self) -> [u64; 2] {
         let output = self.bridge.cli(&["limits", "--json"], b"");
         let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let account = &told["in_use"]["accounts"][0];

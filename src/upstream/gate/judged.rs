@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     relay::{Admission, LaneState, LaneUse},
     store::{Account, Standing},
-    upstream::{Lane, Opened, Passed, Refusal, stored::judges_tokens},
+    upstream::{Lane, Opened, Passed, Refusal, passed::LaneKey, stored::judges_tokens},
     wire::smtp::Extensions,
 };
 use std::{
@@ -123,8 +123,49 @@ impl Gate {
             Ok(_) => self.tokens.lately.let_in(passed.key, purpose, Instant::now()),
             Err(refusal) if refusal.failure == Failure::SignInRefused => {
                 self.tokens.lately.refused(passed.key, purpose, Instant::now());
+                // Taken back, most likely: what it has opened is nobody's to go on with.
+                self.pool.close(passed.key);
             }
             Err(_) => {}
+        }
+    }
+
+    /// Closes the parked lanes of a token that the provider has refused since one of them was signed in.
+    pub(in crate::upstream) fn close_if_refused_since(&self, key: LaneKey, signed_in: tokio::time::Instant) {
+        if self.tokens.lately.has_refused_since(key, signed_in.into_std()) {
+            self.pool.close(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{AccountId, Generation},
+        upstream::lane::{Hold, Home, LaneNumber},
+        wire::imap::Capabilities,
+    };
+    use tokio::{io::duplex, sync::Semaphore, time::sleep};
+
+    #[tokio::test]
+    async fn a_lane_of_a_clients_token_is_parked_no_longer_for_being_used() {
+        let (gates, _root) = Gates::of_a_test().await;
+        let (gate, now) = (gates.gate(AccountId(1)), Generation::default());
+        let permit = || Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place");
+        for (key, is_bounded) in [(LaneKey::Stored, false), (LaneKey::Token([1; 32]), true)] {
+            let (ours, _theirs) = duplex(64);
+            let home = Home::new(gate.clone(), now, Capabilities::default(), LaneNumber(1), key);
+            let mut lane = Lane { stream: Box::new(ours), unread: Vec::new(), hold: Hold::new(permit(), Some(home)) };
+            let mut until = Vec::new();
+            for _ in 0..3 {
+                assert!(lane.park(LaneState::Clean).is_some());
+                let parked = gate.pool.take(now, key, None).expect("it is there");
+                until.push(parked.until);
+                lane = gate.unparked(parked, now, key, permit()).0;
+                sleep(Duration::from_millis(5)).await;
+            }
+            assert!(until.windows(2).all(|pair| (pair[0] == pair[1]) == is_bounded), "{key:?}: {until:?}");
         }
     }
 }

@@ -299,8 +299,8 @@ impl Gate {
         key: LaneKey,
         permit: OwnedSemaphorePermit,
     ) -> (Lane, Option<Extensions>) {
-        let Parked { stream, number, capabilities, .. } = parked;
-        let home = Home::new(self.clone(), generation, capabilities, number, key);
+        let Parked { stream, number, capabilities, signed_in, .. } = parked;
+        let home = Home::new(self.clone(), generation, capabilities, number, key).since(signed_in);
         (Lane { stream, unread: Vec::new(), hold: Hold::new(permit, Some(home)) }, None)
     }
 }

@@ -188,29 +188,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::{Attributes, Folder, RemoteName, Secret},
-        oauth::broker::{Broker, Holder},
-        profile, provider,
-        store::Store,
-        upstream::{Bounds, exchange},
-    };
-
-    async fn house() -> (Arc<Gates>, tempfile::TempDir) {
-        let root = tempfile::tempdir().expect("a directory");
-        let store = Store::open(root.path(), None, 1_800_000_000).await.expect("a store");
-        let bounds = Bounds {
-            lanes_per_account: 1,
-            sessions_per_account: 1,
-            login_wait: Duration::from_secs(1),
-            handshake: Duration::from_secs(1),
-            refusals: 1,
-        };
-        let broker = Broker::new(store.clone(), exchange().expect("a client"), Holder::Serve);
-        let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
-        let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
-        (gates, root)
-    }
+    use crate::model::{Attributes, Folder, RemoteName, Secret};
 
     fn table_of(name: &str) -> FolderTable {
         let name = RemoteName::parse(name.as_bytes()).expect("a name");
@@ -220,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_table_of_an_older_generation_is_not_kept() {
-        let (gates, _root) = house().await;
+        let (gates, _root) = Gates::of_a_test().await;
         let (id, table, naming) = (AccountId(1), FolderTable::default(), Naming::default());
         let gate = gates.gate(id);
         gate.reach(Generation(2));
@@ -234,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_token_has_a_tree_of_its_own_and_the_one_unused_longest_goes() {
-        let (gates, _root) = house().await;
+        let (gates, _root) = Gates::of_a_test().await;
         let (id, naming, now) = (AccountId(1), Naming::default(), Generation::default());
         let gate = gates.gate(id);
         let passed = |number: usize| Passed::new(&Secret::new(format!("token-{number}").into_bytes())).expect("text");
