@@ -69,7 +69,8 @@
 //!    the client hears 451, and the log says that it may be sent twice.
 //!
 //! # When something fails
-//! A refused login is answered when its wait is over, which [`rules::guesses`] counts; what lets in never waits.
+//! A refused login is answered when its wait is over, which [`rules::guesses`] counts; what lets in never waits. Where
+//! tokens of clients go to the provider, a login that is not there hears what the provider told others last, as late.
 //! A [`failure::Failure`] says who is at fault; `failure` alone turns it into replies. Our own trouble, and the provider's
 //! refusal *of us*, are transient towards the CRM. A relay that ends with a failure says its last words only where the
 //! client stands between two answers: half an answer is never completed by words of ours. A panic is a fault of ours that

@@ -312,6 +312,8 @@ fn openings() -> Vec<Limit> {
         wait("new-tokens-pause", pace::UNKNOWN_FIRST, "after these; it doubles"),
         wait("new-tokens-pause-longest", pace::UNKNOWN_MAX, "up to this; what was let in lately never waits"),
         wait("new-tokens-forgotten", pace::UNKNOWN_FORGOTTEN, "after this each refusal, one by one"),
+        count("strangers", gate::strangers::STRANGERS, "places of unknown logins, whose pauses they share"),
+        count("answers-echoed", model::number(gate::strangers::ECHOES_MAX), "of providers, which unknown logins hear"),
         wait("refused-pause", breaker::REFUSED_FIRST, "after a second refused sign-in; it doubles"),
         wait("refused-pause-longest", breaker::REFUSED_MAX, "up to this; a changed account is tried at once"),
         wait("sent-away-pause", breaker::SENT_AWAY_FIRST, "after a provider that was busy twice; it doubles"),

@@ -150,7 +150,7 @@ impl Requests {
             Request::Release(lane, state) => return Some((lane, state)),
             Request::Stale(account) => gates.stale(account),
             Request::Verdict(credentials) => {
-                let refused = self.refused;
+                let (refused, login_wait) = (self.refused, self.login_wait);
                 // What an earlier one let in to is over: its seat may be the one that is free.
                 if let Some(earlier) = self.entitled.take() {
                     earlier.watch.abort();
@@ -160,7 +160,7 @@ impl Requests {
                     if let crate::relay::Credentials::Plain { login, .. } = &credentials {
                         crate::plant::IN_A_REQUEST.spring(login.as_str().as_bytes());
                     }
-                    match gates.verdict(&credentials, refused).await {
+                    match gates.verdict(&credentials, refused, login_wait).await {
                         Ok(let_in) => {
                             let seated = gates.seat(let_in.admission.account);
                             Done::Judged(id, seated.map(|seat| (Box::new(let_in), seat)))

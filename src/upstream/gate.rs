@@ -12,6 +12,7 @@ mod judged;
 pub(crate) mod lease;
 mod own;
 mod seat;
+pub(crate) mod strangers;
 pub(crate) mod trees;
 pub(crate) mod turn;
 
@@ -40,6 +41,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use strangers::Strangers;
 use tokio::sync::watch;
 use trees::Trees;
 
@@ -78,6 +80,7 @@ pub struct Gates {
     gates: DashMap<AccountId, Arc<Gate>>,
     bounds: Bounds,
     guard: Guard,
+    strangers: Strangers,
     /// Logins that are refused: their sessions end, and no other.
     revoked: watch::Sender<HashSet<LoginId>>,
     /// The bridge's own listeners.
@@ -131,20 +134,30 @@ impl Gates {
         profiles: profile::Table,
     ) -> Arc<Self> {
         let (revoked, guard) = (watch::Sender::new(HashSet::new()), Guard::new(bounds.refusals));
-        let (gates, inviter) = (DashMap::new(), OnceLock::new());
-        Arc::new(Self { store, broker, gates, bounds, guard, revoked, own, providers, profiles, inviter })
+        let (gates, inviter, strangers) = (DashMap::new(), OnceLock::new(), Strangers::default());
+        Arc::new(Self { store, broker, gates, bounds, guard, strangers, revoked, own, providers, profiles, inviter })
     }
 
     /// Whether these credentials open an account, and which; good for as long as the standing lasts. `refused` is how many
-    /// were refused on this connection.
+    /// were refused on this connection, `login_wait` within which time its CRM wants an answer.
     ///
     /// # Errors
     /// What became of the store, to be said at once; of a refused login, to be said when its time has come.
-    pub async fn verdict(self: &Arc<Self>, credentials: &Credentials, refused: u32) -> Result<LetIn, NotLetIn> {
-        let began = Instant::now();
+    pub async fn verdict(
+        self: &Arc<Self>,
+        credentials: &Credentials,
+        refused: u32,
+        login_wait: Option<Duration>,
+    ) -> Result<LetIn, NotLetIn> {
+        let (began, wait) = (Instant::now(), self.bounds.login_wait.min(login_wait.unwrap_or(Duration::MAX)));
+        let not_let_in = |failure| match failure {
+            // The provider's no to a token is a wrong password here, and costs what one costs.
+            Failure::SignInRefused => self.guard.refuse(credentials, refused, began),
+            failure => NotLetIn::Now(failure),
+        };
         let (admission, standing) = match self.store.verdict(credentials).await {
             Ok(admitted) => admitted,
-            Err(Failure::LoginRefused) => return Err(self.guard.refuse(credentials, refused, began)),
+            Err(Failure::LoginRefused) => return Err(not_let_in(self.stranger(credentials, wait).await)),
             Err(failure) => return Err(NotLetIn::Now(failure)),
         };
         // Under another profile the CRM would find other folders: it is told to try again later.
@@ -160,12 +173,8 @@ impl Gates {
         };
         let Some((token, purpose)) = token else { return Ok(LetIn { admission, standing, passed: None, first: None }) };
         let passed = Passed::new(token).ok_or(NotLetIn::Now(Failure::Internal("an access token that is no text")))?;
-        match self.judged(&admission, standing, &passed, purpose).await {
-            Ok(first) => Ok(LetIn { admission, standing, passed: Some(passed), first }),
-            // The provider's no to this token is a wrong password here, and costs what one costs.
-            Err(Failure::SignInRefused) => Err(self.guard.refuse(credentials, refused, began)),
-            Err(failure) => Err(NotLetIn::Now(failure)),
-        }
+        let first = self.judged(&admission, standing, &passed, purpose, wait).await.map_err(not_let_in)?;
+        Ok(LetIn { admission, standing, passed: Some(passed), first })
     }
 
     /// Ends when the account is known to have a newer generation than the verdict's, or to be gone, or the login to be

@@ -3,7 +3,9 @@
 //!
 //! The provider is a pair of doubles that count what they are shown; the bridge is the real program.
 
-use crate::harness::{Bridge, IMAP_CAPABILITIES, Lab, PATIENCE, Provider, Visit, Wire, secrets, until, words};
+use crate::harness::{
+    AddAccount, Bridge, IMAP_CAPABILITIES, Lab, PATIENCE, Provider, Visit, Wire, secrets, until, words,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use std::{
@@ -17,6 +19,10 @@ use std::{
 };
 
 const ALICE: &str = "alice@tokens.test";
+/// Has a password of the bridge's.
+const BOB: &str = "bob@tokens.test";
+/// No login at all.
+const NOBODY: &str = "nobody@tokens.test";
 /// A login that waits for nobody takes less, on a machine at work.
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// Wrong tokens at once, at each service.
@@ -32,6 +38,8 @@ pub(crate) struct Door {
     refused: Mutex<Vec<(&'static str, String)>>,
     /// A wrong one is not answered as long as this stands.
     holds: AtomicBool,
+    /// Nor sooner than after this.
+    slow: Mutex<Duration>,
     /// What its LIST and LSUB tell besides what every token's do.
     lists: Mutex<HashMap<String, [String; 2]>>,
 }
@@ -60,11 +68,13 @@ impl Door {
             return Some(token.to_owned());
         }
         locked(&self.refused).push((service, token.to_owned()));
+        let slow = *locked(&self.slow);
+        thread::sleep(slow);
         let _ = until(PATIENCE, || (!self.holds.load(Ordering::SeqCst)).then_some(()));
         None
     }
 
-    fn refusals(&self, service: &str) -> usize {
+    pub(crate) fn refusals(&self, service: &str) -> usize {
         locked(&self.refused).iter().filter(|(at, _)| *at == service).count()
     }
 }
@@ -80,7 +90,7 @@ pub(crate) struct House {
     imap: u16,
     smtp: u16,
     pub(crate) doubles: [Provider; 2],
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl House {
@@ -101,22 +111,30 @@ impl House {
         let added = bridge.cli(&[&add[..], &["--crm-token"]].concat(), b"");
         assert!(added.status.success(), "{}", words(&added));
         bridge.serve();
-        Some(Self { door, bridge, imap: ports[0], smtp: ports[1], doubles: [imap, smtp], _lab: lab })
+        Some(Self { door, bridge, imap: ports[0], smtp: ports[1], doubles: [imap, smtp], lab })
     }
 
     pub(crate) fn imap(&self, token: &str) -> (String, Wire) {
-        secrets::give_out(token);
-        let mut wire = Wire::plain(self.imap);
-        wire.expect("* OK");
-        (wire.imap(&format!("LOGIN {ALICE} {token}")).tagged, wire)
+        self.imap_as(ALICE, token)
     }
 
     pub(crate) fn smtp(&self, token: &str) -> (String, Wire) {
+        self.smtp_as(ALICE, token)
+    }
+
+    fn imap_as(&self, login: &str, token: &str) -> (String, Wire) {
+        secrets::give_out(token);
+        let mut wire = Wire::plain(self.imap);
+        wire.expect("* OK");
+        (wire.imap(&format!("LOGIN {login} {token}")).tagged, wire)
+    }
+
+    fn smtp_as(&self, login: &str, token: &str) -> (String, Wire) {
         secrets::give_out(token);
         let mut wire = Wire::plain(self.smtp);
         wire.expect("220");
         wire.smtp("EHLO crm.test", 250);
-        wire.line(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{ALICE}\0{token}"))));
+        wire.line(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{login}\0{token}"))));
         (wire.next(), wire)
     }
 
@@ -278,4 +296,55 @@ fn r26_sessions_with_the_same_wrong_token_share_one_refusal() {
     // Twice before it is known; the sessions of a crowd need not come at the very same moment.
     assert!(shown[1].iter().all(|times| (1..=2).contains(times)), "{shown:?}");
     assert_eq!(shown[0].map(|times| times > 0), [true; 2]);
+}
+
+/// What each of these logins hears of a wrong token at a service, and when.
+fn told(house: &House, service: &str, token: &str) -> Vec<(String, Duration)> {
+    thread::scope(|scope| {
+        let one = |login: &'static str| {
+            scope.spawn(move || {
+                let began = Instant::now();
+                let told = if service == "imap" { house.imap_as(login, token) } else { house.smtp_as(login, token) };
+                (told.0, began.elapsed())
+            })
+        };
+        let all: Vec<_> = [ALICE, BOB, NOBODY].into_iter().map(one).collect();
+        all.into_iter().map(|one| one.join().expect("answered")).collect()
+    })
+}
+
+#[test]
+fn r23_an_unknown_login_hears_what_a_known_one_does_of_a_provider_that_is_slow_or_down() {
+    let Some(house) = House::start() else { return };
+    house.bridge.add_account(&AddAccount::unchecked(&house.lab, &house.doubles[0], &house.doubles[1], BOB));
+    *locked(&house.door.slow) = Duration::from_millis(1500);
+    for service in ["imap", "smtp"] {
+        // Once so that it is known how slow the provider is: nobody is asked for a login that is not there.
+        told(&house, service, "token-number-0");
+        let mut shown = 0;
+        for number in 1..5 {
+            let told = told(&house, service, &format!("token-number-{number}"));
+            shown += usize::from(!told[0].0.contains("had not seen yet"));
+            assert!(told.iter().all(|(words, _)| *words == told[0].0), "{service} {number}: {told:?}");
+            let [least, most] = [told.iter().min_by_key(|told| told.1), told.iter().max_by_key(|told| told.1)];
+            let apart = most.expect("three").1 - least.expect("three").1;
+            eprintln!(
+                "r23: {service}, a slow provider, known, by password and unknown: {:?}",
+                told.iter().map(|told| told.1).collect::<Vec<_>>()
+            );
+            assert!(apart < Duration::from_millis(400), "{service} {number}: {told:?}");
+        }
+        assert_eq!(shown + 1, SHOWN, "{service}: the pause is the same for all");
+    }
+    let asked = house.door.refusals("imap") + house.door.refusals("smtp");
+    assert_eq!(asked, 2 * SHOWN, "for the one login alone whose provider judges tokens");
+
+    let Some(mut down) = House::start() else { return };
+    down.bridge.add_account(&AddAccount::unchecked(&down.lab, &down.doubles[0], &down.doubles[1], BOB));
+    down.doubles.iter_mut().for_each(Provider::stop);
+    for (service, begins) in [("imap", "NO [UNAVAILABLE] "), ("smtp", "454 4.7.0 ")] {
+        told(&down, service, "token-number-0");
+        let told = told(&down, service, "token-number-1");
+        assert!(told.iter().all(|(words, _)| words.starts_with(begins)), "{service}: {told:?}");
+    }
 }

@@ -25,7 +25,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 
 impl Gates {
-    /// The provider's verdict on a client's own token. None: a lane that it opened is parked, now or still.
+    /// The provider's verdict on a client's own token, within `wait`. None: a lane that it opened is parked, now or still.
     ///
     /// # Errors
     /// [`Failure::SignInRefused`], or why there is no verdict.
@@ -35,6 +35,7 @@ impl Gates {
         standing: Standing,
         passed: &Passed,
         purpose: LaneUse,
+        wait: Duration,
     ) -> Result<Option<(Lane, Extensions)>, Failure> {
         let (gate, account) = self.standing(admission.account, standing).await?;
         // Not in a turn: it is no refusal of the provider's, and makes no new token wait.
@@ -49,7 +50,7 @@ impl Gates {
         }
         let known = || gate.health().capabilities.is_some() && gate.has_tree(passed.key);
         let has_lane = || purpose == LaneUse::Imap && known() && gate.pool.has(standing.generation, passed.key);
-        let (wait, began) = (self.bounds.login_wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
+        let (wait, began) = (wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
         let left = || wait.saturating_sub(began.elapsed());
         let held = loop {
             if has_lane() {

@@ -254,7 +254,11 @@ impl Gates {
     ) -> Result<Opened, Refusal> {
         let wanted = Wanted { account, purpose, passed, reads_folders: gate.wants_tree(key(passed)), own: &self.own };
         let deadlines = Deadlines { whole: OPENING, handshake: self.bounds.handshake };
+        let began = Instant::now();
         let opened = open_stored(&self.store, &self.broker, wanted, deadlines, &mut |_| {}).await;
+        if passed.is_some() {
+            self.strangers.heard(account.id, purpose, &opened, began.elapsed());
+        }
         opened.inspect_err(|Refusal { failure, words, .. }| {
             let words = words.as_deref().unwrap_or_default();
             // By its address: people know accounts by nothing else.
