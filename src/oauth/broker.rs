@@ -112,6 +112,8 @@ pub(crate) const PAUSE_FIRST: Duration = Duration::from_secs(30);
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Where the client is refused: its operator must act, and is not fast.
 const PAUSE_CLIENT: Duration = Duration::from_secs(5 * 60);
+/// Where the bridge itself could not: nobody else was asked.
+pub(crate) const PAUSE_OWN: Duration = Duration::from_secs(3);
 /// Before the one other try where the first surely did nothing.
 const AGAIN: Duration = Duration::from_millis(700);
 /// A token that came in the place of a refused one and was refused at once: others will be, too.
@@ -300,6 +302,8 @@ impl Broker {
             let user = user.ok_or(Problem::Superseded)?;
             return self.ask_patiently(grant, &grant.means, &user).await.map_err(Problem::Trouble);
         };
+        // The provider's answer will exist nowhere else.
+        self.store.hold_reserve().await.map_err(Problem::store)?;
         let mut used = current;
         let mut asked = self.ask_patiently(grant, &grant.means, "").await;
         if let (Err(Trouble::Consent(_)), Some(previous)) = (&asked, &grant.previous) {
@@ -332,7 +336,11 @@ impl Broker {
             return Ok(new.tokens);
         };
         reach(Moment::BeforeCommit).await;
-        match self.store.rotate_grant(id, new.version, &new.used, fresh).await {
+        let mut kept = self.store.rotate_grant(id, new.version, &new.used, fresh).await;
+        if matches!(kept, Err(StoreError::DiskFull)) && self.store.give_up_reserve().await {
+            kept = self.store.rotate_grant(id, new.version, &new.used, fresh).await;
+        }
+        match kept {
             Ok(()) => {
                 reach(Moment::BeforeUse).await;
                 Ok(new.tokens)
@@ -411,6 +419,8 @@ impl Held {
         let times = self.pause.as_ref().map_or(0, |pause| pause.times);
         let base = match problem {
             Problem::Trouble(Trouble::Client(_)) => PAUSE_CLIENT,
+            // Our own trouble is none of the provider's, and who mends it wants to see it mended (rule R44).
+            Problem::Failure(_) => PAUSE_OWN,
             _ => (PAUSE_FIRST * 2_u32.saturating_pow(times.min(8))).min(PAUSE_MAX),
         };
         let until = Instant::now() + base.mul_f64(1.0 + 0.2 * jitter());

@@ -18,6 +18,7 @@ mod login;
 pub mod password;
 mod refusal;
 mod registration;
+pub(crate) mod reserve;
 pub(crate) mod sent;
 mod settings;
 mod swap;
@@ -63,6 +64,8 @@ const KEY_CHECK: Place = Place { table: "properties", row: 0, column: "key-check
 pub struct Store {
     pool: Pool,
     vault: Arc<Vault>,
+    /// The state directory.
+    state: Arc<Path>,
     /// Checked against where there is no login, so that this takes the same time (rule R23). Fits no password.
     nobody: Arc<login::Nobody>,
 }
@@ -107,7 +110,8 @@ impl Store {
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(sqlite(&path)).await?;
         sqlx::migrate!("src/store/migrations/sqlite").run(&pool).await.map_err(Error::Migration)?;
         let nobody = login::Nobody::new(&vault)?;
-        let store = Self { pool: Pool::Sqlite(pool), vault: Arc::new(vault), nobody: Arc::new(nobody) };
+        let store =
+            Self { pool: Pool::Sqlite(pool), vault: Arc::new(vault), state: state.into(), nobody: Arc::new(nobody) };
         store.check_key(&key_path).await?;
         store.ensure_admin(now).await?;
         store.forget_ways_back(now).await?;

@@ -3,7 +3,7 @@
 //! Where the provider lets replaced refresh tokens work on, no account may ever be locked out. Where it does not, an
 //! answer that was lost with the bridge has ended the grant: that is counted, and nothing else may.
 
-use crate::harness::{Bridge, CrmSettings, Dovecot, Exim, Lab, Oidc, Program, Wire, until, words};
+use crate::harness::{Bridge, CrmSettings, Dovecot, Exim, Lab, Oidc, Program, SmallDisk, Wire, until, words};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -22,10 +22,10 @@ const MOMENTS: [(&str, bool); 5] = [
     ("after-use", false),
 ];
 
-struct House {
+pub(crate) struct House {
     oidc: Oidc,
-    bridge: Bridge,
-    crms: Vec<(String, CrmSettings)>,
+    pub(crate) bridge: Bridge,
+    pub(crate) crms: Vec<(String, CrmSettings)>,
     _dovecot: Dovecot,
     _exim: Exim,
     _lab: Lab,
@@ -63,10 +63,22 @@ fn entry(old_tokens: &str) -> String {
 impl House {
     fn start(old_tokens: &str) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim, Program::Oidc])?;
+        let bridge = Bridge::prepare(&lab);
+        Some(Self::of(lab, bridge, old_tokens))
+    }
+
+    /// With the bridge's state on a disk that can be filled.
+    pub(crate) fn on_a_small_disk() -> Option<(Self, SmallDisk)> {
+        let lab = Lab::needing(&[Program::Dovecot, Program::Exim, Program::Oidc, Program::SmallDisk])?;
+        let bridge = Bridge::prepare(&lab);
+        let disk = SmallDisk::mount(&bridge.state());
+        Some((Self::of(lab, bridge, "spent"), disk))
+    }
+
+    fn of(lab: Lab, bridge: Bridge, old_tokens: &str) -> Self {
         let oidc = Oidc::start(&lab, 600);
         let dovecot = Dovecot::with_tokens(&lab, oidc.port);
         let exim = Exim::submission(&lab, &dovecot);
-        let bridge = Bridge::prepare(&lab);
         bridge.know_provider("lab", &entry(old_tokens));
         if old_tokens == "valid" {
             oidc.keeps_old_tokens();
@@ -82,7 +94,12 @@ impl House {
             let field = |name: &str| answer[name].as_str().expect("text").to_owned();
             house.crms.push((address, CrmSettings { login: field("login"), password: field("password") }));
         }
-        Some(house)
+        house
+    }
+
+    /// How many refresh tokens were renewed so far.
+    pub(crate) fn refreshes(&self) -> u32 {
+        self.oidc.refreshes().0
     }
 
     /// `account add` or `set` with a refresh token that its owner has just consented to.

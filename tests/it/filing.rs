@@ -1,6 +1,6 @@
 //! Sent copies: what a CRM sends through the bridge stands once in Sent, whoever files it.
 
-use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, Wire, until, words};
+use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, SmallDisk, Wire, until, words};
 use std::time::Duration;
 
 pub(crate) const ALICE: &str = "alice@ovh.test";
@@ -24,6 +24,16 @@ impl Firm {
         Some(Self::of(lab, dovecot, exim, copy))
     }
 
+    /// With the bridge's state on a disk that can be filled.
+    pub(crate) fn on_a_small_disk(copy: &str) -> Option<(Self, SmallDisk)> {
+        let lab = Lab::needing(&[Program::Dovecot, Program::Exim, Program::SmallDisk])?;
+        let dovecot = Dovecot::ovh(&lab);
+        let exim = Exim::submission(&lab, &dovecot);
+        let bridge = Bridge::prepare(&lab);
+        let disk = SmallDisk::mount(&bridge.state());
+        Some((Self::with(lab, dovecot, exim, bridge, copy), disk))
+    }
+
     /// At a provider that files what is sent by itself.
     pub(crate) fn filing(copy: &str, exim: &str) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Sieve, Program::Exim])?;
@@ -33,8 +43,12 @@ impl Firm {
     }
 
     fn of(lab: Lab, dovecot: Dovecot, exim: Exim, copy: &str) -> Self {
+        let bridge = Bridge::prepare(&lab);
+        Self::with(lab, dovecot, exim, bridge, copy)
+    }
+
+    fn with(lab: Lab, dovecot: Dovecot, exim: Exim, mut bridge: Bridge, copy: &str) -> Self {
         dovecot.add_user(ALICE, "direct");
-        let mut bridge = Bridge::prepare(&lab);
         let crm = bridge.add_account(&AddAccount::of(&lab, &dovecot, &exim, ALICE));
         let set = bridge.cli(&["account", "set", ALICE, "--sent-copy", copy], b"");
         assert!(set.status.success(), "{}", words(&set));

@@ -33,6 +33,7 @@ mod families;
 mod filing;
 mod filters;
 mod folders;
+mod full;
 mod grants;
 mod handed;
 mod harness;

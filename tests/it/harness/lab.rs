@@ -1,6 +1,8 @@
 //! The place of one test: a folder, an unprivileged user to run servers as, certificates, and what is installed.
 
-use super::{certificates::Certificates, cyrus::Cyrus, leash::run, oidc::Oidc, postfix::Postfix};
+use super::{
+    certificates::Certificates, cyrus::Cyrus, leash::run, oidc::Oidc, postfix::Postfix, small_disk::SmallDisk,
+};
 use std::{
     fs,
     io::Write as _,
@@ -30,6 +32,7 @@ pub(crate) enum Program {
     Postfix,
     Script,
     Sieve,
+    SmallDisk,
     Swaks,
 }
 
@@ -44,6 +47,7 @@ impl Program {
                 let there = Path::new("/usr/share/php/libphp-phpmailer/autoload.php").is_file();
                 (there, "no PHPMailer (libphp-phpmailer)")
             }
+            Self::SmallDisk => return SmallDisk::missing(),
             Self::Swaks => (find("swaks").is_some(), "no swaks (swaks)"),
             Self::Python => (says("python3", &["--version"], "Python 3"), "no Python 3 (python3)"),
             Self::Curl => (says("curl", &["--version"], "imaps"), "no curl with IMAP (curl)"),
@@ -165,7 +169,9 @@ impl Lab {
     /// With `CI=true` when something is missing: a test that silently does not run there is worth nothing.
     pub(crate) fn needing(programs: &[Program]) -> Option<Self> {
         if let Some(reason) = programs.iter().find_map(|program| program.missing()) {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "missing in CI: {reason}");
+            // No package gives the right to mount.
+            let installable = SmallDisk::missing() != Some(reason);
+            assert!(!installable || std::env::var("CI").as_deref() != Ok("true"), "missing in CI: {reason}");
             // Not by `println!`, which the test runner swallows for tests that pass.
             let _ = writeln!(std::io::stderr(), "skipped: {reason}");
             return None;
