@@ -46,6 +46,9 @@ use tokio::{sync::Notify, time::timeout};
 /// When a message whose outcome nobody has told is looked at, in seconds: a provider has ten minutes to answer an end mark
 /// (RFC 5321 section 4.5.3.2.6).
 pub(crate) const UNTOLD: i64 = 660;
+/// What became of a message is said again this often, and so many times, where it could not be kept: until it is looked at.
+pub(crate) const SETTLED_EACH: Duration = Duration::from_secs(5);
+pub(crate) const SETTLED_AGAIN: u32 = 130;
 /// A provider that files by itself is given this time, in seconds, before Sent is looked at.
 pub(crate) const LOOKED_AFTER: i64 = 5;
 /// How long a CRM waits to be told under which number its copy stands.
@@ -201,18 +204,37 @@ impl Filing {
         }
     }
 
-    /// Says what became of a message. Nothing is lost where this cannot be committed: it is looked at later.
-    async fn settle(&self, id: i64, outcome: Outcome) {
+    /// Says what became of a message. Where that cannot be committed nobody waits for it, and it is tried again until the
+    /// message is looked at for want of it: nothing is lost even then.
+    async fn settle(self: &Arc<Self>, id: i64, outcome: Outcome) {
         reach(Moment::BeforeOutcome).await;
+        if !self.is_settled(id, outcome).await {
+            let filing = self.clone();
+            tokio::spawn(async move {
+                for _ in 0..SETTLED_AGAIN {
+                    tokio::time::sleep(SETTLED_EACH).await;
+                    if filing.is_settled(id, outcome).await {
+                        break;
+                    }
+                }
+            });
+        }
+        reach(Moment::AfterOutcome).await;
+    }
+
+    async fn is_settled(&self, id: i64, outcome: Outcome) -> bool {
         match self.try_settle(id, outcome).await {
-            Ok(spare) => self.spool.remove(spare).await,
+            Ok(spare) => {
+                self.spool.remove(spare).await;
+                self.wake.notify_one();
+                true
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "what became of a sent message cannot be kept; its Sent copy comes later");
+                false
             }
         }
-        reach(Moment::AfterOutcome).await;
-        self.wake.notify_one();
     }
 
     async fn try_settle(&self, id: i64, outcome: Outcome) -> Result<Option<String>, Error> {

@@ -2,7 +2,7 @@
 //! does (rules R39 to R41). The mailbox is Dovecot's.
 
 use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Lab, Program, Provider, Visit, Wire, until};
-use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
     sync::{Arc, Mutex},
     thread,
@@ -18,6 +18,10 @@ const ENDLESS: usize = 100_000;
 /// What the server says to a message of this subject. None: it hangs up.
 fn answer(visit: &mut Visit, subject: &str) -> Option<()> {
     match subject {
+        "slow" => {
+            thread::sleep(Duration::from_millis(1500));
+            visit.say("250 2.0.0 Taken")?;
+        }
         "silence" => thread::sleep(Duration::from_secs(20)),
         "lost" => visit.hang_up()?,
         "endless" => {
@@ -125,12 +129,16 @@ impl House {
         assert!(found.is_some(), "{subject}\n{}", self.bridge.log());
     }
 
+    async fn store(&self) -> SqliteConnection {
+        let file = self.bridge.state().join("passerelle.db");
+        SqliteConnectOptions::new().filename(file).connect().await.expect("the store")
+    }
+
     /// Twenty minutes pass for what is uncertain.
     fn later(&mut self) {
         self.bridge.kill();
-        let file = self.bridge.state().join("passerelle.db");
         tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-            let mut store = SqliteConnectOptions::new().filename(file).connect().await.expect("the store");
+            let mut store = self.store().await;
             let later = "UPDATE sent SET began_at = began_at - 1200, due_at = 1, claimed_until = 0
                 WHERE due_at IS NOT NULL AND sending = 'uncertain'";
             sqlx::query(later).execute(&mut store).await.expect("all is due");
@@ -207,4 +215,24 @@ fn r40_a_retry_of_what_the_provider_has_filed_is_not_sent_again() {
     file("fine");
     assert_eq!(house.send("fine").0, 250);
     assert_eq!(house.taken("fine"), 1);
+}
+
+#[test]
+fn r44_an_outcome_that_cannot_be_kept_at_once_is_kept_when_it_can() {
+    let Some(house) = House::start("always") else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| house.send("slow"));
+        assert!(until(Duration::from_secs(10), || (house.taken("slow") == 1).then_some(())).is_some());
+        // Its end mark is committed, its outcome is not.
+        let mut other = runtime.block_on(house.store());
+        runtime.block_on(async { other.execute("BEGIN IMMEDIATE").await.expect("a lock") });
+        // It was sent, and that is what the CRM is told.
+        assert_eq!(sending.join().expect("it ends").0, 250);
+        let told = || house.bridge.log().contains("what became of a sent message cannot be kept").then_some(());
+        assert!(until(Duration::from_secs(20), told).is_some(), "{}", house.bridge.log());
+        runtime.block_on(async { other.execute("ROLLBACK").await.expect("unlocked") });
+    });
+    house.files("slow");
+    assert_eq!((house.taken("slow"), house.filed("slow")), (1, 1));
 }

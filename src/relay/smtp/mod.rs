@@ -278,14 +278,18 @@ impl Relay for SmtpRelay {
 
     fn farewell(&mut self, failure: &Failure, out: &mut Outbox) {
         // What is said of the connection would be taken for the message's, and that may have been sent.
-        if matches!(self.phase, Phase::AwaitingDelivery(_)) {
-            self.uncertain += 1;
-            write(&LostTransaction::Uncertain.smtp(), out.client());
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::AwaitingDelivery(_) => {
+                self.uncertain += 1;
+                write(&LostTransaction::Uncertain.smtp(), out.client());
+            }
+            // It is known, whether or not it could be kept in time: anything else, and a message is sent twice.
+            Phase::AwaitingOutcome(_, words) => out.client().extend_from_slice(&words),
+            _ => {}
         }
         // Replies are always written whole, so there is no half one to complete.
         let reply = failure.smtp(SmtpMoment::Closing);
         write(&reply, out.client());
-        self.phase = Phase::Closed;
     }
 
     fn said(&self, side: Side) -> Said {
