@@ -88,7 +88,7 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     let gates = Gates::new(store.clone(), broker.clone(), bounds, own, providers, profiles);
     links.into_iter().for_each(|links| gates.invite_by(links));
     let (stop, drain) = watch::channel(false);
-    let filing = Filing::open(&state, store, gates.clone())?;
+    let filing = Filing::open(&state, store, gates.clone(), config.timeouts.end_of_data.0)?;
     filing.recover().await?;
     let reception = reception(&config, gates.clone(), filing.clone(), drain.clone());
     let mut filer = JoinSet::new();

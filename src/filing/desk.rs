@@ -35,7 +35,7 @@ struct State {
 enum Stage {
     #[default]
     Over,
-    Writing(Spooling),
+    Writing(Box<Spooling>),
     /// By its number in the store.
     Committed(i64),
 }
@@ -63,7 +63,7 @@ impl Desk {
         whole(async move {
             let mut state = state.lock().await;
             if state.turn_to(id)? {
-                state.stage = Stage::Writing(filing.begin().await?);
+                state.stage = Stage::Writing(Box::new(filing.begin().await?));
             }
             match &mut state.stage {
                 Stage::Writing(spooling) => spooling.write(&octets).await.map_err(|error| not_kept(&error)),

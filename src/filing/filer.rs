@@ -4,14 +4,15 @@
 //! later, over restarts, until it holds or the account is gone.
 
 use super::{
-    Filing,
-    line::date_time,
-    talk::{Appended, Talk},
+    Filing, as_seconds,
+    line::{date_time, day_of},
+    talk::{Appended, Appending, Mailbox, Talk},
 };
 use crate::{
     failpoint::{Moment, reach},
     failure::Failure,
     model::{AccountId, SentCopy},
+    provider::Filed,
     store::{Account, Error, Sending, SentMessage, SentPlace, Spooled, sent::KNOWN, unix_now},
     upstream::Own,
 };
@@ -38,8 +39,10 @@ pub(crate) const PAUSES: [i64; 7] = [5, 15, 60, 300, 900, 1800, 3600];
 pub(crate) const UNCERTAIN: i64 = 15 * 60;
 /// Looks, with their pauses, that a provider which files by itself is given before a CRM's copy is put there.
 pub(crate) const LOOKS: u32 = 3;
-/// Seconds after filing when Sent is looked at once more: a provider may have filed late.
-pub(crate) const LOOKED_AGAIN: i64 = 60;
+/// Seconds after filing when Sent is looked at once more: a provider may file late.
+pub(crate) const LOOKED_FIRST: i64 = 60;
+/// Seconds from that look to the next. The last is when its day is over.
+pub(crate) const LOOKED_AGAIN: [i64; 2] = [600, 3600];
 /// How often what nobody needs is swept from the spool.
 pub(crate) const SWEPT: Duration = Duration::from_secs(3600);
 
@@ -109,64 +112,77 @@ impl Filing {
             tasks.spawn(async move {
                 let _room = room.acquire_owned().await;
                 for id in messages {
-                    turn.filing.attend(id).await;
+                    if !turn.filing.attend(id).await {
+                        break;
+                    }
                 }
             });
         }
     }
 
-    async fn attend(&self, id: i64) {
+    /// Says whether the account's next one is worth a try.
+    async fn attend(&self, id: i64) -> bool {
         let now = unix_now();
         // As it is now: since it was found to be due its outcome or another copy may have come.
         let message = match self.store.claim_sent(id, now, now + as_seconds(ONE)).await {
             Ok(Some(message)) => message,
-            Ok(None) => return,
+            Ok(None) => return true,
             Err(error) => {
-                return tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be claimed");
+                tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be claimed");
+                return false;
             }
         };
-        let (account, tries) = (message.account.0, message.tries);
+        let (account, tries) = (message.account, message.tries);
         let attended = timeout(ONE, self.try_attend(message)).await;
-        let failure = match attended {
-            Ok(Ok(())) => return,
-            Ok(Err(trouble)) => trouble.to_string(),
-            Err(_) => "no answer in time".to_owned(),
+        let (failure, is_lane) = match attended {
+            Ok(Ok(())) => return true,
+            Ok(Err(trouble)) => (trouble.to_string(), matches!(trouble, Trouble::Lane(_))),
+            Err(_) => ("no answer in time".to_owned(), false),
         };
         let pause = pause(tries);
         tracing::warn!(
-            account,
+            account = account.0,
             failure,
             pause,
             "a Sent copy could not be seen to; tried again after that many seconds"
         );
-        if let Err(error) = self.store.postpone_sent(id, Some(unix_now() + pause), None).await {
+        let due = unix_now() + pause;
+        let mut put_off = self.store.postpone_sent(id, Some(due), None).await;
+        if is_lane && put_off.is_ok() {
+            put_off = self.store.postpone_all_sent(account, unix_now(), due).await;
+        }
+        if let Err(error) = put_off {
             tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be put off");
         }
+        !is_lane
+    }
+
+    async fn lane(&self, account: AccountId) -> Result<Option<Own>, Trouble> {
+        self.gates.own_lane(account, LANE_WAIT).await.map_err(Trouble::Lane)
     }
 
     async fn try_attend(&self, message: SentMessage) -> Result<(), Trouble> {
         let now = unix_now();
-        if message.filed || message.spooled.is_none() && message.sending == Sending::Accepted {
+        let is_known = message.sending == Sending::Accepted || now >= message.began_at + KNOWN;
+        if message.filed || message.spooled.is_none() && is_known {
             return self.over(message, now).await;
         }
         // Of a session that ended, or a bridge that was killed, before anybody knew more.
         let uncertain = matches!(message.sending, Sending::Marked | Sending::Uncertain);
-        let Some(own) = self.gates.own_lane(message.account, LANE_WAIT).await? else {
-            let file = self.store.forget_sent(message.id).await?;
-            self.spool.remove(file).await;
+        let Some(own) = self.lane(message.account).await? else {
+            let files = self.store.forget_sent(message.id).await?;
+            self.spool.remove(files).await;
             return Ok(());
         };
         let account = own.account.clone();
         let mut talk = Talk::new(own);
         let mailbox = talk.open_sent(&self.gates, false).await?;
-        let found = match &message.message_id {
-            Some(id) => talk.look(id, self.gates.search(&account), message.began_at).await?,
-            None => Vec::new(),
-        };
+        let found = self.find(&message, &account, &mut talk, &mailbox).await?;
         if let Some(uid) = found.first() {
             let place = mailbox.at(*uid);
             talk.end();
-            if !message.copied && message.sending == Sending::Accepted && asks(&account, self.gates.files(&account)) {
+            let is_sent = message.sending == Sending::Accepted && self.learns(&account);
+            if is_sent && !self.store.may_be_others(&message).await? {
                 self.store.note_files_sent(account.id, true).await?;
             }
             return self.is_filed(&message, place, false, now + KNOWN).await;
@@ -196,29 +212,71 @@ impl Filing {
         Ok(())
     }
 
+    /// Where the message stands in the mailbox that is open: under the Message-ID that was sent, or the one of its copy.
+    async fn find(
+        &self,
+        message: &SentMessage,
+        account: &Account,
+        talk: &mut Talk,
+        mailbox: &Mailbox,
+    ) -> Result<Vec<u32>, Trouble> {
+        // Another version stands there, and nothing of ours yet.
+        if message.alone && !message.tried {
+            return Ok(Vec::new());
+        }
+        // The copy may bear the date that the CRM gave it.
+        let dated = message.internal_date.as_deref().and_then(day_of).unwrap_or(i64::MAX);
+        let since = dated.min(message.began_at);
+        let mut found = Vec::new();
+        for id in [&message.message_id, &message.copy_id].into_iter().flatten() {
+            found.extend(talk.look(id, self.gates.search(account), since).await?);
+        }
+        found.sort_unstable();
+        found.dedup();
+        if message.alone {
+            let others = self.store.places_of_others(message).await?;
+            found.retain(|uid| mailbox.at(*uid).is_none_or(|place| !others.contains(&place)));
+        }
+        Ok(found)
+    }
+
     async fn append(
         &self,
         message: &SentMessage,
         account: &Account,
         mut talk: Talk,
-        mailbox: &super::talk::Mailbox,
+        mailbox: &Mailbox,
     ) -> Result<(), Trouble> {
         let Some(spooled) = &message.spooled else { return Ok(()) };
         let file = match self.spool.read(&spooled.file).await {
             Ok(file) => file,
             Err(error) => return self.is_not_there(message, spooled, &error).await,
         };
-        // What a CRM wrote may be what its provider does not take: a day that is none, a keyword. It has failed then.
-        let written = message.tries == 0;
-        let date = message.internal_date.clone().filter(|_| written).unwrap_or_else(|| date_time(message.began_at));
-        let flags = if written { &message.flags } else { "" };
+        // What a CRM wrote may be what its provider does not take: a day that is none, a keyword.
+        let date = message.internal_date.clone().filter(|_| !message.plain);
+        let date = date.unwrap_or_else(|| date_time(message.began_at));
+        let flags = if message.plain { "" } else { &message.flags };
         let what = Appended { flags, seen: message.seen, date: &date, octets: spooled.octets };
-        let place = talk.append(mailbox, what, file).await?;
+        // From here on a copy that is found may be ours.
+        self.store.try_sent(message.id).await?;
+        let appended = talk.append(mailbox, what, file).await?;
         talk.end();
-        if message.sending == Sending::Accepted && asks(account, self.gates.files(account)) {
+        let Appending::Stored(place) = appended else { return self.is_refused(message).await };
+        if message.sending == Sending::Accepted && self.learns(account) {
             self.store.note_files_sent(account.id, false).await?;
         }
-        self.is_filed(message, place, true, unix_now() + LOOKED_AGAIN).await
+        self.is_filed(message, place, true, unix_now() + LOOKED_FIRST).await
+    }
+
+    /// The provider does not take it as it is: it is tried in another way, where there is one.
+    async fn is_refused(&self, message: &SentMessage) -> Result<(), Trouble> {
+        let (has_more, spare) = self.store.refused_sent(message, unix_now()).await?;
+        self.spool.remove(spare).await;
+        if !has_more {
+            return Err(Trouble::Refused);
+        }
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// Its file cannot be read.
@@ -235,7 +293,8 @@ impl Filing {
             return Err(Failure::Internal("a file of the spool cannot be read").into());
         }
         tracing::error!(account = message.account.0, "a Sent copy is not in the spool any more, and is given up");
-        self.store.forget_sent(message.id).await?;
+        let files = self.store.forget_sent(message.id).await?;
+        self.spool.remove(files).await;
         Ok(())
     }
 
@@ -246,58 +305,59 @@ impl Filing {
         ours: bool,
         due: i64,
     ) -> Result<(), Trouble> {
-        let file = self.store.filed_sent(message.id, place, ours, unix_now(), due).await?;
-        self.spool.remove(file).await;
+        let files = self.store.filed_sent(message.id, place, ours, unix_now(), due).await?;
+        self.spool.remove(files).await;
         self.news.notify_waiters();
         reach(Moment::AfterFiled).await;
         Ok(())
     }
 
-    /// It stands in Sent, or its provider sees to that: it is looked at once more where we put it there, and forgotten
-    /// when its day is over.
+    /// It stands in Sent, or its provider sees to that: it is looked at a few times more where we put it there, and
+    /// forgotten when its day is over.
     async fn over(&self, message: SentMessage, now: i64) -> Result<(), Trouble> {
+        let looked = match message.place.filter(|_| message.ours) {
+            Some(place) => self.take_back_double(place, &message).await,
+            None => Ok(false),
+        };
         if now >= message.began_at + KNOWN {
-            let file = self.store.forget_sent(message.id).await?;
-            self.spool.remove(file).await;
+            let files = self.store.forget_sent(message.id).await?;
+            self.spool.remove(files).await;
             return Ok(());
         }
-        if message.ours
-            && let (Some(id), Some(place)) = (&message.message_id, message.place)
-            && let Some(own) = self.gates.own_lane(message.account, LANE_WAIT).await?
-        {
-            self.take_back_double(id, place, &message, own).await?;
+        if !looked? {
+            let next = LOOKED_AGAIN.get(usize::try_from(message.tries).unwrap_or(usize::MAX));
+            let due = next.map_or(message.began_at + KNOWN, |after| now + after);
+            self.store.postpone_sent(message.id, Some(due), None).await?;
         }
-        self.store.postpone_sent(message.id, Some(message.began_at + KNOWN), None).await?;
         Ok(())
     }
 
-    /// The provider may have filed after us: then ours goes.
-    async fn take_back_double(
-        &self,
-        id: &str,
-        ours: SentPlace,
-        message: &SentMessage,
-        own: Own,
-    ) -> Result<(), Trouble> {
+    /// The provider may have filed after us: then ours goes, and its is the one that stands there.
+    async fn take_back_double(&self, ours: SentPlace, message: &SentMessage) -> Result<bool, Trouble> {
+        let Some(own) = self.lane(message.account).await? else { return Ok(false) };
         let account = own.account.clone();
         let mut talk = Talk::new(own);
         let mailbox = talk.open_sent(&self.gates, true).await?;
-        let found = talk.look(id, self.gates.search(&account), message.began_at).await?;
-        let others = found.iter().any(|uid| *uid != ours.uid);
-        if others && found.contains(&ours.uid) && talk.remove(&mailbox, ours).await? {
-            tracing::info!(
-                account = account.address.as_str(),
-                "the provider filed a sent message late: our copy is taken back"
-            );
-            if account.settings.sent_copy == SentCopy::Auto && !message.copied {
-                self.store.note_files_sent(account.id, true).await?;
-            }
+        let found = self.find(message, &account, &mut talk, &mailbox).await?;
+        let other = found.iter().find(|uid| **uid != ours.uid).and_then(|uid| mailbox.at(*uid));
+        let is_double = found.contains(&ours.uid) && ours.uid_validity == other.map_or(0, |other| other.uid_validity);
+        if !is_double || !talk.remove(&mailbox, ours).await? {
+            talk.end();
+            return Ok(false);
         }
         talk.end();
-        Ok(())
+        tracing::info!(
+            account = account.address.as_str(),
+            "the provider filed a sent message late: our copy is taken back"
+        );
+        if self.learns(&account) && !message.copied {
+            self.store.note_files_sent(account.id, true).await?;
+        }
+        self.is_filed(message, other, false, message.began_at + KNOWN).await?;
+        Ok(true)
     }
 
-    /// Whether a message stands in Sent, and not by us.
+    /// Whether a message stands in Sent.
     pub(super) async fn looked(&self, account: AccountId, message: &SentMessage) -> Result<bool, Failure> {
         let Some(id) = &message.message_id else { return Ok(false) };
         let Some(own) = self.gates.own_lane(account, LANE_WAIT).await? else { return Ok(false) };
@@ -307,6 +367,11 @@ impl Filing {
         let found = talk.look(id, search, message.began_at).await?;
         talk.end();
         Ok(!found.is_empty())
+    }
+
+    /// Whether what is seen of an account's Sent mailbox is to be remembered: its provider's table does not know.
+    fn learns(&self, account: &Account) -> bool {
+        account.settings.sent_copy == SentCopy::Auto && self.gates.table_says_of_sent(account) == Filed::Unknown
     }
 }
 
@@ -327,15 +392,6 @@ fn pause(tries: u32) -> i64 {
     PAUSES.get(at).copied().unwrap_or(3600)
 }
 
-/// Whether what is seen says something about the provider that nobody knew.
-fn asks(account: &Account, files: Option<bool>) -> bool {
-    account.settings.sent_copy == SentCopy::Auto && files.is_none()
-}
-
-fn as_seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
-}
-
 fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
@@ -350,6 +406,11 @@ fn now() -> tokio::time::Instant {
 enum Trouble {
     #[error(transparent)]
     Failure(#[from] Failure),
+    /// There is no lane for any message of the account.
+    #[error(transparent)]
+    Lane(Failure),
+    #[error("the provider does not take this message into Sent")]
+    Refused,
     #[error(transparent)]
     Store(#[from] Error),
 }
@@ -383,6 +444,11 @@ mod tests {
             id: 1,
             account: AccountId(1),
             sending,
+            copy_id: None,
+            fallback: None,
+            alone: false,
+            tried: false,
+            plain: false,
             message_id: None,
             began_at: 1000,
             spooled: spooled.then(|| Spooled { file: "x".to_owned(), octets: 1 }),

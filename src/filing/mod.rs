@@ -28,13 +28,13 @@ use crate::{
     failpoint::{Moment, reach},
     failure::Failure,
     model::AccountId,
-    relay::{Care, Commitment, Committed, Outcome},
+    relay::{Commitment, Committed, Outcome},
     rules::likeness::Likeness,
-    store::{Account, Copy, Error, Joined, Letter, SentPlace, Spooled, Store, sent::KNOWN, unix_now},
+    store::{Account, Copy, Error, Joined, Letter, SentPlace, Store, sent::KNOWN, unix_now},
     upstream::Gates,
 };
 pub use desk::Desk;
-use spool::{Spool, Spooling};
+use spool::{SPOOL_SHARE, Spool, Spooling, Whole};
 use std::{
     collections::HashSet,
     path::Path,
@@ -67,17 +67,20 @@ pub struct Filing {
     news: Notify,
     /// One lock for the messages of an account.
     busy: Mutex<HashSet<AccountId>>,
+    /// When a message whose outcome nobody has told is looked at, in seconds.
+    untold: i64,
 }
 
 impl Filing {
-    /// Makes the spool where there is none.
+    /// Makes the spool where there is none. `end_of_data` is how long the answer to an end mark is waited for.
     ///
     /// # Errors
     /// If it cannot be made, or others may write it.
-    pub fn open(state: &Path, store: Store, gates: Arc<Gates>) -> Result<Arc<Self>, Error> {
+    pub fn open(state: &Path, store: Store, gates: Arc<Gates>, end_of_data: Duration) -> Result<Arc<Self>, Error> {
         let spool = Spool::open(state)?;
         let busy = Mutex::default();
-        Ok(Arc::new(Self { store, gates, spool, wake: Notify::new(), news: Notify::new(), busy }))
+        let untold = UNTOLD.max(as_seconds(end_of_data).saturating_add(60));
+        Ok(Arc::new(Self { store, gates, spool, wake: Notify::new(), news: Notify::new(), busy, untold }))
     }
 
     /// What a bridge that is gone had under way is in doubt. To be called before anything new begins.
@@ -105,19 +108,27 @@ impl Filing {
     async fn commit(
         &self,
         id: AccountId,
-        spooled: Option<Spooled>,
+        whole: Option<Whole>,
         likeness: Likeness,
         commitment: Commitment,
     ) -> Result<(i64, Committed), Failure> {
         let account = self.account(id).await?;
-        let files = self.gates.filing_of(&account) == Care::Noted;
-        match (commitment, spooled) {
-            (Commitment::Sending { recipients }, spooled) => {
+        if let Some(Whole { spooled, .. }) = &whole
+            && self.store.spooled_octets(id).await.map_err(|error| untold(&error))? + spooled.octets > SPOOL_SHARE
+        {
+            tracing::error!(account = id.0, "too many messages of an account wait for its Sent mailbox");
+            self.spool.remove([spooled.file.clone()]).await;
+            return Err(Failure::OurDiskFull);
+        }
+        let files = self.gates.files(&account) == Some(true);
+        match (commitment, whole) {
+            (Commitment::Sending { recipients }, whole) => {
+                let spooled = whole.map(|whole| whole.spooled);
                 let letter = Letter { likeness, recipients, spooled, files };
                 self.mark(&account, letter).await
             }
-            (Commitment::Copy { flags, seen, date }, Some(spooled)) => {
-                let copy = Copy { likeness, spooled, flags, seen, date, files };
+            (Commitment::Copy { flags, seen, date }, Some(Whole { spooled, content })) => {
+                let copy = Copy { likeness, spooled, content, flags, seen, date, files };
                 self.take_copy(&account, &copy).await
             }
             (Commitment::Copy { .. }, None) => Err(Failure::Internal("a copy without its octets")),
@@ -125,6 +136,11 @@ impl Filing {
     }
 
     async fn mark(&self, account: &Account, letter: Letter) -> Result<(i64, Committed), Failure> {
+        let since = unix_now() - self.untold;
+        if self.store.is_under_way(account.id, &letter, since).await.map_err(|error| untold(&error))? {
+            self.spool.remove(letter.spooled.map(|spooled| spooled.file)).await;
+            return Ok((0, Committed::UnderWay));
+        }
         let before = timeout(RETRY_LOOK, self.was_sent_before(account, &letter)).await;
         let before = match before.unwrap_or(Err(LOOK_FAILED)) {
             // Its reply would say that the connection closes.
@@ -137,7 +153,7 @@ impl Filing {
         }
         reach(Moment::BeforeMark).await;
         let now = unix_now();
-        let marked = self.store.mark_sent(account.id, &letter, now, now + UNTOLD).await;
+        let marked = self.store.mark_sent(account.id, &letter, now, now + self.untold).await;
         let Joined { id, spare, .. } = match marked {
             Ok(joined) => joined,
             Err(error) => {
@@ -150,21 +166,18 @@ impl Filing {
         Ok((id, Committed::Kept))
     }
 
-    /// Whether this is a retry, to the same recipients, of a message whose outcome was not known, and that stands in Sent
-    /// (rule R40). Where it does not, the retry takes its place.
+    /// Whether this is a retry, to the same recipients, of a message whose outcome was not known, and that its provider has
+    /// put into Sent (rule R40). What may stand there by anybody else proves nothing.
     async fn was_sent_before(&self, account: &Account, letter: &Letter) -> Result<bool, Failure> {
+        if self.gates.files(account) == Some(false) {
+            return Ok(false);
+        }
         let before = self.store.uncertain_sent(account.id, letter, unix_now()).await;
         for earlier in before.map_err(|error| untold(&error))? {
-            let stands = match earlier.filed {
-                // What we put there ourselves says nothing.
-                true => !earlier.ours,
-                false => self.looked(account.id, &earlier).await?,
-            };
-            if stands {
+            let proves = !self.store.may_be_others(&earlier).await.map_err(|error| untold(&error))?;
+            if proves && (earlier.filed || self.looked(account.id, &earlier).await?) {
                 return Ok(true);
             }
-            let file = self.store.forget_sent(earlier.id).await.map_err(|error| untold(&error))?;
-            self.spool.remove(file).await;
         }
         Ok(false)
     }
@@ -184,7 +197,8 @@ impl Filing {
         self.wake.notify_one();
         let place = match joined.filed {
             true => joined.place,
-            false if due.is_some() => None,
+            // It is not looked at before that time is over.
+            false if due.or(joined.due).is_none_or(|due| due > now + as_seconds(COPY_WAIT)) => None,
             false => timeout(COPY_WAIT, self.filed(joined.id)).await.ok().flatten(),
         };
         let filed = place.map(|SentPlace { uid_validity, uid }| Committed::Filed(uid_validity, uid));
@@ -237,13 +251,13 @@ impl Filing {
         }
     }
 
-    async fn try_settle(&self, id: i64, outcome: Outcome) -> Result<Option<String>, Error> {
+    async fn try_settle(&self, id: i64, outcome: Outcome) -> Result<Vec<String>, Error> {
         let now = unix_now();
-        let Some(message) = self.store.sent_message(id).await? else { return Ok(None) };
+        let Some(message) = self.store.sent_message(id).await? else { return Ok(Vec::new()) };
         let account = self.store.account(message.account).await?;
         let known = account.as_ref().map(|account| (account.settings.sent_copy, self.gates.files(account)));
         let due = match (outcome, known) {
-            _ if message.filed => Some(now + filer::LOOKED_AGAIN),
+            _ if message.filed => Some(now + filer::LOOKED_FIRST),
             (Outcome::Unknown, _) => Some(now + LOOKED_AFTER),
             (Outcome::Refused, _) => Some(now),
             (Outcome::Accepted, _) if message.files && message.spooled.is_none() => Some(message.began_at + KNOWN),
@@ -252,6 +266,10 @@ impl Filing {
         };
         self.store.settle_sent(id, outcome, due).await
     }
+}
+
+fn as_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Whether a message was sent cannot be told now.

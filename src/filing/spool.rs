@@ -7,7 +7,10 @@ use crate::{
     failpoint::{Moment, reach},
     store::{Error, Spooled, files},
 };
-use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::{
+    digest::{Context, SHA256},
+    rand::{SecureRandom as _, SystemRandom},
+};
 use std::{
     collections::HashSet,
     io,
@@ -27,6 +30,8 @@ use tokio::{
 pub(crate) const SPOOL_DIRECTORY: &str = "spool";
 /// Octets of all files together: a busy firm's mail of an hour in which no Sent mailbox can be reached.
 pub(crate) const SPOOL_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Those of one account: its mailbox that takes nothing keeps no other from sending.
+pub(crate) const SPOOL_SHARE: u64 = SPOOL_MAX / 8;
 /// A file that no row names may be one that is being written, by another bridge too.
 pub(crate) const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -55,7 +60,8 @@ impl Spool {
         #[cfg(unix)]
         options.mode(0o600);
         let file = options.open(&path).await?;
-        Ok(Spooling { file, kept: Kept { path, octets: 0, used: self.used.clone(), whole: false }, name })
+        let kept = Kept { path, octets: 0, used: self.used.clone(), whole: false };
+        Ok(Spooling { name, file, content: Context::new(&SHA256), kept })
     }
 
     /// A file to read from.
@@ -63,9 +69,14 @@ impl Spool {
         File::open(self.directory.join(name)).await
     }
 
-    /// A file is needed no more. What stays behind is swept.
-    pub(super) async fn remove(&self, name: Option<String>) {
-        let Some(name) = name else { return };
+    /// Files are needed no more. What stays behind is swept.
+    pub(super) async fn remove(&self, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            self.remove_one(&name).await;
+        }
+    }
+
+    async fn remove_one(&self, name: &str) {
         let path = self.directory.join(name);
         let octets = fs::metadata(&path).await.map_or(0, |metadata| metadata.len());
         match fs::remove_file(&path).await {
@@ -99,7 +110,15 @@ impl Spool {
 pub(super) struct Spooling {
     name: String,
     file: File,
+    content: Context,
     kept: Kept,
+}
+
+/// A file that is whole and on disk.
+pub(super) struct Whole {
+    pub(super) spooled: Spooled,
+    /// A digest of its octets.
+    pub(super) content: Vec<u8>,
 }
 
 struct Kept {
@@ -117,6 +136,7 @@ impl Spooling {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.kept.octets += more;
+        self.content.update(octets);
         self.file.write_all(octets).await?;
         // What is only buffered has not met a full disk yet.
         self.file.flush().await?;
@@ -125,14 +145,15 @@ impl Spooling {
     }
 
     /// All of it is on disk, and so is its name.
-    pub(super) async fn finish(mut self) -> io::Result<Spooled> {
+    pub(super) async fn finish(mut self) -> io::Result<Whole> {
         reach(Moment::BeforeSync).await;
         self.file.sync_all().await?;
         let directory = self.kept.path.parent().map(Path::to_owned).unwrap_or_default();
         File::open(directory).await?.sync_all().await?;
         reach(Moment::AfterSync).await;
         self.kept.whole = true;
-        Ok(Spooled { file: self.name.clone(), octets: self.kept.octets })
+        let spooled = Spooled { file: self.name.clone(), octets: self.kept.octets };
+        Ok(Whole { spooled, content: self.content.finish().as_ref().to_vec() })
     }
 }
 

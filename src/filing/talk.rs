@@ -85,10 +85,26 @@ impl Ended {
     }
 
     /// The provider does not do what the bridge needs; its words are not told, they may name a folder.
+    fn is_of_the_message(&self) -> bool {
+        matches!(self.condition, Condition::No | Condition::Bad) && !NOT_OF_THE_MESSAGE.contains(&&self.code[..])
+    }
+
     fn or_failure(self) -> Result<Self, Failure> {
         if self.is_ok() { Ok(self) } else { Err(Failure::ProviderUnreachable(Unreachable::Unavailable)) }
     }
 }
+
+/// What came of an APPEND.
+pub(super) enum Appending {
+    /// It stands there, if the provider says.
+    Stored(Option<SentPlace>),
+    /// The provider does not take this message, as it is.
+    Refused,
+}
+
+/// Codes of a refusal that is not of the message (RFC 5530, RFC 9051): it is tried again as it is.
+const NOT_OF_THE_MESSAGE: [&[u8]; 8] =
+    [b"TRYCREATE", b"OVERQUOTA", b"UNAVAILABLE", b"LIMIT", b"INUSE", b"SERVERBUG", b"NOPERM", b"NONEXISTENT"];
 
 /// What is appended.
 pub(super) struct Appended<'a> {
@@ -193,7 +209,7 @@ impl Talk {
         reach(Moment::BeforeLook).await;
         let mut candidates = None;
         if search == Search::Exact {
-            let mut line = b"UID SEARCH HEADER Message-ID ".to_vec();
+            let mut line = b"UID SEARCH UNDELETED HEADER Message-ID ".to_vec();
             write_string(message_id.as_bytes(), false, &mut line);
             candidates = self.search(line).await?;
         }
@@ -201,7 +217,7 @@ impl Talk {
             Some(candidates) => candidates,
             // By day: its own date may differ from ours by one, and the zone of a server too.
             None => self
-                .search(format!("UID SEARCH SINCE {}", day(since - 2 * 86_400)).into_bytes())
+                .search(format!("UID SEARCH UNDELETED SINCE {}", day(since - 2 * 86_400)).into_bytes())
                 .await?
                 .unwrap_or_default(),
         };
@@ -250,13 +266,16 @@ impl Talk {
         mailbox: &Mailbox,
         what: Appended<'_>,
         mut from: impl AsyncRead + Unpin,
-    ) -> Result<Option<SentPlace>, Failure> {
+    ) -> Result<Appending, Failure> {
         let Appended { flags, seen, date, octets } = what;
         let flags = [if seen { "\\Seen" } else { "" }, flags].join(" ");
         let behind = format!(" ({}) \"{date}\" {{{octets}}}", flags.trim());
         reach(Moment::BeforeAppend).await;
         let tag = self.begin(&parts("APPEND ", &mailbox.name, &behind)).await?;
         if let Some(ended) = self.until_go_ahead(&tag, &mut |_, _| ()).await? {
+            if ended.is_of_the_message() {
+                return Ok(Appending::Refused);
+            }
             ended.or_failure()?;
             return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked));
         }
@@ -271,10 +290,14 @@ impl Talk {
             reach(Moment::WithinAppend).await;
         }
         self.write(b"\r\n").await?;
-        let ended = self.until_end(&tag, &mut |_, _| ()).await?.or_failure()?;
+        let ended = self.until_end(&tag, &mut |_, _| ()).await?;
+        if ended.is_of_the_message() {
+            return Ok(Appending::Refused);
+        }
+        let ended = ended.or_failure()?;
         reach(Moment::BeforeFiled).await;
         let place = fetched::append_uid(&ended.arguments).filter(|_| ended.code == b"APPENDUID");
-        Ok(place.map(|(uid_validity, uid)| SentPlace { uid_validity, uid }))
+        Ok(Appending::Stored(place.map(|(uid_validity, uid)| SentPlace { uid_validity, uid })))
     }
 
     /// Takes away what the bridge itself has appended, from a mailbox that is open to write. False: it cannot be named

@@ -267,6 +267,8 @@ pub enum Committed {
     Kept,
     /// This message was sent before, when its outcome was not known, and stands in Sent: it is not sent again.
     SentBefore,
+    /// This message is being sent to the same recipients already.
+    UnderWay,
     /// The copy stands in Sent, under these numbers of the provider: UIDVALIDITY and UID.
     Filed(u32, u32),
 }

@@ -313,6 +313,8 @@ impl Store {
                 "DELETE FROM hidden_folders WHERE account_id = $1",
                 "DELETE FROM subscriptions WHERE account_id = $1",
                 "DELETE FROM account_aliases WHERE account_id = $1",
+                // Their files are swept.
+                "DELETE FROM sent WHERE account_id = $1",
                 grant::FORGET,
             ]
             .into_iter()

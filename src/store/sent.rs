@@ -4,7 +4,7 @@
 //! judged here, in the commit that needs it, so that two who come at once find one. When it is looked at next is for the
 //! caller to say.
 
-mod due;
+pub(crate) mod due;
 
 use super::{Error, Store, on};
 use crate::{
@@ -67,9 +67,13 @@ pub struct SentMessage {
     pub account: AccountId,
     pub sending: Sending,
     pub message_id: Option<String>,
+    /// That of the CRM's copy, where it is another.
+    pub copy_id: Option<String>,
     /// When it was committed, in Unix seconds.
     pub began_at: i64,
     pub spooled: Option<Spooled>,
+    /// What was sent, where the CRM's copy is to be filed first.
+    pub fallback: Option<Spooled>,
     /// Beside `\Seen`, as the CRM gave them.
     pub flags: String,
     pub seen: bool,
@@ -77,6 +81,12 @@ pub struct SentMessage {
     pub internal_date: Option<String>,
     /// The CRM has given its own copy.
     pub copied: bool,
+    /// It is another version of a copy that the CRM gave before: what stands under its Message-ID is not it.
+    pub alone: bool,
+    /// An APPEND of ours may have been stored.
+    pub tried: bool,
+    /// The provider has refused the CRM's flags or date.
+    pub plain: bool,
     /// The provider is known to file by itself.
     pub files: bool,
     pub tries: u32,
@@ -103,6 +113,8 @@ pub struct Letter {
 pub struct Copy {
     pub likeness: Likeness,
     pub spooled: Spooled,
+    /// A digest of its octets.
+    pub content: Vec<u8>,
     pub flags: String,
     pub seen: bool,
     pub date: Option<String>,
@@ -118,6 +130,8 @@ pub struct Joined {
     /// It stands in Sent already.
     pub filed: bool,
     pub place: Option<Place>,
+    /// When it is looked at next.
+    pub due: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -126,13 +140,19 @@ struct Row {
     account_id: i64,
     sending: String,
     message_id: Option<String>,
+    copy_id: Option<String>,
     began_at: i64,
     file: Option<String>,
     octets: i64,
+    fallback: Option<String>,
+    fallback_octets: i64,
     flags: String,
     seen: i64,
     internal_date: Option<String>,
     copied: i64,
+    alone: i64,
+    tried: i64,
+    plain: i64,
     files: i64,
     tries: i64,
     filed_at: Option<i64>,
@@ -145,18 +165,26 @@ impl TryFrom<Row> for SentMessage {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
-        let octets = u64::try_from(row.octets).map_err(|_| Error::Corrupt("sent.octets"))?;
+        let spooled = |file: Option<String>, octets: i64| {
+            let octets = u64::try_from(octets).map_err(|_| Error::Corrupt("sent.octets"))?;
+            Ok::<_, Error>(file.map(|file| Spooled { file, octets }))
+        };
         Ok(Self {
             id: row.id,
             account: AccountId(row.account_id),
             sending: Sending::parse(&row.sending)?,
             message_id: row.message_id,
+            copy_id: row.copy_id,
             began_at: row.began_at,
-            spooled: row.file.map(|file| Spooled { file, octets }),
+            spooled: spooled(row.file, row.octets)?,
+            fallback: spooled(row.fallback, row.fallback_octets)?,
             flags: row.flags,
             seen: row.seen != 0,
             internal_date: row.internal_date,
             copied: row.copied != 0,
+            alone: row.alone != 0,
+            tried: row.tried != 0,
+            plain: row.plain != 0,
             files: row.files != 0,
             tries: u32::try_from(row.tries).unwrap_or(u32::MAX),
             filed: row.filed_at.is_some(),
@@ -182,38 +210,51 @@ fn hashed(text: &str) -> Vec<u8> {
 /// All columns of [`Row`].
 macro_rules! columns {
     () => {
-        "id, account_id, sending, message_id, began_at, file, octets, flags, seen, internal_date, copied, files, tries,
-         filed_at, uid_validity, uid, ours"
+        "id, account_id, sending, message_id, copy_id, began_at, file, octets, fallback, fallback_octets, flags, seen,
+         internal_date, copied, alone, tried, plain, files, tries, filed_at, uid_validity, uid, ours"
     };
 }
 use columns;
 
-/// Joins a message that is sent to the copy that the CRM gave before. `$1` account, `$2` Message-ID, `$3` digest, `$4`
-/// Date, `$5` now, `$6` Unix seconds from which it may be, `$7` due, `$8`
-/// how far Dates may differ, `$9` digest of the recipients.
-const SEND_JOINS: &str =
-    "UPDATE sent SET sending = 'marked', began_at = $5, due_at = $7, claimed_until = 0, envelope = $9
-    WHERE id = (SELECT id FROM sent WHERE account_id = $1 AND sending = 'none' AND began_at >= $6
-        AND (message_id = $2 OR (alike = $3 AND ABS(dated - $4) <= $8))
-        ORDER BY CASE WHEN message_id = $2 THEN 0 ELSE 1 END, began_at DESC LIMIT 1)
-    RETURNING id, file, filed_at, uid_validity, uid";
+/// Joins a message that is sent to an earlier try of which nobody knows the end, else to the copy that the CRM gave before.
+/// `$1` account, `$2` Message-ID, `$3` digest, `$4` Date, `$5` now, `$6` Unix seconds from which what is alike may be, `$7`
+/// due, `$8` how far Dates may differ, `$9` digest of the recipients, `$10` Unix seconds from which a Message-ID is known.
+const SEND_JOINS: &str = "UPDATE sent SET began_at = $5, due_at = $7, claimed_until = 0, envelope = $9, tries = 0,
+        copy_id = CASE WHEN message_id = $2 THEN copy_id ELSE COALESCE(message_id, copy_id) END, message_id = $2,
+        doubted = CASE WHEN sending = 'uncertain' THEN 1 ELSE doubted END, sending = 'marked'
+    WHERE id = (SELECT id FROM sent WHERE account_id = $1 AND alone = 0 AND (
+            (sending = 'uncertain' AND message_id = $2 AND envelope = $9 AND began_at >= $10)
+            OR (sending = 'none' AND message_id = $2 AND began_at >= $10)
+            OR (sending = 'none' AND alike = $3 AND ABS(dated - $4) <= $8 AND began_at >= $6))
+        ORDER BY CASE WHEN sending = 'uncertain' THEN 0 WHEN message_id = $2 THEN 1 ELSE 2 END, began_at DESC LIMIT 1)
+    RETURNING id, file, filed_at, uid_validity, uid, due_at";
 const SEND: &str =
     "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
         envelope)
     VALUES ($1, 'marked', $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
-/// Joins a CRM's copy to what was sent: by its Message-ID, else to the oldest that is alike and has no copy yet.
-const COPY_JOINS: &str = "UPDATE sent SET copied = 1
-    WHERE id = (SELECT id FROM sent WHERE account_id = $1
-        AND ((message_id = $2 AND began_at >= $5) OR (alike = $3 AND ABS(dated - $4) <= $7 AND copied = 0 AND began_at >= $6))
+const GIVE_FILE: &str = "UPDATE sent SET file = $2, octets = $3 WHERE id = $1";
+const UNDER_WAY: &str = "SELECT COUNT(*) FROM sent WHERE account_id = $1 AND message_id = $2 AND envelope = $3
+    AND sending = 'marked' AND began_at >= $4";
+/// Joins a CRM's copy to what was sent and has none yet: by its Message-ID, else to the oldest that is alike.
+const COPY_JOINS: &str =
+    "UPDATE sent SET copied = 1, content = $8, copy_id = CASE WHEN message_id = $2 THEN copy_id ELSE $2 END
+    WHERE id = (SELECT id FROM sent WHERE account_id = $1 AND copied = 0
+        AND ((message_id = $2 AND began_at >= $5) OR (alike = $3 AND ABS(dated - $4) <= $7 AND began_at >= $6))
         ORDER BY CASE WHEN message_id = $2 THEN 0 ELSE 1 END, began_at LIMIT 1)
-    RETURNING id, file, filed_at, uid_validity, uid";
-const TAKE_COPY: &str = "UPDATE sent SET file = $2, octets = $3, flags = $4, seen = $5, internal_date = $6,
-        due_at = CASE WHEN $7 IS NULL THEN due_at ELSE $7 END
+    RETURNING id, file, filed_at, uid_validity, uid, due_at";
+/// What was sent is kept beside it: the provider may refuse what the CRM wrote.
+const TAKE_COPY: &str = "UPDATE sent SET fallback = file, fallback_octets = octets, file = $2, octets = $3, flags = $4,
+        seen = $5, internal_date = $6, due_at = CASE WHEN $7 IS NULL THEN due_at ELSE $7 END
     WHERE id = $1";
 const COPY: &str =
     "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
-        flags, seen, internal_date, copied)
-    VALUES ($1, 'none', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1) RETURNING id";
+        flags, seen, internal_date, copied, content, alone)
+    VALUES ($1, 'none', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, $13,
+        CASE WHEN EXISTS (SELECT 1 FROM sent WHERE account_id = $1 AND (message_id = $2 OR copy_id = $2) AND copied = 1
+            AND content <> $13 AND began_at >= $14)
+            AND NOT EXISTS (SELECT 1 FROM sent WHERE account_id = $1 AND (message_id = $2 OR copy_id = $2)
+                AND content = $13 AND began_at >= $14) THEN 1 ELSE 0 END)
+    RETURNING id";
 
 #[derive(sqlx::FromRow)]
 struct Found {
@@ -222,6 +263,7 @@ struct Found {
     filed_at: Option<i64>,
     uid_validity: Option<i64>,
     uid: Option<i64>,
+    due_at: Option<i64>,
 }
 
 impl Store {
@@ -245,12 +287,17 @@ impl Store {
                 .bind(due)
                 .bind(ABOUT)
                 .bind(&envelope)
+                .bind(now - KNOWN)
                 .fetch_optional(&mut *transaction)
                 .await?;
             if let Some(found) = joined {
+                let mut spare = spooled.as_ref().map(|spooled| spooled.file.clone());
+                // What the CRM gave, or an earlier try has left, is what it wants to have in Sent.
+                if found.file.is_none() && found.filed_at.is_none() && spare.is_some() {
+                    sqlx::query(GIVE_FILE).bind(found.id).bind(spare.take()).bind(octets).execute(&mut *transaction).await?;
+                }
                 transaction.commit().await?;
-                // The CRM's copy is what it wants to have in Sent.
-                return Ok(found.joined(spooled.as_ref().map(|spooled| spooled.file.clone())));
+                return Ok(found.joined(spare));
             }
             let id = sqlx::query_scalar(SEND)
                 .bind(account.0)
@@ -266,8 +313,26 @@ impl Store {
                 .fetch_one(&mut *transaction)
                 .await?;
             transaction.commit().await?;
-            Ok(Joined { id, spare: None, filed: false, place: None })
+            Ok(Joined { id, spare: None, filed: false, place: None, due: Some(due) })
         })
+    }
+
+    /// Whether this message is being sent to the same recipients, by a session that began since then.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn is_under_way(&self, account: AccountId, letter: &Letter, since: i64) -> Result<bool, Error> {
+        let envelope = letter.recipients.as_deref().map(hashed);
+        let count: i64 = on!(self, pool => {
+            sqlx::query_scalar(UNDER_WAY)
+                .bind(account.0)
+                .bind(&letter.likeness.message_id)
+                .bind(envelope)
+                .bind(since)
+                .fetch_one(pool)
+                .await?
+        });
+        Ok(count > 0)
     }
 
     /// Commits a CRM's own copy: as that of what was sent, or as a message of its own. `due` is when one that joins is
@@ -294,12 +359,13 @@ impl Store {
                 .bind(now - KNOWN)
                 .bind(now - ABOUT)
                 .bind(ABOUT)
+                .bind(&copy.content)
                 .fetch_optional(&mut *transaction)
                 .await?;
             if let Some(found) = joined {
                 let mut spare = Some(copy.spooled.file.clone());
                 if found.filed_at.is_none() {
-                    spare.clone_from(&found.file);
+                    spare = None;
                     sqlx::query(TAKE_COPY)
                         .bind(found.id)
                         .bind(&copy.spooled.file)
@@ -327,24 +393,28 @@ impl Store {
                 .bind(&copy.flags)
                 .bind(i64::from(copy.seen))
                 .bind(&copy.date)
+                .bind(&copy.content)
+                .bind(now - KNOWN)
                 .fetch_one(&mut *transaction)
                 .await?;
             transaction.commit().await?;
-            Ok(Joined { id, spare: None, filed: false, place: None })
+            Ok(Joined { id, spare: None, filed: false, place: None, due: Some(now) })
         })
     }
 
-    /// Says what became of a message whose end mark was sent, and when it is looked at next. A file that is needed no more
-    /// is named.
+    /// Says what became of a message whose end mark was sent, and when it is looked at next. Files that are needed no more
+    /// are named.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn settle_sent(&self, id: i64, outcome: Outcome, due: Option<i64>) -> Result<Option<String>, Error> {
+    pub async fn settle_sent(&self, id: i64, outcome: Outcome, due: Option<i64>) -> Result<Vec<String>, Error> {
         const SAID: &str =
             "UPDATE sent SET sending = $2, due_at = $3, claimed_until = 0 WHERE id = $1 AND sending <> 'none'";
-        // What the CRM gave stays, sent or not.
-        const BACK: &str = "UPDATE sent SET sending = 'none', due_at = $2 WHERE id = $1 AND copied = 1";
-        const GONE: &str = "DELETE FROM sent WHERE id = $1 AND copied = 0 RETURNING file";
+        // What the CRM gave stays, sent or not; and this refusal says nothing of an earlier try.
+        const BACK: &str =
+            "UPDATE sent SET sending = CASE WHEN doubted = 1 THEN 'uncertain' ELSE 'none' END, due_at = $2
+            WHERE id = $1 AND (copied = 1 OR doubted = 1)";
+        const GONE: &str = "DELETE FROM sent WHERE id = $1 AND copied = 0 AND doubted = 0 RETURNING file, fallback";
         let sending = match outcome {
             Outcome::Accepted => Sending::Accepted,
             Outcome::Unknown => Sending::Uncertain,
@@ -352,18 +422,24 @@ impl Store {
                 return on!(self, pool => {
                     let mut transaction = pool.begin().await?;
                     sqlx::query(BACK).bind(id).bind(due).execute(&mut *transaction).await?;
-                    let gone: Option<Option<String>> =
-                        sqlx::query_scalar(GONE).bind(id).fetch_optional(&mut *transaction).await?;
+                    let gone: Option<Files> = sqlx::query_as(GONE).bind(id).fetch_optional(&mut *transaction).await?;
                     transaction.commit().await?;
-                    Ok(gone.flatten())
+                    Ok(named(gone))
                 });
             }
         };
         on!(self, pool => {
             sqlx::query(SAID).bind(id).bind(sending.name()).bind(due).execute(pool).await?;
         });
-        Ok(None)
+        Ok(Vec::new())
     }
+}
+
+/// The file of a row, and the one beside it.
+type Files = (Option<String>, Option<String>);
+
+fn named(files: Option<Files>) -> Vec<String> {
+    files.into_iter().flat_map(|(file, fallback)| [file, fallback]).flatten().collect()
 }
 
 fn octets(spooled: Option<&Spooled>) -> Result<i64, Error> {
@@ -374,6 +450,6 @@ fn octets(spooled: Option<&Spooled>) -> Result<i64, Error> {
 impl Found {
     fn joined(self, spare: Option<String>) -> Joined {
         let place = place(self.uid_validity, self.uid);
-        Joined { id: self.id, spare, filed: self.filed_at.is_some(), place }
+        Joined { id: self.id, spare, filed: self.filed_at.is_some(), place, due: self.due_at }
     }
 }

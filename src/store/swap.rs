@@ -134,11 +134,13 @@ const PUT: &str = "UPDATE accounts SET address = $2, address_key = $3, sign_in_n
 const PUT_ENDPOINT: &str = "UPDATE endpoints SET host = $3, port = $4, security = $5, certificates = $6
     WHERE account_id = $1 AND service = $2";
 /// Names of the old place's mailboxes.
-const CLEAR: [&str; 4] = [
+const CLEAR: [&str; 5] = [
     grant::FORGET,
     "DELETE FROM folder_map WHERE account_id = $1",
     "DELETE FROM hidden_folders WHERE account_id = $1",
     "DELETE FROM subscriptions WHERE account_id = $1",
+    // Of the mailbox before. What does not stand there yet is filed in the new one.
+    "DELETE FROM sent WHERE account_id = $1 AND filed_at IS NOT NULL",
 ];
 const PUT_HIDDEN: &str = "INSERT INTO hidden_folders (account_id, remote_name) VALUES ($1, $2)";
 const PUT_SUBSCRIBED: &str = "INSERT INTO subscriptions (account_id, remote_name, subscribed) VALUES ($1, $2, $3)";

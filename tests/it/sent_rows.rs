@@ -32,7 +32,15 @@ fn letter(id: &str, to: &str, file: &str) -> Letter {
 }
 
 fn copy(likeness: Likeness, file: &str) -> Copy {
-    Copy { likeness, spooled: spooled(file), flags: String::new(), seen: true, date: None, files: false }
+    Copy {
+        likeness,
+        spooled: spooled(file),
+        content: file.as_bytes().to_vec(),
+        flags: String::new(),
+        seen: true,
+        date: None,
+        files: false,
+    }
 }
 
 async fn mark(store: &Store, account: AccountId, letter: &Letter) -> Joined {
@@ -51,10 +59,14 @@ async fn a_copy_is_of_the_message_whose_id_it_has_or_that_is_alike() {
     let two = mark(&store, account, &letter("two", "b", "2")).await;
     // By its Message-ID, however alike the other is; what the CRM gave takes the place of what was sent.
     let given = give(&store, account, &copy(likeness("two", "one", NOW), "2b")).await;
-    assert_eq!((given.id, given.spare.as_deref()), (two.id, Some("2")));
+    assert_eq!((given.id, given.spare.as_deref()), (two.id, None));
+    let message = store.sent_message(two.id).await.expect("read").expect("there");
+    assert_eq!((message.spooled, message.fallback), (Some(spooled("2b")), Some(spooled("2"))));
     // Under another, and some minutes apart: to the one that has no copy yet.
     let given = give(&store, account, &copy(likeness("other", "one", NOW + 300), "1b")).await;
-    assert_eq!((given.id, given.spare.as_deref()), (one.id, Some("1")));
+    assert_eq!((given.id, given.spare.as_deref()), (one.id, None));
+    let message = store.sent_message(one.id).await.expect("read").expect("there");
+    assert_eq!(message.copy_id.as_deref(), Some("other"), "both are looked for");
     // A third of the same words is a message of its own; so is one of another subject or day.
     for (number, alone) in
         [likeness("c", "one", NOW), likeness("d", "two", NOW), likeness("e", "one", NOW - DAY)].into_iter().enumerate()
@@ -64,9 +76,12 @@ async fn a_copy_is_of_the_message_whose_id_it_has_or_that_is_alike() {
         let message = store.sent_message(given.id).await.expect("read").expect("there");
         assert_eq!(message.sending, Sending::None);
     }
-    // Given twice, it is the same.
-    let again = give(&store, account, &copy(likeness("two", "one", NOW), "2c")).await;
-    assert_eq!((again.id, again.spare.as_deref()), (two.id, Some("2b")));
+    // Given twice it is looked for once more: it may have been taken away meanwhile. Another version is another message.
+    for (file, alone) in [("2b", false), ("2c", true)] {
+        let again = give(&store, account, &copy(likeness("two", "one", NOW), file)).await;
+        let message = store.sent_message(again.id).await.expect("read").expect("there");
+        assert!(again.id != two.id && message.alone == alone, "{file}: {message:?}");
+    }
 }
 
 #[tokio::test]
@@ -76,14 +91,14 @@ async fn a_copy_that_came_first_is_joined_and_outlives_a_refusal() {
     let given = give(&store, account, &copy(likeness("one", "one", NOW), "crm")).await;
     let marked = mark(&store, account, &letter("one", "b", "sent")).await;
     assert_eq!((marked.id, marked.spare.as_deref()), (given.id, Some("sent")));
-    assert_eq!(store.settle_sent(marked.id, Outcome::Refused, Some(NOW)).await.expect("settled"), None);
+    assert!(store.settle_sent(marked.id, Outcome::Refused, Some(NOW)).await.expect("settled").is_empty());
     let message = store.sent_message(marked.id).await.expect("read").expect("the CRM was told that it is kept");
     assert_eq!((message.sending, message.spooled), (Sending::None, Some(spooled("crm"))));
     // Without a copy of the CRM's a refused message leaves nothing.
     let other = Letter { likeness: likeness("two", "two", NOW), ..letter("two", "b", "2") };
     let other = mark(&store, account, &other).await;
     let spare = store.settle_sent(other.id, Outcome::Refused, Some(NOW)).await.expect("settled");
-    assert_eq!((spare.as_deref(), store.sent_message(other.id).await.expect("read")), (Some("2"), None));
+    assert_eq!((spare, store.sent_message(other.id).await.expect("read")), (vec!["2".to_owned()], None));
 }
 
 #[tokio::test]
@@ -93,7 +108,7 @@ async fn what_is_filed_takes_no_second_copy() {
     let sent = mark(&store, account, &letter("one", "b", "1")).await;
     let place = SentPlace { uid_validity: 7, uid: 9 };
     let spare = store.filed_sent(sent.id, Some(place), true, NOW, NOW + 60).await.expect("filed");
-    assert_eq!(spare.as_deref(), Some("1"));
+    assert_eq!(spare, ["1"]);
     let given = give(&store, account, &copy(likeness("one", "one", NOW), "late")).await;
     assert_eq!((given.id, given.filed, given.place), (sent.id, true, Some(place)));
     assert_eq!(given.spare.as_deref(), Some("late"));
@@ -139,4 +154,36 @@ async fn r41_one_bridge_has_what_is_due_and_the_next_takes_over() {
     // Put off, it is not to be had before its time.
     store.postpone_sent(sent.id, Some(NOW + 50), None).await.expect("put off");
     assert_eq!((claim(NOW + 49).await, claim(NOW + 50).await), (None, Some(Sending::Accepted)));
+}
+
+#[tokio::test]
+async fn no_account_keeps_the_others_waiting() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, account) = open(root.path()).await;
+    for number in 0..40 {
+        let id = format!("id{number}");
+        let letter = Letter { likeness: likeness(&id, &id, NOW), ..letter(&id, "b", &id) };
+        let sent = mark(&store, account, &letter).await;
+        store.settle_sent(sent.id, Outcome::Accepted, Some(NOW)).await.expect("settled");
+    }
+    assert_eq!(store.due_sent(NOW, 256).await.expect("read").0.len(), 16);
+    store.postpone_all_sent(account, NOW, NOW + 60).await.expect("put off");
+    assert_eq!(store.due_sent(NOW, 256).await.expect("read"), (Vec::new(), Some(NOW + 60)));
+}
+
+#[tokio::test]
+async fn what_a_provider_refuses_is_tried_in_another_way_while_there_is_one() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, account) = open(root.path()).await;
+    let sent = mark(&store, account, &letter("one", "b", "sent")).await;
+    let copy = Copy { flags: "$Odd".to_owned(), ..copy(likeness("one", "one", NOW), "crm") };
+    give(&store, account, &copy).await;
+    let now = async || store.sent_message(sent.id).await.expect("read").expect("there");
+    let refused = async || store.refused_sent(&now().await, NOW).await.expect("noted");
+    assert_eq!(refused().await, (true, None));
+    assert!(now().await.plain);
+    assert_eq!(refused().await, (true, Some("crm".to_owned())), "what was sent is filed in its place");
+    let message = now().await;
+    assert_eq!((message.spooled, message.fallback, &*message.flags), (Some(spooled("sent")), None, ""));
+    assert_eq!(refused().await, (false, None));
 }

@@ -16,8 +16,10 @@ const TIMES: &str = "[timeouts]\nprogress = \"2s\"\nend-of-data = \"2s\"\n";
 const ENDLESS: usize = 100_000;
 
 /// What the server says to a message of this subject. None: it hangs up.
-fn answer(visit: &mut Visit, subject: &str) -> Option<()> {
+fn answer(visit: &mut Visit, subject: &str, times: usize) -> Option<()> {
     match subject {
+        "lost-then-later" if times > 1 => visit.say("451 4.3.0 Later")?,
+        "lost-then-later" => visit.hang_up()?,
         "slow" => {
             thread::sleep(Duration::from_millis(1500));
             visit.say("250 2.0.0 Taken")?;
@@ -82,8 +84,12 @@ impl House {
                                 None => {}
                             }
                         }
-                        seen.lock().expect("no test panicked in here").push(subject.clone());
-                        answer(visit, &subject)?;
+                        let times = {
+                            let mut seen = seen.lock().expect("no test panicked in here");
+                            seen.push(subject.clone());
+                            seen.iter().filter(|seen| **seen == subject).count()
+                        };
+                        answer(visit, &subject, times)?;
                     }
                     _ => visit.say("250 2.0.0 Ok")?,
                 }
@@ -235,4 +241,49 @@ fn r44_an_outcome_that_cannot_be_kept_at_once_is_kept_when_it_can() {
     });
     house.files("slow");
     assert_eq!((house.taken("slow"), house.filed("slow")), (1, 1));
+}
+
+#[test]
+fn r40_what_we_have_filed_ourselves_proves_nothing() {
+    let Some(mut house) = House::start("auto") else { return };
+    assert_eq!(house.send("lost").0, 451);
+    // Nobody tries again, and the copy is filed.
+    house.later();
+    house.files("lost");
+    for times in 2..=3 {
+        let (code, words) = house.send("lost");
+        assert_eq!((code, house.taken("lost")), (451, times), "{words}");
+    }
+    house.later();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(house.filed("lost"), 1);
+}
+
+#[test]
+fn r40_a_copy_of_the_crms_own_outlives_a_retry_that_is_refused() {
+    let Some(mut house) = House::start("auto") else { return };
+    assert_eq!(house.send("lost-then-later").0, 451);
+    let text = format!("From: {ALICE}\r\nMessage-ID: <lost-then-later@crm.test>\r\nX-Own: yes\r\n\r\nHello.\r\n");
+    let appended = house.bridge.sign_in(&house.crm).append("Sent", "(\\Seen)", text.as_bytes());
+    assert!(appended.is_ok(), "{}\n{}", appended.tagged, house.bridge.log());
+    assert_eq!(house.send("lost-then-later"), (451, "4.3.0 Later".to_owned()));
+    house.later();
+    house.files("lost-then-later");
+    let stands = String::from_utf8(house.dovecot.message(ALICE, SENT, 1)).expect("text");
+    assert!(stands.contains("X-Own: yes"), "{stands}");
+    assert_eq!(house.filed("lost-then-later"), 1);
+}
+
+#[test]
+fn r40_a_message_that_is_being_sent_is_not_sent_by_another_session() {
+    let Some(house) = House::start("auto") else { return };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| house.send("slow"));
+        assert!(until(Duration::from_secs(10), || (house.taken("slow") == 1).then_some(())).is_some());
+        let (code, words) = house.send("slow");
+        assert_eq!(code, 451, "{words}");
+        assert!(words.contains("is being sent already"), "{words}");
+        assert_eq!(first.join().expect("it ends").0, 250);
+    });
+    assert_eq!(house.taken("slow"), 1);
 }

@@ -305,7 +305,7 @@ impl Relay for ImapRelay {
             () if session.idling.as_ref().is_some_and(Idling::waits_for_client) => Awaited::Client,
             // The message of an APPEND is the client's to send.
             () if session.reading.is_within_message() => Awaited::Client,
-            () if matches!(session.reading, ClientReading::Copy(_)) => Awaited::Provider,
+            () if matches!(session.reading, ClientReading::Copy(_)) => Awaited::LongCommand,
             () if session.pending.iter().any(long) => Awaited::LongCommand,
             () if session.folders.is_some() || !session.pending.is_empty() => Awaited::Provider,
             () => Awaited::Client,

@@ -258,11 +258,13 @@ impl SmtpRelay {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::AwaitingCommit(draft, Some(awaited)) if awaited == request => match committed {
                 Ok(Committed::Kept) => self.end_mark(Some(draft.id()), out),
+                Ok(Committed::UnderWay) => {
+                    self.not_sent(draft, out);
+                    let words = "This message is being sent already, look before you try again";
+                    write_reply(out.client(), 451, "4.4.2", words);
+                }
                 Ok(Committed::SentBefore | Committed::Filed(..)) => {
-                    self.drop_lane(out);
-                    draft.drop(out);
-                    self.transaction = Transaction::None;
-                    self.phase = Phase::AwaitingCommand;
+                    self.not_sent(draft, out);
                     write_reply(out.client(), 250, "2.0.0", "This message was sent before, it stands in Sent");
                 }
                 Err(failure) => self.not_committed(draft, &failure, out),
@@ -272,11 +274,16 @@ impl SmtpRelay {
         self.resume(out)
     }
 
-    fn not_committed(&mut self, draft: Draft, failure: &Failure, out: &mut Outbox) {
+    /// Neither the lane nor the draft is needed.
+    fn not_sent(&mut self, draft: Draft, out: &mut Outbox) {
         self.drop_lane(out);
         draft.drop(out);
         self.transaction = Transaction::None;
         self.phase = Phase::AwaitingCommand;
+    }
+
+    fn not_committed(&mut self, draft: Draft, failure: &Failure, out: &mut Outbox) {
+        self.not_sent(draft, out);
         out.client().extend_from_slice(&not_kept(failure));
     }
 

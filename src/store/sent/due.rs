@@ -1,11 +1,14 @@
 //! Sent copies that are due: who looks at which, what came of it, and what may be forgotten.
 
-use super::{KNOWN, Letter, Place, Row, Sending, SentMessage, columns, hashed};
+use super::{Files, KNOWN, Letter, Place, Row, Sending, SentMessage, columns, hashed, named, place};
 use crate::{
     model::AccountId,
     store::{Error, Store, on},
 };
 use std::collections::HashSet;
+
+/// Of one account at a time.
+pub(crate) const OF_ONE: u32 = 16;
 
 impl Store {
     /// Those that are to be looked at by now and that nobody has claimed, by account and number, oldest first; and when the
@@ -14,12 +17,15 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn due_sent(&self, now: i64, most: u32) -> Result<(Vec<(AccountId, i64)>, Option<i64>), Error> {
-        const DUE: &str = "SELECT account_id, id FROM sent WHERE due_at <= $1 AND claimed_until <= $1
-            ORDER BY due_at, id LIMIT $2";
+        // No account keeps the others waiting.
+        const DUE: &str = "SELECT account_id, id FROM
+                (SELECT account_id, id, due_at, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY due_at, id) AS place
+                FROM sent WHERE due_at <= $1 AND claimed_until <= $1) AS due
+            WHERE place <= $3 ORDER BY due_at, id LIMIT $2";
         const NEXT: &str = "SELECT MIN(CASE WHEN due_at < claimed_until THEN claimed_until ELSE due_at END) FROM sent
             WHERE due_at > $1 OR claimed_until > $1";
         let (due, next): (Vec<(i64, i64)>, Option<i64>) = on!(self, pool => (
-            sqlx::query_as(DUE).bind(now).bind(i64::from(most)).fetch_all(pool).await?,
+            sqlx::query_as(DUE).bind(now).bind(i64::from(most)).bind(i64::from(OF_ONE)).fetch_all(pool).await?,
             sqlx::query_scalar(NEXT).bind(now).fetch_one(pool).await?,
         ));
         Ok((due.into_iter().map(|(account, id)| (AccountId(account), id)).collect(), next))
@@ -50,7 +56,7 @@ impl Store {
         claimed.map(SentMessage::try_from).transpose()
     }
 
-    /// Its copy stands in Sent. The file that is needed no more is named.
+    /// Its copy stands in Sent. The files that are needed no more are named.
     ///
     /// # Errors
     /// If the store fails.
@@ -61,15 +67,14 @@ impl Store {
         ours: bool,
         now: i64,
         due: i64,
-    ) -> Result<Option<String>, Error> {
-        const FILE: &str = "SELECT file FROM sent WHERE id = $1";
+    ) -> Result<Vec<String>, Error> {
+        const FILE: &str = "SELECT file, fallback FROM sent WHERE id = $1";
         const FILED: &str =
             "UPDATE sent SET filed_at = $2, uid_validity = $3, uid = $4, ours = $5, due_at = $6, file = NULL,
-            octets = 0, tries = 0, claimed_until = 0 WHERE id = $1";
+            octets = 0, fallback = NULL, tries = 0, claimed_until = 0 WHERE id = $1";
         on!(self, pool => {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-            let file: Option<Option<String>> =
-                sqlx::query_scalar(FILE).bind(id).fetch_optional(&mut *transaction).await?;
+            let files: Option<Files> = sqlx::query_as(FILE).bind(id).fetch_optional(&mut *transaction).await?;
             sqlx::query(FILED)
                 .bind(id)
                 .bind(now)
@@ -80,7 +85,7 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await?;
-            Ok(file.flatten())
+            Ok(named(files))
         })
     }
 
@@ -90,22 +95,103 @@ impl Store {
     /// If the store fails.
     pub async fn postpone_sent(&self, id: i64, due: Option<i64>, sending: Option<Sending>) -> Result<(), Error> {
         const LATER: &str = "UPDATE sent SET due_at = $2, tries = tries + 1, claimed_until = 0,
-            sending = COALESCE($3, sending) WHERE id = $1";
+            sending = CASE WHEN sending = 'marked' THEN COALESCE($3, sending) ELSE sending END WHERE id = $1";
         on!(self, pool => {
             sqlx::query(LATER).bind(id).bind(due).bind(sending.map(Sending::name)).execute(pool).await?;
         });
         Ok(())
     }
 
-    /// Forgets one. Its file is named.
+    /// Puts off all of an account's that are due: its mailbox cannot be reached.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn forget_sent(&self, id: i64) -> Result<Option<String>, Error> {
-        const FORGET: &str = "DELETE FROM sent WHERE id = $1 RETURNING file";
-        let file: Option<Option<String>> =
-            on!(self, pool => sqlx::query_scalar(FORGET).bind(id).fetch_optional(pool).await?);
-        Ok(file.flatten())
+    pub async fn postpone_all_sent(&self, account: AccountId, now: i64, due: i64) -> Result<(), Error> {
+        const LATER: &str =
+            "UPDATE sent SET due_at = $3 WHERE account_id = $1 AND due_at <= $2 AND claimed_until <= $2";
+        on!(self, pool => {
+            sqlx::query(LATER).bind(account.0).bind(now).bind(due).execute(pool).await?;
+        });
+        Ok(())
+    }
+
+    /// Notes that an APPEND of ours may be stored from here on.
+    ///
+    /// # Errors
+    /// If the store fails: it must not be said then.
+    pub async fn try_sent(&self, id: i64) -> Result<(), Error> {
+        const TRY: &str = "UPDATE sent SET tried = 1 WHERE id = $1";
+        on!(self, pool => { sqlx::query(TRY).bind(id).execute(pool).await?; });
+        Ok(())
+    }
+
+    /// The provider has refused the copy: it is tried without what the CRM wrote beside it, then what was sent in its place.
+    /// The file that is needed no more is named; false: there is nothing else to try.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn refused_sent(&self, message: &SentMessage, due: i64) -> Result<(bool, Option<String>), Error> {
+        const PLAIN: &str = "UPDATE sent SET plain = 1, due_at = $2, claimed_until = 0 WHERE id = $1";
+        const FALL_BACK: &str =
+            "UPDATE sent SET file = fallback, octets = fallback_octets, fallback = NULL, flags = '',
+            seen = 1, internal_date = NULL, due_at = $2, claimed_until = 0 WHERE id = $1 AND fallback IS NOT NULL";
+        let has_more = !message.flags.is_empty() || message.internal_date.is_some();
+        if has_more && !message.plain {
+            on!(self, pool => { sqlx::query(PLAIN).bind(message.id).bind(due).execute(pool).await?; });
+            return Ok((true, None));
+        }
+        let fell = on!(self, pool => sqlx::query(FALL_BACK).bind(message.id).bind(due).execute(pool).await?);
+        let fell = fell.rows_affected() > 0;
+        Ok((fell, message.spooled.clone().filter(|_| fell).map(|spooled| spooled.file)))
+    }
+
+    /// Whether what stands in Sent under this message's Message-ID may be there by us, by the CRM, or for another sending of
+    /// it: then it says nothing of the provider.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn may_be_others(&self, message: &SentMessage) -> Result<bool, Error> {
+        const OTHERS: &str = "SELECT COUNT(*) FROM sent WHERE account_id = $1 AND (message_id = $2 OR copy_id = $2)
+            AND (tried = 1 OR ours = 1 OR copied = 1 OR (id <> $3 AND sending IN ('marked', 'accepted')))";
+        let count: i64 = on!(self, pool => {
+            sqlx::query_scalar(OTHERS).bind(message.account.0).bind(&message.message_id).bind(message.id).fetch_one(pool).await?
+        });
+        Ok(count > 0)
+    }
+
+    /// Where other messages of this one's Message-ID stand.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn places_of_others(&self, message: &SentMessage) -> Result<Vec<Place>, Error> {
+        const PLACES: &str = "SELECT uid_validity, uid FROM sent WHERE account_id = $1 AND id <> $3
+            AND (message_id = $2 OR copy_id = $2) AND uid IS NOT NULL AND uid_validity IS NOT NULL";
+        let rows: Vec<(i64, i64)> = on!(self, pool => {
+            sqlx::query_as(PLACES).bind(message.account.0).bind(&message.message_id).bind(message.id).fetch_all(pool).await?
+        });
+        Ok(rows.into_iter().filter_map(|(uid_validity, uid)| place(Some(uid_validity), Some(uid))).collect())
+    }
+
+    /// Octets in the spool for an account.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn spooled_octets(&self, account: AccountId) -> Result<u64, Error> {
+        const OCTETS: &str =
+            "SELECT COALESCE(SUM(octets + CASE WHEN fallback IS NULL THEN 0 ELSE fallback_octets END), 0)
+            FROM sent WHERE account_id = $1 AND file IS NOT NULL";
+        let octets: i64 = on!(self, pool => sqlx::query_scalar(OCTETS).bind(account.0).fetch_one(pool).await?);
+        Ok(u64::try_from(octets).unwrap_or_default())
+    }
+
+    /// Forgets one. Its files are named.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn forget_sent(&self, id: i64) -> Result<Vec<String>, Error> {
+        const FORGET: &str = "DELETE FROM sent WHERE id = $1 RETURNING file, fallback";
+        let files: Option<Files> = on!(self, pool => sqlx::query_as(FORGET).bind(id).fetch_optional(pool).await?);
+        Ok(named(files))
     }
 
     /// Messages of this Message-ID, to the same recipients, whose outcome is not known, within a day.
@@ -160,7 +246,8 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn spooled_files(&self) -> Result<HashSet<String>, Error> {
-        const FILES: &str = "SELECT file FROM sent WHERE file IS NOT NULL";
+        const FILES: &str = "SELECT file FROM sent WHERE file IS NOT NULL
+            UNION SELECT fallback FROM sent WHERE fallback IS NOT NULL";
         let files: Vec<String> = on!(self, pool => sqlx::query_scalar(FILES).fetch_all(pool).await?);
         Ok(files.into_iter().collect())
     }

@@ -82,9 +82,10 @@ impl Gates {
     #[must_use]
     pub fn filing_of(&self, account: &Account) -> Care {
         use crate::model::SentCopy::{Always, Auto, Never};
-        match (account.settings.sent_copy, self.files(account)) {
+        // What was only seen is looked at each time: it may have been somebody else's copy, or be over.
+        match (account.settings.sent_copy, self.table_says_of_sent(account)) {
             (Never, _) => Care::Nothing,
-            (Auto, Some(true)) => Care::Noted,
+            (Auto, Filed::Yes) => Care::Noted,
             (Auto | Always, _) => Care::Kept,
         }
     }
@@ -92,11 +93,18 @@ impl Gates {
     /// Whether the account's provider files what is sent by itself; None: that is not known yet.
     #[must_use]
     pub fn files(&self, account: &Account) -> Option<bool> {
-        match self.providers.named(&account.settings.provider).map(|provider| provider.sent.filed) {
-            Some(Filed::Yes) => Some(true),
-            Some(Filed::No) => Some(false),
-            Some(Filed::Unknown) | None => account.settings.files_sent,
+        match self.table_says_of_sent(account) {
+            Filed::Yes => Some(true),
+            Filed::No => Some(false),
+            Filed::Unknown => account.settings.files_sent,
         }
+    }
+
+    /// What the provider table says of that.
+    #[must_use]
+    pub fn table_says_of_sent(&self, account: &Account) -> Filed {
+        let provider = self.providers.named(&account.settings.provider);
+        provider.map_or(Filed::Unknown, |provider| provider.sent.filed)
     }
 
     /// How a message is looked for at the account's provider.
