@@ -90,6 +90,8 @@ struct House {
     exim: Exim,
     bridge: Bridge,
     crms: Vec<(String, CrmSettings)>,
+    /// The provider files what is sent, too: what we have filed is looked at once more.
+    files: bool,
     /// By the moment at which they were killed.
     sent: BTreeMap<&'static str, Vec<Sent>>,
     _lab: Lab,
@@ -100,6 +102,18 @@ impl House {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim])?;
         let dovecot = Dovecot::ovh(&lab);
         let exim = Exim::submission(&lab, &dovecot);
+        Some(Self::of(lab, dovecot, exim, settings, false))
+    }
+
+    /// At a provider that files what is sent by itself, and about which nothing is known.
+    fn filing() -> Option<Self> {
+        let lab = Lab::needing(&[Program::Dovecot, Program::Sieve, Program::Exim])?;
+        let dovecot = Dovecot::filing(&lab, "");
+        let exim = Exim::filing(&lab, &dovecot, "");
+        Some(Self::of(lab, dovecot, exim, &["--sent-copy", "auto"], true))
+    }
+
+    fn of(lab: Lab, dovecot: Dovecot, exim: Exim, settings: &[&str], files: bool) -> Self {
         let bridge = Bridge::prepare(&lab);
         let crms = (0..ACCOUNTS).map(|number| {
             let address = format!("user{number}@ovh.test");
@@ -110,7 +124,7 @@ impl House {
             (address, crm)
         });
         let crms = crms.collect();
-        Some(Self { dovecot, exim, bridge, crms, sent: BTreeMap::new(), _lab: lab })
+        Self { dovecot, exim, bridge, crms, files, sent: BTreeMap::new(), _lab: lab }
     }
 
     /// All accounts send at once, and the bridge is killed: where it stops for all of them, or after so long.
@@ -156,27 +170,30 @@ impl House {
     /// Lets the time pass that what is uncertain waits for, until nothing is left to do.
     fn settle(&mut self) {
         let began = Instant::now();
-        while self.spooled() > 0 {
-            assert!(began.elapsed() < Duration::from_secs(60), "{} files\n{}", self.spooled(), self.bridge.log());
+        self.exim.deliver();
+        while self.open() > 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{} are open\n{}", self.open(), self.bridge.log());
             self.an_hour_later();
             self.bridge.serve();
-            until(Duration::from_secs(10), || (self.spooled() == 0).then_some(()));
+            until(Duration::from_secs(5), || (self.open() == 0).then_some(()));
             self.bridge.kill();
         }
-        self.exim.deliver();
     }
 
-    fn spooled(&self) -> usize {
-        let needed = std::fs::read_dir(self.bridge.state().join("spool")).into_iter().flatten().flatten();
-        // What was cut before it was committed is nobody's: it is swept in an hour.
-        let files: Vec<_> = needed.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        let rows: Vec<String> = self.store("SELECT file FROM sent WHERE file IS NOT NULL");
-        files.iter().filter(|file| rows.contains(file)).count()
+    /// Messages that something is to be done for. Files of none are swept in an hour.
+    fn open(&self) -> usize {
+        let query = if self.files {
+            "SELECT 'one' FROM sent WHERE file IS NOT NULL OR (ours = 1 AND tries = 0)"
+        } else {
+            "SELECT 'one' FROM sent WHERE file IS NOT NULL"
+        };
+        self.store(query).len()
     }
 
     fn an_hour_later(&self) {
-        let later = "UPDATE sent SET began_at = began_at - 3600, due_at = 1, claimed_until = 0
-            WHERE due_at IS NOT NULL AND file IS NOT NULL RETURNING 'one'";
+        self.store("UPDATE sent SET claimed_until = 0 RETURNING 'one'");
+        let later = "UPDATE sent SET began_at = began_at - 3600, due_at = 1
+            WHERE due_at IS NOT NULL AND (file IS NOT NULL OR (ours = 1 AND tries = 0)) RETURNING 'one'";
         self.store(later);
     }
 
@@ -217,11 +234,10 @@ fn sent_before(count: usize) -> usize {
     count - ACCOUNTS
 }
 
-#[test]
-fn r39_r41_no_kill_loses_a_message_or_its_copy() {
-    let Some(mut house) = House::start(&["--sent-copy", "always"]) else { return };
+/// Kills at the moments, so often each, and at random; then counts.
+fn run(mut house: House, moments: &[&'static str], kills: usize) {
     let began = Instant::now();
-    for moment in MOMENTS {
+    for moment in moments {
         for _ in 0..TIMES {
             house.crash(Some(moment), Duration::ZERO);
             // Else the next ones stop at what these have left.
@@ -229,11 +245,11 @@ fn r39_r41_no_kill_loses_a_message_or_its_copy() {
         }
     }
     let mut seed = 0x2545_f491_u32;
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         house.crash(None, Duration::from_millis(u64::from(seed >> 24)));
     }
-    println!("{} kills in {:?}", MOMENTS.len() * TIMES + KILLS, began.elapsed());
+    println!("{} kills in {:?}", moments.len() * TIMES + kills, began.elapsed());
     house.settle();
     let sums = house.sums();
     for (label, sum) in &sums {
@@ -244,8 +260,20 @@ fn r39_r41_no_kill_loses_a_message_or_its_copy() {
     let shown = house.bridge.log().matches("nobody has tried again").count();
     assert!(shown >= uncertain, "{shown} notices for {uncertain}");
     let counted: usize = sums.values().map(|sum| sum.messages).sum();
-    assert_eq!(counted, (MOMENTS.len() * TIMES + KILLS) * ACCOUNTS);
+    assert_eq!(counted, (moments.len() * TIMES + kills) * ACCOUNTS);
     // What was random was so: some were acknowledged, some not.
     let random = sums["at random"];
     assert!((1..random.messages).contains(&random.acknowledged), "{random}");
+}
+
+#[test]
+fn r39_r41_no_kill_loses_a_message_or_its_copy() {
+    let Some(house) = House::start(&["--sent-copy", "always"]) else { return };
+    run(house, &MOMENTS, KILLS);
+}
+
+#[test]
+fn r41_no_kill_doubles_a_copy_where_the_provider_files() {
+    let Some(house) = House::filing() else { return };
+    run(house, &["after-mark", "before-outcome", "after-outcome"], KILLS / 5);
 }
