@@ -91,6 +91,16 @@ fn words_of(provider: &Provider) -> String {
     let limits = &provider.limits;
     let connections = format!("IMAP {}, SMTP {}", cap(limits.imap_connections), cap(limits.smtp_connections));
     fact("connections", &connections, &limits.source);
+    let of_messages = [
+        (limits.messages_per_connection, "over one connection"),
+        (limits.messages_per_minute, "a minute"),
+        (limits.smtp_idle_seconds, "seconds of silence on a connection to send"),
+    ];
+    for (cap, what) in of_messages {
+        if let Some(cap) = cap {
+            fact("messages", &format!("at most {cap} {what}"), "");
+        }
+    }
     if let Some(oauth) = &provider.oauth {
         words_of_oauth(&mut fact, oauth);
     }

@@ -131,7 +131,7 @@ pub enum Filed {
     Yes,
 }
 
-/// How many connections the bridge opens at most for one account; None: as many as the configuration says.
+/// What the provider bears of one account; None: what the configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
@@ -139,7 +139,29 @@ pub struct Limits {
     pub imap_connections: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp_connections: Option<u32>,
+    /// Messages over one connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_per_connection: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_per_minute: Option<u32>,
+    /// How long it bears a connection on which nothing is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp_idle_seconds: Option<u32>,
     pub source: String,
+}
+
+impl Limits {
+    /// All that are numbers, by their keys.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, Option<u32>); 5] {
+        [
+            ("limits.imap-connections", self.imap_connections),
+            ("limits.smtp-connections", self.smtp_connections),
+            ("limits.messages-per-connection", self.messages_per_connection),
+            ("limits.messages-per-minute", self.messages_per_minute),
+            ("limits.smtp-idle-seconds", self.smtp_idle_seconds),
+        ]
+    }
 }
 
 /// Where consent is asked for and tokens come from. `{tenant}` in an address stands for the tenant.
@@ -270,11 +292,7 @@ impl Provider {
     }
 
     fn broken_limit(&self) -> Option<Broken> {
-        let limits = [
-            ("limits.imap-connections", self.limits.imap_connections),
-            ("limits.smtp-connections", self.limits.smtp_connections),
-        ];
-        let (key, _) = limits.into_iter().find(|(_, limit)| *limit == Some(0))?;
+        let (key, _) = self.limits.all().into_iter().find(|(_, limit)| *limit == Some(0))?;
         Some(Broken { key, what: "expected a whole number from 1", found: "0".to_owned(), hint: EXPLAINED })
     }
 

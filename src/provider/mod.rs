@@ -119,7 +119,7 @@ impl Table {
         theirs.first().copied()
     }
 
-    /// How many connections the bridge may open to this provider for one account, of each use; None: no cap is known.
+    /// What this provider bears of one account; None of each: no cap is known.
     #[must_use]
     pub fn limits(&self, name: &str) -> Limits {
         self.named(name).map(|provider| provider.limits.clone()).unwrap_or_default()
@@ -275,6 +275,7 @@ source = "a test"
             ("filed = \"no\"", "filed = \"maybe\"", "providers/own.toml:22: sent.filed: "),
             ("filed = \"no\"", "fild = \"no\"", "providers/own.toml:22: sent.fild: unknown key, "),
             ("imap-connections = 2", "imap-connections = 0", "providers/own.toml:25: limits.imap-connections: "),
+            ("imap-connections = 2", "messages-per-minute = 0", "providers/own.toml:25: limits.messages-per-minute: "),
             ("[\"plain\"]", "[]", "providers/own.toml:9: imap.mechanisms: "),
             ("\"mailbox-name\"", "\"manual\"", "providers/own.toml:18: sign-in.user: "),
             ("source = \"a test\"", "source = \" \"", "providers/own.toml:4: domains.source: "),
