@@ -18,7 +18,7 @@ use crate::{
     profile, provider,
     session::{Patience, Surroundings},
     store::Store,
-    upstream::{Bounds, Gates, exchange},
+    upstream::{Bounds, Gates, SendingBounds, exchange},
 };
 use std::{
     io,
@@ -80,6 +80,7 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
         refusals: usize::try_from(config.limits.before_login / 2)
             .unwrap_or(usize::MAX)
             .clamp(1, Semaphore::MAX_PERMITS),
+        sending: sending(&config),
     };
     let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?, Holder::Serve);
     // On this machine alone, nobody who reads a CRM's error could follow it.
@@ -127,6 +128,16 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token.
     broker.settle().await;
     Ok(())
+}
+
+/// What the configuration lets every account send.
+#[must_use]
+pub fn sending(config: &Config) -> SendingBounds {
+    SendingBounds {
+        per_lane: config.limits.messages_per_connection,
+        parked: config.timeouts.smtp_parked.0,
+        wait: config.timeouts.send_wait.0,
+    }
 }
 
 /// Opens the ports of the console. A machine without IPv6 has the other one.

@@ -243,6 +243,8 @@ impl Failure {
     pub fn smtp(&self, moment: SmtpMoment) -> SmtpReply {
         use SmtpMoment::{Auth, Closing, Command, Midway};
         let (code, enhanced) = match (self, moment) {
+            // Who has signed in need not connect again.
+            (Self::Busy(Cap::Lanes), Command) => (451, "4.3.2"),
             (Self::Busy(_), _) => (421, "4.3.2"),
             (Self::ClientMisbehaved(Misbehaviour::WrongState), _) => (503, "5.5.1"),
             (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => BARE_LINE_END,

@@ -36,8 +36,8 @@
 //! What the sessions of an account share stands in its gate ([`upstream::Gates`]): places at the provider, the folder
 //! table (of each token, where clients sign in by their own), the generation that ends them all when credentials change,
 //! and the lanes that are parked. A lane is leased; dropping it closes it, and [`upstream::Lane::park`] keeps it. Without a
-//! mailbox an IMAP session has one for a command at a time, and who signs in to an account that is known to be healthy
-//! waits for none.
+//! mailbox an IMAP session has one for a command at a time, one of SMTP for a message, and who signs in to an account that
+//! is known to be healthy waits for none.
 //!
 //! # The way of one IMAP command
 //! `a2 SELECT "Sent"` comes in on 127.0.0.1:1143.
@@ -56,9 +56,10 @@
 //! on only where no message number can have moved (`relay::imap::reopen`).
 //!
 //! # The way of one message
-//! 1. `AUTH PLAIN …` is judged by the store; then a lane to the provider's submission port opens, and only then the client
-//!    hears 235.
-//! 2. MAIL and RCPT go to the provider in the client's own octets; its replies come back with its own words.
+//! 1. `AUTH PLAIN …` is judged by the store; then a lane to the provider's submission port is there, or opens, and only then
+//!    the client hears 235.
+//! 2. MAIL waits for a place, and has a lane for this message alone: a parked one after its provider has answered RSET, or
+//!    a new one. MAIL and RCPT go there in the client's own octets; the replies come back with the provider's own words.
 //! 3. After 354, `wire::dot` passes the octets, still dot-stuffed, and refuses a stray CR or LF. `wire::header` holds the
 //!    From until [`rules::from`] has judged it. The end mark is held back: that is a step of its own, so that what must be on
 //!    disk first can be.

@@ -11,7 +11,7 @@ use crate::{
     rules::{breaker, guesses, likeness, namespace, pace},
     session,
     store::{changes, folder},
-    upstream::{dial, gate, open, passed, pool},
+    upstream::{dial, gate, open, passed, pool, reset},
     wire,
 };
 use serde::{Serialize, Serializer};
@@ -68,14 +68,10 @@ pub fn table(
 ) -> Vec<Limit> {
     let mut table = keys(config);
     for provider in providers.iter() {
-        let caps = [
-            ("imap-connections", provider.limits.imap_connections),
-            ("smtp-connections", provider.limits.smtp_connections),
-        ];
-        for (name, cap) in caps.into_iter().filter_map(|(name, cap)| cap.map(|cap| (name, cap))) {
+        for (key, cap) in provider.limits.all().into_iter().filter_map(|(key, cap)| cap.map(|cap| (key, cap))) {
+            let name = key.strip_prefix("limits.").unwrap_or(key);
             let set = SetBy::Provider(provider.name.clone());
-            table
-                .push(Limit { set, ..limit(name, cap.to_string(), "what it lets in of one account, if that is less") });
+            table.push(Limit { set, ..limit(name, cap.to_string(), "what it bears of one account, if that is less") });
         }
     }
     for profile in profiles.iter() {
@@ -133,12 +129,15 @@ fn keys(config: &Config) -> Vec<Limit> {
         count("limits.before-login", limits.before_login, "those of them that have not signed in"),
         count("limits.sessions-per-account", limits.sessions_per_account, "sessions signed in to one account"),
         count("limits.lanes-per-account", limits.lanes_per_account, "connections to the provider for one, of each use"),
+        count("limits.messages-per-connection", limits.messages_per_connection, "over one connection to the provider"),
         limit("limits.message-size", limits.message_size.to_string(), "the largest message of a CRM"),
     ];
     let times = [
         ("timeouts.handshake", timeouts.handshake, "TLS handshake, and a provider's greeting, each"),
         ("timeouts.before-login", timeouts.before_login, "from a client's connect to its login, in all"),
         ("timeouts.login-wait", timeouts.login_wait, "a login waits for its provider"),
+        ("timeouts.send-wait", timeouts.send_wait, "a message waits for a connection"),
+        ("timeouts.smtp-parked", timeouts.smtp_parked, "a connection to send is kept for the next message"),
         ("timeouts.progress", timeouts.progress, "to the next line, and for each 16 KiB of what is larger"),
         ("timeouts.long-command", timeouts.long_command, "SEARCH, SORT, THREAD, COPY, MOVE, EXPUNGE, APPEND"),
         ("timeouts.end-of-data", timeouts.end_of_data, "the provider's answer to the end of a message"),
@@ -247,9 +246,11 @@ fn lanes() -> Vec<Limit> {
         count("smtp-reply-lines", model::number(wire::REPLY_LINES_MAX), "lines of one reply of a provider"),
         octets("smtp-reply-line", wire::REPLY_LINE_MAX, "one line of it"),
         octets("smtp-reply-text", wire::REPLY_TEXT_MAX, "all text of it"),
-        count("parked-lanes", model::number(pool::PARKED_MAX), "lanes parked for one account"),
-        wait("parked", pool::PARKED, "a lane that is parked; a token's, since its sign-in"),
+        count("parked-lanes", model::number(pool::PARKED_MAX), "lanes parked for one account, of each use"),
+        wait("parked", pool::PARKED, "a lane of IMAP that is parked; any of a token's, since its sign-in"),
         wait("parked-looked-at", pool::LOOKED_AT, "parked lanes are looked at for closed ones"),
+        wait("smtp-reset", reset::RESET_WITHIN, "RSET is answered, or a new connection is opened"),
+        wait("smtp-parting", reset::PARTING, "QUIT is answered before a connection is closed"),
         wait("leaving", pool::LEAVING, "a mailbox is left before its lane is parked"),
         wait("folders-fresh", gate::trees::FRESH, "a folder table answers LIST"),
         count("folder-tables", model::number(gate::trees::TREES_MAX), "of one account: one for each token of its CRMs"),

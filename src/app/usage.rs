@@ -55,8 +55,14 @@ pub struct OfAccount {
     /// Connections to the provider in use or being opened.
     pub imap_lanes: u64,
     pub smtp_lanes: u64,
-    /// Those that wait for a session.
+    /// Those of IMAP that wait for a session.
     pub parked: u64,
+    /// Those to send that wait for a message.
+    #[serde(default)]
+    pub smtp_parked: u64,
+    /// Messages that wait for a connection.
+    #[serde(default)]
+    pub smtp_waiting: u64,
 }
 
 impl Usage {
@@ -69,7 +75,7 @@ impl Usage {
             "limits.before-login" => Some(self.before_login),
             "limits.sessions-per-account" => most(|account| account.sessions),
             "limits.lanes-per-account" => most(|account| account.imap_lanes.max(account.smtp_lanes)),
-            "parked-lanes" => most(|account| account.parked),
+            "parked-lanes" => most(|account| account.parked.max(account.smtp_parked)),
             _ => None,
         }
     }
@@ -86,8 +92,8 @@ impl Usage {
 
 impl From<GateUse> for OfAccount {
     fn from(gate: GateUse) -> Self {
-        let GateUse { id, sessions, imap_lanes, smtp_lanes, parked } = gate;
-        Self { id: id.0, sessions, imap_lanes, smtp_lanes, parked }
+        let GateUse { id, sessions, imap_lanes, smtp_lanes, parked, smtp_parked, smtp_waiting } = gate;
+        Self { id: id.0, sessions, imap_lanes, smtp_lanes, parked, smtp_parked, smtp_waiting }
     }
 }
 
@@ -208,8 +214,15 @@ mod tests {
 
     #[test]
     fn the_most_that_is_told_is_read() {
-        let account =
-            OfAccount { id: i64::MIN, sessions: 99_999, imap_lanes: 99_999, smtp_lanes: 99_999, parked: 99_999 };
+        let account = OfAccount {
+            id: i64::MIN,
+            sessions: 99_999,
+            imap_lanes: 99_999,
+            smtp_lanes: 99_999,
+            parked: 99_999,
+            smtp_parked: 99_999,
+            smtp_waiting: 99_999,
+        };
         let usage = Usage { accounts: vec![account; TOLD_MAX], ..Usage::default() };
         let line = serde_json::to_string(&usage).expect("JSON");
         assert!(crate::model::number(line.len()) < ANSWER_MAX, "{}", line.len());

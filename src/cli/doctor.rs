@@ -2,7 +2,10 @@
 
 use super::{Error, Place, words};
 use passerelle::{
-    app::usage::{self, Usage},
+    app::{
+        sending,
+        usage::{self, Usage},
+    },
     config::Config,
     control::doctor::{self, Finding, Severity},
     local_tls,
@@ -11,7 +14,7 @@ use passerelle::{
     relay::LaneUse,
     store::{Account, Store, unix_now},
     telemetry::visible,
-    upstream,
+    upstream::{self, Allowance},
 };
 use serde_json::json;
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
@@ -187,10 +190,12 @@ fn limits(used: &Usage, config: &Config, table: &Table, account: &Account) -> Fi
     let ours = config.limits.lanes_per_account;
     let [imap, smtp] =
         [LaneUse::Imap, LaneUse::Submission].map(|purpose| number(upstream::cap(account, purpose, ours, table)));
+    let Allowance { per_lane, .. } = upstream::allowance(account, sending(config), table);
     let used = used.accounts.iter().find(|of| of.id == account.id.0).copied().unwrap_or_default();
     let what = format!(
-        "in use: {} of {imap} connections to the provider for IMAP, {} of {smtp} for SMTP; sessions: {} of {}",
-        used.imap_lanes, used.smtp_lanes, used.sessions, config.limits.sessions_per_account
+        "in use: {} of {imap} connections to the provider for IMAP, {} of {smtp} for SMTP; sessions: {} of {}; messages \
+         over one connection at most {per_lane}, waiting: {}",
+        used.imap_lanes, used.smtp_lanes, used.sessions, config.limits.sessions_per_account, used.smtp_waiting
     );
     let full = used.imap_lanes >= imap || used.smtp_lanes >= smtp;
     let finding = if full || used.sessions >= u64::from(config.limits.sessions_per_account) {

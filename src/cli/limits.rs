@@ -51,13 +51,14 @@ fn words_of_use(used: &Usage, addresses: &HashMap<AccountId, String>) -> String 
     let mut text = format!("\nIn use now: {connections} connections, {before_login} of them not signed in.\n");
     if !accounts.is_empty() {
         let row = |account: &usage::OfAccount| {
-            let [sessions, imap, smtp, parked] =
-                [account.sessions, account.imap_lanes, account.smtp_lanes, account.parked]
-                    .map(|count| count.to_string());
-            [address(account.id, addresses), sessions, imap, smtp, parked]
+            let [sessions, waiting] = [account.sessions, account.smtp_waiting].map(|count| count.to_string());
+            let [imap, smtp] = [(account.imap_lanes, account.parked), (account.smtp_lanes, account.smtp_parked)]
+                .map(|(lanes, parked)| format!("{lanes} + {parked}"));
+            [address(account.id, addresses), sessions, imap, smtp, waiting]
         };
         let rows: Vec<_> = accounts.iter().map(row).collect();
-        text.push_str(&words::columns(["ACCOUNT", "SESSIONS", "IMAP LANES", "SMTP LANES", "PARKED"], &rows));
+        let head = ["ACCOUNT", "SESSIONS", "IMAP IN USE + PARKED", "SMTP IN USE + PARKED", "WAITING"];
+        text.push_str(&words::columns(head, &rows));
     }
     if *left_out > 0 {
         text.push_str(&format!("and of so many other accounts: {left_out}\n"));
@@ -73,6 +74,8 @@ fn json_of_use(used: &Usage, addresses: &HashMap<AccountId, String>) -> Value {
             "imap_lanes": account.imap_lanes,
             "smtp_lanes": account.smtp_lanes,
             "parked": account.parked,
+            "smtp_parked": account.smtp_parked,
+            "smtp_waiting": account.smtp_waiting,
         })
     };
     json!({

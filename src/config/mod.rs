@@ -61,6 +61,8 @@ pub struct Limits {
     pub sessions_per_account: u32,
     /// Connections to the provider at once for one account, of IMAP and to send each.
     pub lanes_per_account: u32,
+    /// Messages over one connection to the provider.
+    pub messages_per_connection: u32,
     /// The largest message that a client may hand over.
     pub message_size: Size,
 }
@@ -75,6 +77,10 @@ pub struct Timeouts {
     pub before_login: Period,
     /// A login waits for the provider.
     pub login_wait: Period,
+    /// A message waits for a connection to the provider.
+    pub send_wait: Period,
+    /// A connection to send is kept for the next message.
+    pub smtp_parked: Period,
     /// To the next line of a provider that owes one, or of a client that has begun one, and for each 16 KiB of what is
     /// larger.
     pub progress: Period,
@@ -263,11 +269,13 @@ impl Config {
 
     fn impossible_limit(&self) -> Option<Broken> {
         let Limits { connections, before_login, sessions_per_account, lanes_per_account, .. } = self.limits;
+        let messages_per_connection = self.limits.messages_per_connection;
         let all = [
             ("limits.connections", connections),
             ("limits.before-login", before_login),
             ("limits.sessions-per-account", sessions_per_account),
             ("limits.lanes-per-account", lanes_per_account),
+            ("limits.messages-per-connection", messages_per_connection),
         ];
         all.into_iter().find(|(_, limit)| *limit == 0).map(|(key, limit)| Broken {
             key,
@@ -336,6 +344,7 @@ impl Default for Limits {
             before_login: 500,
             sessions_per_account: 200,
             lanes_per_account: 8,
+            messages_per_connection: 100,
             message_size: Size(150 << 20),
         }
     }
@@ -347,6 +356,8 @@ impl Default for Timeouts {
             handshake: Period::seconds(10),
             before_login: Period::seconds(60),
             login_wait: Period::seconds(20),
+            send_wait: Period::seconds(25),
+            smtp_parked: Period::seconds(25),
             progress: Period::seconds(60),
             long_command: Period::minutes(5),
             end_of_data: Period::minutes(10),

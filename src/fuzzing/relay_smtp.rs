@@ -57,6 +57,7 @@ struct Session {
     extensions: Extensions,
     sender_policy: SenderPolicy,
     waiting: Vec<RequestId>,
+    readies: Vec<RequestId>,
     leases: Vec<RequestId>,
     unread: Vec<u8>,
     heard: [Vec<u8>; 2],
@@ -86,6 +87,7 @@ impl Session {
             extensions,
             sender_policy: SenderPolicy::ALL[usize::from(flags >> 4) % 3],
             waiting: Vec::new(),
+            readies: Vec::new(),
             leases: Vec::new(),
             unread: Vec::new(),
             heard: Default::default(),
@@ -137,6 +139,9 @@ impl Session {
                 Address::parse(OWN).map(|address| Admission { sender_policy, ..Admission::new(AccountId(1), address) });
             let verdict = admission.ok().filter(|_| good).ok_or(Failure::LoginRefused);
             self.happens(Event::Answer(request, Answer::Verdict(verdict)));
+        } else if let Some(request) = self.readies.pop() {
+            let ready = if good { Ok(()) } else { Err(Failure::ProviderUnreachable(Unreachable::TimedOut)) };
+            self.happens(Event::Answer(request, Answer::ReadyToSend(ready)));
         } else if let Some(request) = self.leases.pop() {
             self.lanes += u32::from(good);
             let facts = LaneFacts::Smtp { extensions: self.extensions.clone() };
@@ -191,12 +196,13 @@ impl Session {
         while let Some((id, request)) = self.outbox.next_request() {
             match request {
                 Request::Verdict(_) => self.waiting.push(id),
+                Request::ReadyToSend(_) => self.readies.push(id),
                 Request::Lane(..) => self.leases.push(id),
                 Request::Release(..) => {}
                 _ => panic!("a request that is none of SMTP's"),
             }
         }
-        assert!(self.waiting.len() + self.leases.len() <= 1, "two requests at once");
+        assert!(self.waiting.len() + self.readies.len() + self.leases.len() <= 1, "two requests at once");
     }
 
     fn check(&self) {

@@ -206,7 +206,10 @@ pub enum Request {
     /// Can the account be read, as far as is known, or else as a lane shows that is opened for it? Answered by
     /// [`Answer::Ready`].
     Ready(AccountId),
-    /// A signed-in connection. Answered by [`Answer::Lane`].
+    /// Can a message be sent, as a lane shows that is there, or else one that is opened for it? Answered by
+    /// [`Answer::ReadyToSend`].
+    ReadyToSend(AccountId),
+    /// A signed-in connection; of submission for one message. Answered by [`Answer::Lane`].
     Lane(AccountId, LaneUse),
     /// Gives a lane back. No answer.
     Release(LaneId, LaneState),
@@ -237,6 +240,7 @@ pub enum Answer {
     Lane(Result<Lease, Failure>),
     /// What a lane of IMAP would be.
     Ready(Result<LaneFacts, Failure>),
+    ReadyToSend(Result<(), Failure>),
     /// None: what is known is older than five seconds.
     Folders(Option<Arc<Namespace>>),
     Validity(Result<u32, Failure>),

@@ -4,11 +4,10 @@ use crate::{
     failure::{Failure, Unreachable},
     filing::{Desk, Filing},
     model::AccountId,
-    relay::{Admission, Answer, Committed, DraftId, LaneFacts, LaneId, LaneState, Request, RequestId},
+    relay::{Admission, Answer, Committed, DraftId, LaneId, LaneState, LaneUse, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
-    upstream::{Gates, Lane, LaneNumber, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
-    wire::smtp::Extensions,
+    upstream::{Gates, LaneNumber, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
 };
 use std::{
     sync::Arc,
@@ -79,8 +78,6 @@ struct Entitled {
     login_wait: Option<Duration>,
     /// The client's own token, where that opens the account.
     passed: Option<Passed>,
-    /// The lane by which it was judged.
-    first: Option<(Lane, Extensions)>,
     watch: AbortHandle,
     _seat: Seat,
 }
@@ -114,7 +111,7 @@ impl Requests {
 
     /// A verdict was good: from now on, with a lane or without, the end of its standing is waited for.
     pub(super) fn entitle(&mut self, let_in: LetIn, seat: Seat) -> Admission {
-        let LetIn { admission, standing, passed, first } = let_in;
+        let LetIn { admission, standing, passed } = let_in;
         let (account, naming) = (admission.account, admission.naming.clone());
         let login_wait = [self.login_wait, admission.login_wait].into_iter().flatten().min();
         let outdated = self.gates.outdated(account, standing);
@@ -122,7 +119,7 @@ impl Requests {
             outdated.await;
             Done::Outdated
         });
-        self.entitled = Some(Entitled { account, standing, naming, login_wait, passed, first, watch, _seat: seat });
+        self.entitled = Some(Entitled { account, standing, naming, login_wait, passed, watch, _seat: seat });
         admission
     }
 
@@ -141,6 +138,15 @@ impl Requests {
     /// How long the client waits for the provider. The gate has a limit of its own.
     fn login_wait(&self) -> Duration {
         self.entitled.as_ref().and_then(|entitled| entitled.login_wait).unwrap_or(Duration::MAX)
+    }
+
+    /// The same for a lane. A message has a limit of the gate's alone: CRMs that are impatient with logins still wait for
+    /// the answer to MAIL.
+    fn lane_wait(&self, purpose: LaneUse) -> Duration {
+        match purpose {
+            LaneUse::Imap => self.login_wait(),
+            LaneUse::Submission => Duration::MAX,
+        }
     }
 
     /// Starts what was asked for. A lane that is given back is returned: it is the session's to give.
@@ -183,16 +189,25 @@ impl Requests {
                     Done::Answer(id, Answer::Ready(gates.invited(account, ready).await))
                 });
             }
+            Request::ReadyToSend(account) => {
+                let entitled = self.entitled(account);
+                let (wait, passed) = (self.login_wait(), self.passed());
+                self.answer(async move {
+                    let ready = async {
+                        let (standing, _) = entitled?;
+                        gates.ready_to_send(account, standing, passed.as_ref()).await
+                    };
+                    let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
+                    let ready = timeout(wait, ready).await.unwrap_or(late);
+                    Done::Answer(id, Answer::ReadyToSend(gates.invited(account, ready).await))
+                });
+            }
             Request::Lane(account, purpose) => {
                 let (entitled, last) = (self.entitled(account), self.last);
-                let (wait, passed) = (self.login_wait(), self.passed());
-                let first = self.entitled.as_mut().and_then(|entitled| entitled.first.take());
+                let (wait, passed) = (self.lane_wait(purpose), self.passed());
                 self.answer(async move {
                     let leased = async {
                         let (standing, naming) = entitled?;
-                        if let Some((lane, extensions)) = first {
-                            return Ok(Leased { lane, facts: LaneFacts::Smtp { extensions } });
-                        }
                         gates.lease(account, standing, &naming, purpose, last, passed.as_ref()).await
                     };
                     let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));

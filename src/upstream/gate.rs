@@ -12,11 +12,12 @@ mod judged;
 pub(crate) mod lease;
 mod own;
 mod seat;
+mod sending;
 pub(crate) mod strangers;
 pub(crate) mod trees;
 pub(crate) mod turn;
 
-use super::{Lane, passed::Passed, places::Places, pool::Pool};
+use super::{passed::Passed, places::Places, pool::Pool};
 use crate::{
     failure::Failure,
     model::{AccountId, Generation, LocalName, LoginId, RemoteName},
@@ -24,7 +25,7 @@ use crate::{
     profile, provider,
     relay::{Admission, Credentials},
     store::{Standing, Store, unix_now},
-    wire::{imap::Capabilities, smtp::Extensions},
+    wire::imap::Capabilities,
 };
 use dashmap::DashMap;
 use guard::Guard;
@@ -32,6 +33,7 @@ pub use guard::{NotLetIn, Wait};
 pub use invitation::{Invitation, Inviter};
 pub use own::Own;
 pub use seat::{GateUse, Seat};
+use sending::Sending;
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
@@ -61,6 +63,18 @@ pub struct Bounds {
     pub handshake: Duration,
     /// Refused logins that wait for their answer at once.
     pub refusals: usize,
+    pub sending: SendingBounds,
+}
+
+/// What bounds the sending of every account; what its provider bears may be less.
+#[derive(Clone, Copy, Debug)]
+pub struct SendingBounds {
+    /// Messages over one lane.
+    pub per_lane: u32,
+    /// How long a lane is parked.
+    pub parked: Duration,
+    /// How long a message waits for a lane.
+    pub wait: Duration,
 }
 
 /// What a verdict let in to.
@@ -69,8 +83,6 @@ pub struct LetIn {
     pub standing: Standing,
     /// The token that opens it, where it is the client's own.
     pub passed: Option<Passed>,
-    /// The lane by which the provider judged that token, where none is parked: for the session's first request.
-    pub first: Option<(Lane, Extensions)>,
 }
 
 /// All gates, and what they stand on.
@@ -101,18 +113,23 @@ pub(super) struct Gate {
     attempts: attempt::Attempts,
     /// Of clients.
     tokens: Arc<turn::Tokens>,
+    /// Lanes of IMAP.
     pub(super) pool: Arc<Pool>,
     /// Lanes of IMAP that sessions have.
     pub(super) in_use: AtomicUsize,
+    pub(super) sending: Sending,
     /// Sessions that are signed in.
     seated: AtomicU32,
-    /// Lanes of IMAP so far.
+    /// Lanes so far.
     opened: AtomicU64,
-    opening: Mutex<Option<(Generation, watch::Receiver<OpeningEnded>)>>,
+    /// Of a lane of IMAP.
+    opening: UnderWay,
 }
 
 /// None: it goes on.
 type OpeningEnded = Option<Result<(), Failure>>;
+/// The opening of a lane that logins wait for, and the generation that it is for.
+type UnderWay = Mutex<Option<(Generation, watch::Receiver<OpeningEnded>)>>;
 
 /// What lanes of IMAP told of this generation of the account.
 #[derive(Default)]
@@ -171,10 +188,10 @@ impl Gates {
             Credentials::Token { token, purpose, .. } if admission.by_client_token => Some((token, *purpose)),
             _ => None,
         };
-        let Some((token, purpose)) = token else { return Ok(LetIn { admission, standing, passed: None, first: None }) };
+        let Some((token, purpose)) = token else { return Ok(LetIn { admission, standing, passed: None }) };
         let passed = Passed::new(token).ok_or(NotLetIn::Now(Failure::Internal("an access token that is no text")))?;
-        let first = self.judged(&admission, standing, &passed, purpose, wait).await.map_err(not_let_in)?;
-        Ok(LetIn { admission, standing, passed: Some(passed), first })
+        self.judged(&admission, standing, &passed, purpose, wait).await.map_err(not_let_in)?;
+        Ok(LetIn { admission, standing, passed: Some(passed) })
     }
 
     /// Ends when the account is known to have a newer generation than the verdict's, or to be gone, or the login to be
@@ -251,6 +268,7 @@ impl Gates {
                 tokens: Arc::default(),
                 pool: Arc::default(),
                 in_use: AtomicUsize::new(0),
+                sending: Sending::default(),
                 seated: AtomicU32::new(0),
                 opened: AtomicU64::new(0),
                 opening: Mutex::default(),
@@ -273,6 +291,7 @@ impl Gates {
             login_wait: Duration::from_secs(1),
             handshake: Duration::from_secs(1),
             refusals: 1,
+            sending: SendingBounds::default(),
         };
         let broker =
             Broker::new(store.clone(), super::exchange().expect("a client"), crate::oauth::broker::Holder::Serve);
@@ -288,7 +307,7 @@ impl Gates {
         let home = super::lane::Home::new(
             self.gate(id),
             Generation::default(),
-            Capabilities::default(),
+            super::lane::Memory::Imap(Capabilities::default()),
             number,
             super::passed::LaneKey::Stored,
         );
@@ -315,6 +334,7 @@ impl Gate {
             self.attempts.forget();
             self.tokens.forget();
             self.pool.reach(generation);
+            self.sending.reach(generation);
         }
     }
 

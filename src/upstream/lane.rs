@@ -6,14 +6,19 @@ use super::{
     Stream,
     gate::Gate,
     passed::LaneKey,
+    places::Allowance,
     pool::{self, Parked},
+    reset,
 };
 use crate::{
     model::Generation,
     relay::{LaneFacts, LaneState},
-    wire::imap::Capabilities,
+    wire::{imap::Capabilities, smtp::Extensions},
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 /// A signed-in upstream connection in the use of one session. Dropping it closes the connection.
@@ -28,17 +33,29 @@ pub struct Lane {
 pub struct Hold {
     permit: OwnedSemaphorePermit,
     /// Where it is parked. None: nowhere.
-    home: Option<Home>,
+    home: Option<Box<Home>>,
 }
 
 /// What a parked lane is known by.
 pub(super) struct Home {
     gate: Arc<Gate>,
     generation: Generation,
-    pub(super) capabilities: Capabilities,
+    memory: Memory,
     number: LaneNumber,
     key: LaneKey,
     signed_in: Instant,
+}
+
+/// What is remembered of a lane while no session has it.
+#[derive(Clone)]
+pub(super) enum Memory {
+    Imap(Capabilities),
+    Submission {
+        extensions: Extensions,
+        /// Messages that it was leased for.
+        messages: u32,
+        allowance: Allowance,
+    },
 }
 
 /// By which a session has its own last lane again.
@@ -53,7 +70,7 @@ pub struct Leased {
 
 impl Hold {
     pub(super) fn new(permit: OwnedSemaphorePermit, home: Option<Home>) -> Self {
-        Self { permit, home }
+        Self { permit, home: home.map(Box::new) }
     }
 }
 
@@ -62,12 +79,13 @@ impl Home {
     pub(super) fn new(
         gate: Arc<Gate>,
         generation: Generation,
-        capabilities: Capabilities,
+        memory: Memory,
         number: LaneNumber,
         key: LaneKey,
     ) -> Self {
-        gate.in_use.fetch_add(1, Ordering::Relaxed);
-        Self { gate, generation, capabilities, number, key, signed_in: Instant::now() }
+        let home = Self { gate, generation, memory, number, key, signed_in: Instant::now() };
+        home.in_use().fetch_add(1, Ordering::Relaxed);
+        home
     }
 
     /// Of a lane that was signed in earlier.
@@ -75,15 +93,34 @@ impl Home {
         self.signed_in = signed_in;
         self
     }
+
+    /// Lanes of the same use that sessions have.
+    fn in_use(&self) -> &AtomicUsize {
+        match self.memory {
+            Memory::Imap(_) => &self.gate.in_use,
+            Memory::Submission { .. } => &self.gate.sending.in_use,
+        }
+    }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        self.gate.in_use.fetch_sub(1, Ordering::Relaxed);
+        self.in_use().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Lane {
+    /// The lane is leased for one more message. What its provider offers; None: a lane of IMAP.
+    pub(super) fn begin_message(&mut self) -> Option<Extensions> {
+        match &mut self.hold.home.as_mut()?.memory {
+            Memory::Imap(_) => None,
+            Memory::Submission { extensions, messages, .. } => {
+                *messages = messages.saturating_add(1);
+                Some(extensions.clone())
+            }
+        }
+    }
+
     /// Gives the lane back, in this state: to be had again by its number, or to be closed.
     #[must_use = "the number is what a session asks for its own lane by"]
     pub fn park(self, state: LaneState) -> Option<LaneNumber> {
@@ -101,8 +138,20 @@ impl Lane {
         let Self { stream, unread, hold: Hold { permit, home } } = self;
         // What it said unasked is nobody's answer.
         let home = home.filter(|_| unread.is_empty())?;
-        let parked = Parked::new(stream, home.number, home.capabilities.clone(), home.key).since(home.signed_in);
-        home.gate.pool.keep(parked, home.generation);
+        let (pool, time) = match &home.memory {
+            Memory::Submission { messages, allowance, .. } if *messages >= allowance.per_lane => {
+                // Its place is taken until the provider has let it go.
+                tokio::spawn(async move {
+                    reset::part(stream).await;
+                    drop((permit, home));
+                });
+                return None;
+            }
+            Memory::Submission { allowance, .. } => (&home.gate.sending.pool, allowance.parked),
+            Memory::Imap(_) => (&home.gate.pool, pool::PARKED),
+        };
+        let parked = Parked::new(stream, home.number, home.memory.clone(), home.key, time).since(home.signed_in);
+        pool.keep(parked, home.generation);
         // Looked at when it is parked: a refusal that comes later finds it there.
         home.gate.close_if_refused_since(home.key, home.signed_in);
         // Now that the lane is there, whoever waits for a place finds it.
@@ -112,7 +161,7 @@ impl Lane {
 
     /// In a while of its own: the client is gone.
     fn leave(self) {
-        let Some(capabilities) = self.hold.home.as_ref().map(|home| home.capabilities.clone()) else { return };
+        let Some(Memory::Imap(capabilities)) = self.hold.home.as_ref().map(|home| home.memory.clone()) else { return };
         tokio::spawn(async move {
             if let Some(lane) = pool::left(self, &capabilities).await {
                 lane.keep();

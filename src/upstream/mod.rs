@@ -11,14 +11,15 @@ pub(crate) mod open;
 pub(crate) mod passed;
 mod places;
 pub(crate) mod pool;
+pub(crate) mod reset;
 mod stored;
 mod tls;
 
-pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, Seat, Wait};
+pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, Seat, SendingBounds, Wait};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use passed::Passed;
-pub use places::cap;
+pub use places::{Allowance, allowance, cap};
 pub use stored::{Wanted, exchange, open_stored};
 pub use tls::shown_by;
 

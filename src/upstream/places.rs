@@ -1,12 +1,16 @@
-//! How many lanes an account may have: the lower of the configuration's cap and the provider's.
+//! How many lanes an account may have, and what it may send: the lower of the configuration's cap and the provider's.
 
+use super::gate::SendingBounds;
 use crate::{
     model::number,
     provider::{Limits, Table},
     relay::LaneUse,
     store::Account,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::sync::Semaphore;
 
 /// The places of one account, of each use apart: a session of IMAP holds its lane for as long as it lives, and mail must
@@ -68,6 +72,33 @@ pub fn cap(account: &Account, purpose: LaneUse, ours: u32, providers: &Table) ->
     usize::try_from(cap).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
+/// What an account may send, beside how many lanes it may have for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Messages over one lane.
+    pub per_lane: u32,
+    /// How long a lane is parked.
+    pub parked: Duration,
+}
+
+/// What the account may send, where the configuration allows `ours`.
+#[must_use]
+pub fn allowance(account: &Account, ours: SendingBounds, providers: &Table) -> Allowance {
+    Allowance::of(&providers.limits(&account.settings.provider), ours)
+}
+
+impl Allowance {
+    /// The lower of what the provider bears and what the configuration allows.
+    fn of(theirs: &Limits, ours: SendingBounds) -> Self {
+        // Well before: the last message over a lane must not race with the provider's closing it.
+        let borne = theirs.smtp_idle_seconds.map(|idle| Duration::from_secs(idle.into()) * 4 / 5);
+        Self {
+            per_lane: theirs.messages_per_connection.unwrap_or(u32::MAX).min(ours.per_lane),
+            parked: borne.unwrap_or(Duration::MAX).min(ours.parked),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +136,17 @@ mod tests {
             seen.push((free(LaneUse::Imap), free(LaneUse::Submission)));
         }
         assert_eq!(seen, [(4, 4), (4, 3), (4, 4)], "5 of Google's are more than 4 of ours");
+    }
+
+    #[test]
+    fn the_lower_of_both_bounds_of_sending_holds() {
+        let seconds = Duration::from_secs;
+        let ours = SendingBounds { per_lane: 100, parked: seconds(25), wait: seconds(25) };
+        let unknown = Limits::default();
+        let lower = Limits { messages_per_connection: Some(20), smtp_idle_seconds: Some(10), ..Limits::default() };
+        let higher = Limits { messages_per_connection: Some(500), smtp_idle_seconds: Some(600), ..Limits::default() };
+        let allowed = [unknown, lower, higher].map(|theirs| Allowance::of(&theirs, ours));
+        let known = Allowance { per_lane: 100, parked: seconds(25) };
+        assert_eq!(allowed, [known, Allowance { per_lane: 20, parked: seconds(8) }, known]);
     }
 }

@@ -1,15 +1,16 @@
 //! Lanes that no session uses now: left clean, and given to the next session of the same account and generation.
 //!
 //! A gate's places bound the lanes in use; a lane is opened only where none is parked, so places bound them all. Parked
-//! lanes are few and go before providers and routers forget them. Only IMAP lanes are parked: a message must not fail for
-//! a submission lane that was dropped unseen.
+//! lanes are few and go before providers and routers forget them. Each use has a pool of its own. A submission lane from
+//! here may have been dropped unseen: whoever takes it says RSET first ([`super::reset`]).
 
 #![allow(clippy::disallowed_methods, reason = "how long a lane is parked is told by the clock")]
 
 use super::{
     Stream,
-    lane::{Lane, LaneNumber},
+    lane::{Lane, LaneNumber, Memory},
     passed::LaneKey,
+    reset,
 };
 use crate::{
     model::Generation,
@@ -27,9 +28,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-/// A parked lane is closed after this time, one of a client's token so long after its sign-in. Providers bear 10 minutes and more of silence, routers on the way 5.
+/// A parked lane is closed after this time, one of a client's token so long after its sign-in. Providers bear 10 minutes
+/// and more of silence, routers on the way 5.
 pub(crate) const PARKED: Duration = Duration::from_secs(4 * 60);
-/// Lanes parked at once for one account: a page of a CRM opens one or two sessions at a time.
+/// Lanes parked at once for one account, of each use: a page of a CRM opens one or two sessions at a time.
 pub(crate) const PARKED_MAX: usize = 4;
 /// The most often that parked lanes are looked at for those that the provider closed.
 pub(crate) const LOOKED_AT: Duration = Duration::from_secs(30);
@@ -56,7 +58,7 @@ struct Lanes {
 pub(super) struct Parked {
     pub(super) stream: Stream,
     pub(super) number: LaneNumber,
-    pub(super) capabilities: Capabilities,
+    pub(super) memory: Memory,
     /// By whose credential it is signed in.
     key: LaneKey,
     pub(super) signed_in: Instant,
@@ -64,9 +66,9 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    pub(super) fn new(stream: Stream, number: LaneNumber, capabilities: Capabilities, key: LaneKey) -> Self {
+    pub(super) fn new(stream: Stream, number: LaneNumber, memory: Memory, key: LaneKey, time: Duration) -> Self {
         let now = Instant::now();
-        Self { stream, number, capabilities, key, signed_in: now, until: now + PARKED }
+        Self { stream, number, memory, key, signed_in: now, until: now + time }
     }
 
     /// The same lane, signed in earlier. Only another sign-in tells that a client's token was taken back: a lane of one is
@@ -74,7 +76,7 @@ impl Parked {
     pub(super) fn since(self, signed_in: Instant) -> Self {
         let until = match self.key {
             LaneKey::Stored => self.until,
-            LaneKey::Token(_) => signed_in + PARKED,
+            LaneKey::Token(_) => self.until.min(signed_in + PARKED),
         };
         Self { signed_in, until, ..self }
     }
@@ -86,6 +88,13 @@ impl Parked {
         let mut context = Context::from_waker(Waker::noop());
         let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut octet));
         self.until > Instant::now() && read.is_pending()
+    }
+
+    /// Closes it, with a word where the service wants one: some count those that leave without.
+    fn end(self) {
+        if matches!(self.memory, Memory::Submission { .. }) {
+            drop(tokio::spawn(reset::part(self.stream)));
+        }
     }
 }
 
@@ -106,17 +115,27 @@ impl Pool {
     /// Keeps a lane, unless the account has a newer generation, or the lane's time is over.
     pub(super) fn keep(self: &Arc<Self>, parked: Parked, generation: Generation) {
         let mut lanes = self.lanes();
-        if lanes.generation != generation || parked.until <= Instant::now() {
+        if lanes.generation != generation {
             return;
         }
+        if parked.until <= Instant::now() {
+            return parked.end();
+        }
         if lanes.parked.len() == PARKED_MAX {
-            lanes.parked.remove(0);
+            lanes.parked.remove(0).end();
         }
         lanes.parked.push(parked);
         if !std::mem::replace(&mut lanes.swept, true) {
             let sweep = Sweep { pool: Arc::downgrade(self) };
             drop(tokio::spawn(sweep.until_none_is_left()));
         }
+    }
+
+    /// Closes the oldest, so that no more than these are left: whose key is another's takes no place that is needed.
+    pub(super) fn shrink(&self, left: usize) {
+        let mut lanes = self.lanes();
+        let over = lanes.parked.len().saturating_sub(left);
+        lanes.parked.drain(..over).for_each(Parked::end);
     }
 
     /// Closes what is of an older generation. Who saw a later change may have been here before: then nothing is done.
@@ -130,7 +149,8 @@ impl Pool {
 
     /// Closes what is signed in by this key: the provider takes it no more.
     pub(super) fn close(&self, key: LaneKey) {
-        self.lanes().parked.retain(|parked| parked.key != key);
+        let mut lanes = self.lanes();
+        lanes.parked.extract_if(.., |parked| parked.key == key).for_each(Parked::end);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -167,7 +187,10 @@ impl Sweep {
             let Some(strong) = self.pool.upgrade() else { return };
             let next = {
                 let mut lanes = strong.lanes();
-                lanes.parked.retain_mut(Parked::is_good);
+                let parked = std::mem::take(&mut lanes.parked);
+                for mut parked in parked {
+                    if parked.is_good() { lanes.parked.push(parked) } else { parked.end() }
+                }
                 let Some(first) = lanes.parked.iter().map(|parked| parked.until).min() else {
                     lanes.swept = false;
                     // The next lane has a sweep of its own from here on.
@@ -224,11 +247,15 @@ async fn leave(lane: &mut Lane, capabilities: &Capabilities) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::places::Allowance, *};
     use std::{io, task::Poll};
     use tokio::io::{AsyncWrite, DuplexStream, duplex};
 
     const NOW: Generation = Generation(3);
+
+    fn memory() -> Memory {
+        Memory::Imap(Capabilities::default())
+    }
 
     fn pool() -> Arc<Pool> {
         let pool = Arc::new(Pool::default());
@@ -239,8 +266,8 @@ mod tests {
     /// Parks a lane; the provider's end of it.
     fn park(pool: &Arc<Pool>, number: u64, generation: Generation) -> DuplexStream {
         let (ours, theirs) = duplex(64);
-        let (number, capabilities) = (LaneNumber(number), Capabilities::default());
-        pool.keep(Parked::new(Box::new(ours), number, capabilities, LaneKey::Stored), generation);
+        let number = LaneNumber(number);
+        pool.keep(Parked::new(Box::new(ours), number, memory(), LaneKey::Stored, PARKED), generation);
         theirs
     }
 
@@ -254,7 +281,7 @@ mod tests {
         let _stored = park(&pool, 1, NOW);
         let (ours, _theirs) = duplex(64);
         let (mine, another) = (LaneKey::Token([1; 32]), LaneKey::Token([2; 32]));
-        pool.keep(Parked::new(Box::new(ours), LaneNumber(2), Capabilities::default(), mine), NOW);
+        pool.keep(Parked::new(Box::new(ours), LaneNumber(2), memory(), mine, PARKED), NOW);
         assert!(!pool.has(NOW, another) && pool.take(NOW, another, Some(LaneNumber(2))).is_none());
         assert_eq!(taken(&pool, Some(2)), Some(1), "by its number, too");
         assert!(pool.take(NOW, LaneKey::Stored, Some(LaneNumber(2))).is_none());
@@ -268,7 +295,7 @@ mod tests {
         let keys = [LaneKey::Token([1; 32]), LaneKey::Token([2; 32])];
         let _theirs = keys.map(|key| {
             let (ours, theirs) = duplex(64);
-            pool.keep(Parked::new(Box::new(ours), LaneNumber(2), Capabilities::default(), key), NOW);
+            pool.keep(Parked::new(Box::new(ours), LaneNumber(2), memory(), key, PARKED), NOW);
             theirs
         });
         pool.close(keys[0]);
@@ -320,11 +347,32 @@ mod tests {
         assert_eq!(pool.lanes().parked.len(), PARKED_MAX);
         // One that may not be had goes itself.
         let (ours, mut over) = duplex(64);
-        let key = LaneKey::Stored;
-        let parked = Parked::new(Box::new(ours), LaneNumber(9), Capabilities::default(), key);
-        pool.keep(Parked { until: Instant::now(), ..parked }, NOW);
+        pool.keep(Parked::new(Box::new(ours), LaneNumber(9), memory(), LaneKey::Stored, Duration::ZERO), NOW);
         assert_eq!((over.read(&mut [0]).await.ok(), pool.lanes().parked.len()), (Some(0), PARKED_MAX));
         assert_eq!(taken(&pool, Some(1)), Some(1), "the oldest of those that were left");
+    }
+
+    #[tokio::test]
+    async fn room_is_made_by_the_oldest_and_a_lane_to_send_is_left_with_a_word() {
+        let pool = pool();
+        let allowance = Allowance { per_lane: 9, parked: PARKED };
+        let memory = Memory::Submission { extensions: Default::default(), messages: 0, allowance };
+        let mut providers = Vec::new();
+        for number in 1..=3 {
+            let (ours, theirs) = duplex(64);
+            pool.keep(Parked::new(Box::new(ours), LaneNumber(number), memory.clone(), LaneKey::Stored, PARKED), NOW);
+            providers.push(theirs);
+        }
+        pool.shrink(4);
+        assert_eq!(pool.parked(), 3);
+        pool.shrink(1);
+        assert_eq!(pool.parked(), 1);
+        for provider in &mut providers[..2] {
+            let mut heard = [0; 6];
+            provider.read_exact(&mut heard).await.expect("a word");
+            assert_eq!(&heard, b"QUIT\r\n");
+        }
+        assert_eq!(taken(&pool, None), Some(3));
     }
 
     /// A lane whose reading is a fault of ours.
@@ -360,15 +408,13 @@ mod tests {
         let pool = pool();
         let mut bystander = park(&pool, 1, NOW);
         let (ours, mut provider) = duplex(64);
-        pool.keep(Parked::new(Box::new(Faulty(ours)), LaneNumber(2), Capabilities::default(), LaneKey::Stored), NOW);
+        pool.keep(Parked::new(Box::new(Faulty(ours)), LaneNumber(2), memory(), LaneKey::Stored, PARKED), NOW);
         // Nobody is left who would close them in time.
         assert!(closed(&mut provider).await && closed(&mut bystander).await);
         assert!(pool.is_empty());
         let (ours, mut provider) = duplex(64);
-        let until = Instant::now() + Duration::from_millis(50);
-        let parked =
-            Parked { until, ..Parked::new(Box::new(ours), LaneNumber(3), Capabilities::default(), LaneKey::Stored) };
-        pool.keep(parked, NOW);
+        let (number, time) = (LaneNumber(3), Duration::from_millis(50));
+        pool.keep(Parked::new(Box::new(ours), number, memory(), LaneKey::Stored, time), NOW);
         assert!(!pool.is_empty());
         assert!(closed(&mut provider).await && pool.is_empty());
     }
@@ -378,12 +424,8 @@ mod tests {
         let pool = pool();
         for number in 1..=2 {
             let (ours, mut provider) = duplex(64);
-            let until = Instant::now() + Duration::from_millis(50);
-            let parked = Parked {
-                until,
-                ..Parked::new(Box::new(ours), LaneNumber(number), Capabilities::default(), LaneKey::Stored)
-            };
-            pool.keep(parked, NOW);
+            let time = Duration::from_millis(50);
+            pool.keep(Parked::new(Box::new(ours), LaneNumber(number), memory(), LaneKey::Stored, time), NOW);
             assert!(!pool.is_empty());
             assert_eq!(provider.read(&mut [0]).await.ok(), Some(0));
             assert!(pool.is_empty());

@@ -96,3 +96,30 @@ fn a_lane_whose_token_was_refused_meanwhile_is_not_parked() {
     assert!(left.is_some(), "{}", house.bridge.log());
     is_refused(&house, TOKEN);
 }
+
+#[test]
+fn a_token_that_the_mailbox_refuses_has_no_parked_lane_to_send() {
+    let Some(house) = House::start() else { return };
+    house.door.opens_to(TOKEN);
+    let sends = || house.smtp(TOKEN).0;
+    assert!(sends().starts_with("235 "), "{}", house.bridge.log());
+    house.door.closes_to(TOKEN);
+    assert!(sends().starts_with("235 "), "by the lane that is parked\n{}", house.bridge.log());
+    is_refused(&house, TOKEN);
+    assert!(sends().starts_with("535 "), "{}", house.bridge.log());
+}
+
+#[test]
+fn a_lane_to_send_whose_token_was_refused_meanwhile_is_not_parked() {
+    let Some(house) = House::start() else { return };
+    house.door.opens_to(TOKEN);
+    let (answer, mut wire) = house.smtp(TOKEN);
+    assert!(answer.starts_with("235 "), "{answer}\n{}", house.bridge.log());
+    wire.smtp("MAIL FROM:<alice@tokens.test>", 250);
+    house.door.closes_to(TOKEN);
+    is_refused(&house, TOKEN);
+    wire.smtp("RSET", 250);
+    let left = until(PATIENCE, || (house.places_in_use() == [0, 0]).then_some(()));
+    assert!(left.is_some(), "{}", house.bridge.log());
+    assert!(house.smtp(TOKEN).0.starts_with("535 "), "{}", house.bridge.log());
+}

@@ -2,12 +2,19 @@
 //!
 //! A real authorization server gives the tokens, and a real Dovecot asks it about each.
 
-use crate::harness::{
-    AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Oidc, Program, Wire, free_port, secrets, until, words,
+use crate::{
+    failure_table::{Cell, line},
+    harness::{
+        AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Oidc, Program, Wire, free_port, secrets, until, words,
+    },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use passerelle::failure::{Cap, Failure};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 const ALICE: &str = "alice@ovh.test";
 const BOB: &str = "bob@ovh.test";
@@ -27,6 +34,10 @@ struct House {
 
 impl House {
     fn start() -> Option<Self> {
+        Self::configured("")
+    }
+
+    fn configured(configuration: &str) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim, Program::Oidc])?;
         let oidc = Oidc::start(&lab, 600);
         let dovecot = Dovecot::with_tokens(&lab, oidc.port);
@@ -35,7 +46,7 @@ impl House {
         let exim = Exim::submission(&lab, &dovecot);
         let (imap, smtp) = (free_port(), free_port());
         let more = format!(
-            "[[crm]]\nprofile = \"suitecrm\"\npass-tokens = true\nimap = \"127.0.0.1:{imap}\"\n\
+            "{configuration}[[crm]]\nprofile = \"suitecrm\"\npass-tokens = true\nimap = \"127.0.0.1:{imap}\"\n\
              smtp = \"127.0.0.1:{smtp}\"\nimaps = \"off\"\nsmtps = \"off\"\n"
         );
         let bridge = Bridge::configured(&lab, &more);
@@ -175,7 +186,7 @@ fn a_clients_own_token_opens_its_mailbox_in_every_form() {
 
 #[test]
 fn r22_a_token_that_the_provider_refuses_costs_its_client_alone() {
-    let Some(mut house) = House::start() else { return };
+    let Some(mut house) = House::configured("[timeouts]\nsmtp-parked = \"1s\"\n") else { return };
     house.add(ALICE, &[]);
     house.add(BOB, &[]);
     house.bridge.serve();
@@ -234,7 +245,36 @@ fn r22_a_token_that_the_provider_refuses_costs_its_client_alone() {
 
     // A token that was taken back opens nothing where it must be shown again.
     house.oidc.revoke(ALICE);
+    thread::sleep(Duration::from_millis(1100));
     assert_eq!(house.try_smtp(&format!("AUTH XOAUTH2 {}", xoauth2(ALICE, &alice))).0, 535);
+}
+
+#[test]
+fn a_token_waits_in_vain_for_the_place_of_another() {
+    let Some(mut house) = House::configured("[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"1s\"\n")
+    else {
+        return;
+    };
+    house.add(ALICE, &[]);
+    house.bridge.serve();
+    let [mine, another] = [(); 2].map(|()| house.oidc.access_token(ALICE));
+    let auth = |token: &str| format!("AUTH XOAUTH2 {}", xoauth2(ALICE, token));
+    // Both are known to its provider: one that is not has its turn first.
+    assert_eq!(house.try_smtp(&auth(&another)).0, 235, "{}", house.bridge.log());
+    let (code, mut sends) = house.try_smtp(&auth(&mine));
+    assert_eq!(code, 235, "{}", house.bridge.log());
+    sends.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+    // A lane of the other token is none of its own.
+    let mut waits = Wire::plain(house.smtp);
+    waits.expect("220");
+    waits.smtp("EHLO crm.test", 250);
+    waits.line(&auth(&another));
+    assert_eq!(waits.next(), line(&Failure::Busy(Cap::Lanes), Cell::Auth));
+    // The lane is parked, and makes room for one of the other token.
+    sends.smtp("RSET", 250);
+    let (code, mut other) = house.try_smtp(&auth(&another));
+    assert_eq!(code, 235, "{}", house.bridge.log());
+    other.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
 }
 
 #[test]

@@ -14,7 +14,7 @@
 //!                                     `receives=no`, `sends=no`, `unread=inbox`, `sender=bob@example.test`
 //! ? verdict alice cram-md5 HEX => ok  the same for CRAM-MD5; over TLS the password is `secret`
 //! ? lane => ok PIPELINING SIZE=1000   see `Protocol::facts` for the words behind `ok`
-//! ? ready => ok ovh UIDPLUS           IMAP: the account can be used; what its lanes would be
+//! ? ready => ok ovh UIDPLUS           the account can be used; of IMAP: what its lanes would be
 //! ? release clean                     the lane is given back, now or since the last line
 //! ? folders => none                   nobody read the folder table lately; `known`: it is as it was
 //! ? publish => ok                     the table that was just read makes the namespace
@@ -33,9 +33,9 @@
 //! ! profile suitecrm                  anywhere: the CRM profile of the listener, else generic
 //! = done | = failed BareLineEnd       how it ends; `= failed` implies the farewell
 //! ```
-//! A pool stands behind an IMAP session, as in the bridge: a lane that is given back clean is parked, and the session has it
-//! again when it asks. That goes without saying where a dialogue does not say it, and `? lane` answers a login too, with a
-//! lane that is parked.
+//! A pool stands behind a session, as in the bridge: a lane that is given back clean is parked, and the session has it
+//! again when it asks (in the bridge, one of SMTP after the provider has answered RSET). That goes without saying where a
+//! dialogue does not say it, and `? lane` answers a login too, with a lane that is parked.
 //!
 //! Octets: `\r \n \t \\ \xHH`, `\{1000*a}` for a repeated one; a line ends with CR LF unless a lone `\` ends it.
 
@@ -135,7 +135,7 @@ struct Run<'a> {
     end: Option<Result<(), Failure>>,
 }
 
-/// What stands behind an IMAP session.
+/// What stands behind a session.
 #[derive(Default)]
 struct Pool {
     /// The lane is parked.
@@ -214,11 +214,9 @@ impl<'a> Run<'a> {
     fn attend(&mut self, line: &str) {
         loop {
             match self.requests.first() {
-                Some((_, Request::Release(_, LaneState::Clean)))
-                    if matches!(self.protocol, Protocol::Imap) && !line.starts_with("release") =>
-                {
+                Some((_, Request::Release(_, LaneState::Clean))) if !line.starts_with("release") => {
                     self.requests.remove(0);
-                    self.pool.parked = true;
+                    self.given_back();
                     self.pool.unsaid = true;
                 }
                 Some((id, Request::Lane(..))) if self.pool.parked && !line.starts_with("lane") => {
@@ -239,6 +237,12 @@ impl<'a> Run<'a> {
                 _ => return,
             }
         }
+    }
+
+    /// A lane that has more to say than was asked is nobody's answer: it is closed.
+    fn given_back(&mut self) {
+        self.pool.parked = self.unread[PROVIDER].is_empty();
+        self.unread[PROVIDER].clear();
     }
 
     fn lease(&mut self, facts: &[&str]) -> Lease {
@@ -373,7 +377,8 @@ impl<'a> Run<'a> {
         }
         let (id, request) = self.requests.remove(0);
         let asked = spell(&request);
-        if asked != question && !(question == "lane" && matches!(request, Request::Ready(_))) {
+        let asks_for_none = matches!(request, Request::Ready(_) | Request::ReadyToSend(_));
+        if asked != question && !(question == "lane" && asks_for_none) {
             return Err(format!("asked instead: {asked}"));
         }
         if matches!(request, Request::Timer(_)) {
@@ -392,6 +397,13 @@ impl<'a> Run<'a> {
                 Answer::Ready(Ok(self.facts(facts)))
             }
             (Request::Ready(_), Some((word, _))) => Answer::Ready(Err(failure(word)?)),
+            (Request::ReadyToSend(_), Some((&"ok", facts))) => {
+                let parked = question == "lane";
+                let facts = facts.iter().map(|&word| word.to_owned()).collect();
+                self.pool = Pool { parked, unsaid: parked, facts };
+                Answer::ReadyToSend(Ok(()))
+            }
+            (Request::ReadyToSend(_), Some((word, _))) => Answer::ReadyToSend(Err(failure(word)?)),
             (Request::Lane(..), Some((&"ok", facts))) => {
                 if let (Protocol::Imap, Some(provider)) = (self.protocol, facts.first()) {
                     self.folders = table(provider);
@@ -400,7 +412,12 @@ impl<'a> Run<'a> {
                 Answer::Lane(Ok(self.lease(facts)))
             }
             (Request::Release(_, LaneState::Clean), None) => {
-                self.pool.parked = matches!(self.protocol, Protocol::Imap);
+                self.given_back();
+                return Ok(());
+            }
+            (Request::Release(_, LaneState::Unknown), None) => {
+                // It is closed, whatever it still had to say.
+                self.unread[PROVIDER].clear();
                 return Ok(());
             }
             (Request::Lane(..), Some((word, _))) => Answer::Lane(Err(failure(word)?)),

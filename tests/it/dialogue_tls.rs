@@ -27,7 +27,7 @@ use passerelle::{
     rules::namespace::Naming,
     session::{self, Ended, Patience, Surroundings},
     store::{Credential, Mapping, NewAccount, NewLogin, Origin, Settings, Standing, Store},
-    upstream::{Bounds, Gates, Leased},
+    upstream::{Bounds, Gates, Leased, SendingBounds},
 };
 use provider::{Provider, Welcome, receive};
 use std::{
@@ -116,7 +116,7 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
             .map(|(_, w)| w)
             .collect();
         let questions = questions(&lines[at + run.len()..]);
-        if let Some(reason) = questions.iter().find_map(|question| cannot_be(question, stage.lane_use)) {
+        if let Some(reason) = questions.iter().find_map(|question| cannot_be(question, stage.waits_for_a_place())) {
             return Ok(Some(format!("to line {number}, {reason}")));
         }
         if !settled {
@@ -146,12 +146,12 @@ fn said(line: &str) -> Option<(char, &str)> {
 }
 
 /// Why an answer cannot be had from a real bridge.
-fn cannot_be(question: &str, lane_use: LaneUse) -> Option<&'static str> {
+fn cannot_be(question: &str, waits_for_a_place: bool) -> Option<&'static str> {
     let (question, answer) = question.split_once(" => ")?;
     match (question.split(' ').next()?, answer) {
         ("verdict", settings) if settings.contains("filing=") => Some("nothing is kept on disk here"),
         ("verdict", "internal") | ("validity" | "keep", "disk-full") => Some("the store does not fail on demand"),
-        ("lane" | "ready", "busy") if lane_use == LaneUse::Imap => Some("who signs in waits for no place"),
+        ("lane" | "ready", "busy") if !waits_for_a_place => Some("who signs in waits for no place"),
         ("lane" | "ready", "consent") => Some("no provider wants consent yet"),
         _ => None,
     }
@@ -174,6 +174,10 @@ struct Stage {
     taken: Vec<Leased>,
     /// The session gave its lane back, and a line said so.
     parked: bool,
+    /// The client of an SMTP session is.
+    signed_in: bool,
+    /// The lane of an SMTP session was just opened: no RSET comes before its first message.
+    fresh: bool,
     _state: tempfile::TempDir,
 }
 
@@ -189,6 +193,7 @@ impl Stage {
             login_wait: LOGIN_WAIT,
             handshake: LOGIN_WAIT,
             refusals: 10,
+            sending: SendingBounds { per_lane: 100, parked: PATIENCE, wait: LOGIN_WAIT },
         };
         let broker = Broker::new(store.clone(), passerelle::upstream::exchange().expect("a client"), Holder::Serve);
         let providers = Table::built_in().expect("a table");
@@ -235,8 +240,15 @@ impl Stage {
             folders: table("identity"),
             taken: Vec::new(),
             parked: false,
+            signed_in: false,
+            fresh: false,
             _state: state,
         }
+    }
+
+    /// Messages do, and no logins.
+    fn waits_for_a_place(&self) -> bool {
+        self.lane_use == LaneUse::Submission && self.signed_in
     }
 
     /// Sees to it that the bridge answers the relay's next questions as the dialogue has it.
@@ -315,6 +327,7 @@ impl Stage {
                 self.welcome(Welcome::In(offered.iter().map(|&word| word.to_owned()).collect()));
             }
             ["busy"] => {
+                drop(self.lane.stream.take());
                 for _ in 0..LANES {
                     self.welcome(Welcome::Aside);
                     self.taken.extend(self.lease_aside().await);
@@ -365,8 +378,22 @@ impl Stage {
     async fn say(&mut self, voice: char, octets: &[u8]) -> Result<(), String> {
         match voice {
             'C' => self.client.say(octets).await,
-            _ => self.lane.say(octets).await,
+            _ => {
+                // What is parked is closed by it, as IMAP's is where a dialogue says that it is.
+                self.parked &= self.lane_use == LaneUse::Imap;
+                self.lane.say(octets).await
+            }
         }
+    }
+
+    /// What the provider of an SMTP session hears before a message, unless the lane is new.
+    async fn reset(&mut self) -> Result<(), String> {
+        self.parked = false;
+        if !std::mem::take(&mut self.fresh) {
+            self.lane.hears("<=", "RSET").await?;
+            self.lane.say(b"250 2.0.0 Ok\r\n").await?;
+        }
+        Ok(())
     }
 
     /// Any line but one that C or P says.
@@ -375,16 +402,24 @@ impl Stage {
         let rest = rest.trim_start();
         let (how, words) = rest.split_once(' ').unwrap_or((rest, ""));
         match (mark, how) {
-            ("B", how) => self.client.hears(how, words).await,
+            ("B", how) => {
+                self.signed_in |= words.starts_with("235 ");
+                self.client.hears(how, words).await
+            }
+            ("U", how @ ("<=" | "<~")) if words.to_ascii_uppercase().starts_with("MAIL FROM:") => {
+                self.reset().await?;
+                self.lane.hears(how, words).await
+            }
             ("U", how) => self.lane.hears(how, words).await,
             ("?", "lane") if std::mem::take(&mut self.parked) && self.lane.stream.is_some() => Ok(()),
             ("?", "lane" | "ready") if words.starts_with("=> ok") => {
-                self.parked = how == "ready";
+                self.parked = how == "ready" || self.lane_use == LaneUse::Submission && !self.signed_in;
+                self.fresh = self.signed_in;
                 let lane = timeout(PATIENCE, self.lanes.recv()).await.ok().flatten();
                 self.lane.stream = Some(lane.ok_or("no lane is opened")?);
                 Ok(())
             }
-            ("?", "release") if words == "clean" && self.lane_use == LaneUse::Imap => {
+            ("?", "release") if words == "clean" => {
                 self.parked = true;
                 Ok(())
             }

@@ -31,7 +31,9 @@ const INTERNAL: Failure = Failure::Internal("a place in the code");
 const MAIL: &str = "MAIL FROM:<alice@ovh.test>";
 
 /// Cells that another test provokes: where the built program has no such fault, it is planted.
-const ELSEWHERE: [(&str, Cell); 1] = [
+const ELSEWHERE: [(&str, Cell); 2] = [
+    // client_tokens, a_token_waits_in_vain_for_the_place_of_another: who signs in with a password waits for none.
+    ("Busy(Lanes)", Cell::Auth),
     // passerelle::panics, r21_a_planted_panic_ends_its_session_only: over a socket to listeners in the test's process.
     ("Internal", Cell::Closing),
 ];
@@ -341,13 +343,10 @@ fn our_caps(house: &House) {
     imap.imap_ok("SELECT INBOX");
     let mut second = house.bridge.sign_in(&house.crm);
     house.hears(&Failure::Busy(Cap::Lanes), Cell::Imap, &second.imap("SELECT INBOX").tagged);
-    let submission = house.bridge.sign_in_smtp(&house.crm);
-    let mut smtp = house.smtp();
-    smtp.line(&house.crm.smtp_auth());
-    house.hears(&Failure::Busy(Cap::Lanes), Cell::Auth, &smtp.next());
+    let submissions = [(); 2].map(|()| house.bridge.sign_in_smtp(&house.crm));
     // Four seats are taken.
     house.sign_ins_hear(&Failure::Busy(Cap::Sessions));
-    drop((imap, second, submission, smtp));
+    drop((imap, second, submissions));
 
     // Nothing is said for as long as one may.
     for (port, cell) in [(house.bridge.imap, Cell::ImapBye), (house.bridge.smtp, Cell::Closing)] {
@@ -387,7 +386,8 @@ fn our_caps_in_the_middle(house: &House) {
     imap.line("z STATUS INBOX (MESSAGES)");
     house.hears(&busy, Cell::ImapBye, &last_of(&mut imap));
     let mut smtp = house.without_lane();
-    let _other = house.bridge.sign_in_smtp(&house.crm);
+    let mut other = house.bridge.sign_in_smtp(&house.crm);
+    other.smtp(MAIL, 250);
     smtp.line(MAIL);
     house.hears(&busy, Cell::Command, &smtp.next());
 }
@@ -524,10 +524,10 @@ fn too_many_tokens() -> Option<House> {
 
 #[test]
 fn every_cell_of_the_table_is_heard_by_a_client() {
-    let narrow = "[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"1s\"\n";
+    let narrow = "[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"1s\"\nsend-wait = \"1s\"\n";
     let small = "[limits]\nlanes-per-account = 1\nsessions-per-account = 4\nconnections = 40\nbefore-login = 30\n\
                  [timeouts]\nlogin-wait = \"1s\"\nbefore-login = \"2s\"\n";
-    let Some(mut house) = House::start("[timeouts]\nlogin-wait = \"1s\"\n") else { return };
+    let Some(mut house) = House::start("[timeouts]\nlogin-wait = \"1s\"\nsend-wait = \"1s\"\n") else { return };
     the_provider_fails(&mut house);
     the_provider_fails_in_the_middle(&house);
     the_provider_refuses_a_command(&house);

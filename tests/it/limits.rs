@@ -140,7 +140,8 @@ fn a_running_bridge_tells_what_is_in_use() {
     bridge.serve();
     let mut selected = bridge.sign_in(&alice);
     selected.imap_ok("SELECT INBOX");
-    let _sends = bridge.sign_in_smtp(&alice);
+    let mut sends = bridge.sign_in_smtp(&alice);
+    sends.smtp("MAIL FROM:<alice@lab.test>", 250);
     bridge.sign_in(&alice).imap_ok("LOGOUT");
     let mut lobby = Wire::plain(bridge.imap);
     lobby.expect("* OK");
@@ -148,7 +149,8 @@ fn a_running_bridge_tells_what_is_in_use() {
     let expected = json!({
         "connections": 3,
         "before_login": 1,
-        "accounts": [{ "address": ALICE, "sessions": 2, "imap_lanes": 1, "smtp_lanes": 1, "parked": 0 }],
+        "accounts": [{ "address": ALICE, "sessions": 2, "imap_lanes": 1, "smtp_lanes": 1, "parked": 0,
+            "smtp_parked": 0, "smtp_waiting": 0 }],
         "left_out": 0,
     });
     let seen = until(PATIENCE, || Some(limits(&bridge)).filter(|seen| seen["in_use"] == expected));

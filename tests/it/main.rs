@@ -65,6 +65,8 @@ mod renewal;
 mod revocation;
 mod scopes;
 mod senders;
+mod sending;
+mod sending_house;
 mod sent_rows;
 mod serve;
 mod settings;

@@ -419,7 +419,9 @@ fn r19_silent_clients_keep_nobody_from_signing_in() {
 fn r19_sockets_return() {
     let Some(house) = House::start("") else { return };
     let alice = house.add(ALICE);
+    // Of each kind a connection to the provider is kept.
     house.bridge.sign_in(&alice).imap_ok("LOGOUT");
+    house.bridge.sign_in_smtp(&alice).smtp("QUIT", 221);
     let before = house.bridge.sockets();
     for n in 0..200 {
         match n % 5 {

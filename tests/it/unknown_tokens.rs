@@ -218,8 +218,9 @@ fn r22_r26_r45_a_flood_of_wrong_tokens_costs_neither_the_mailbox_nor_its_good_on
     let (answer, mut held) = house.imap("good-token");
     assert!(answer.starts_with("OK "), "{answer}\n{}", house.bridge.log());
     held.imap_ok("SELECT INBOX");
-    let (answer, _sends) = house.smtp("good-token");
+    let (answer, mut held_too) = house.smtp("good-token");
     assert!(answer.starts_with("235 "), "{answer}\n{}", house.bridge.log());
+    held_too.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
     let before = house.places_in_use();
 
     house.door.holds.store(true, Ordering::SeqCst);
@@ -237,8 +238,9 @@ fn r22_r26_r45_a_flood_of_wrong_tokens_costs_neither_the_mailbox_nor_its_good_on
         let (answer, mut wire) = house.imap("good-token");
         assert!(answer.starts_with("OK "), "{answer}\n{}", house.bridge.log());
         wire.imap_ok("SELECT INBOX");
-        let (answer, sends) = house.smtp("good-token");
+        let (answer, mut sends) = house.smtp("good-token");
         assert!(answer.starts_with("235 "), "{answer}\n{}", house.bridge.log());
+        sends.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
         let took = began.elapsed();
         assert!(took < AT_ONCE, "{took:?}");
         let in_use = house.places_in_use();

@@ -72,7 +72,7 @@ impl SmtpRelay {
 
     /// Ends a transaction too (RFC 5321 4.1.4); as the lane knows of it, the lane goes.
     fn hello(&mut self, extended: bool, out: &mut Outbox) {
-        if matches!(self.transaction, Transaction::Open | Transaction::Refused) {
+        if self.transaction == Transaction::Open {
             self.drop_lane(out);
         }
         self.transaction = Transaction::None;
@@ -103,7 +103,9 @@ impl SmtpRelay {
         let Some(mut line) = self.reverse_path(path) else {
             return content::not_allowed(path.address(), out.client());
         };
-        let Some(lane) = &self.lane else { return self.ask_for_lane(out) };
+        self.give_lane_back(out);
+        let Some(lane) = &mut self.lane else { return self.ask_for_lane(out) };
+        lane.begun = true;
         if let (Some(size), Some(_)) = (path.size, lane.extensions.size) {
             line.extend_from_slice(format!(" SIZE={size}").as_bytes());
         }
@@ -145,10 +147,7 @@ impl SmtpRelay {
     /// Sends a command to the lane of the open transaction.
     fn forward(&mut self, pending: Pending, line: &[u8], out: &mut Outbox) {
         match (self.transaction, &self.lane) {
-            (Transaction::Refused, Some(_)) if pending != Pending::Rset => {
-                write_reply(out.client(), 503, "5.5.1", "MAIL first");
-            }
-            (Transaction::Open | Transaction::Refused, Some(lane)) => {
+            (Transaction::Open, Some(lane)) => {
                 out.lane(lane.id).extend_from_slice(line);
                 out.lane(lane.id).extend_from_slice(b"\r\n");
                 self.pending.push_back(pending);
@@ -163,7 +162,7 @@ impl SmtpRelay {
     }
 
     fn rset(&mut self, out: &mut Outbox) {
-        if matches!(self.transaction, Transaction::Open | Transaction::Refused) {
+        if self.transaction == Transaction::Open {
             return self.forward(Pending::Rset, b"RSET", out);
         }
         self.transaction = Transaction::None;

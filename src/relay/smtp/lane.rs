@@ -1,6 +1,8 @@
 //! The provider's side: its replies, each to the command that it answers, and its loss.
 
-use super::{Flow, HIGH_WATER, LaneId, Outbox, Pending, Phase, Side, SmtpRelay, Transaction, write};
+use super::{
+    Flow, HIGH_WATER, LaneId, LaneState, Outbox, Pending, Phase, Request, Side, SmtpRelay, Transaction, write,
+};
 use crate::{
     failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
     relay::Outcome,
@@ -10,9 +12,8 @@ use crate::{
 impl SmtpRelay {
     pub(super) fn lane_octets(&mut self, id: LaneId, input: &mut &[u8], out: &mut Outbox) -> Result<Flow, Failure> {
         let Some(lane) = self.lane.as_mut().filter(|lane| lane.id == id) else {
-            // A lane that was dropped may still have something to say; nobody listens.
-            *input = &[];
-            return Ok(Flow::More);
+            // A lane that was given back and has more to say: it stays there, so that nobody takes the lane for clean.
+            return Ok(Flow::Pause(Side::Lane(id)));
         };
         if out.waiting(Side::Client) > HIGH_WATER {
             return Ok(Flow::Pause(Side::Lane(id)));
@@ -39,6 +40,18 @@ impl SmtpRelay {
         self.lane = None;
         self.lost(&failure, out);
         self.resume(out)
+    }
+
+    /// Between two transactions the lane is for whoever comes first. A refused MAIL may leave something with the provider
+    /// (Postfix holds its SIZE against the next one): RSET comes before that.
+    pub(super) fn give_lane_back(&mut self, out: &mut Outbox) {
+        let is_over = self.transaction == Transaction::None
+            && self.pending.is_empty()
+            && matches!(self.phase, Phase::AwaitingCommand | Phase::AwaitingOutcome(..));
+        if let Some(lane) = self.lane.take_if(|lane| is_over && lane.begun) {
+            let state = if lane.reader.is_within() { LaneState::Unknown } else { LaneState::Clean };
+            out.ask(Request::Release(lane.id, state));
+        }
     }
 
     fn reply(&mut self, reply: &Reply, out: &mut Outbox) {
@@ -92,8 +105,7 @@ impl SmtpRelay {
                 self.phase = Phase::AwaitingEndMark(self.new_content());
             }
             (Pending::Data, 4 | 5) => self.phase = Phase::AwaitingCommand,
-            (Pending::Mail, 4 | 5) => self.transaction = Transaction::Refused,
-            (Pending::Rset, 2) => self.transaction = Transaction::None,
+            (Pending::Mail, 4 | 5) | (Pending::Rset, 2) => self.transaction = Transaction::None,
             (Pending::Mail | Pending::Rcpt, 2) | (Pending::Rcpt | Pending::Rset, 4 | 5) => {}
             _ => {
                 // It does not answer what it was asked, so no later reply can be believed either.
@@ -117,7 +129,7 @@ impl SmtpRelay {
         }
         self.transaction = match self.transaction {
             Transaction::Open | Transaction::Lost => Transaction::Lost,
-            Transaction::None | Transaction::Refused => Transaction::None,
+            Transaction::None => Transaction::None,
         };
         self.phase = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::AwaitingGoAhead => Phase::AwaitingCommand,
@@ -174,17 +186,16 @@ mod tests {
         let (mut relay, mut out) = (SmtpRelay::new(facts), Outbox::default());
         let address = Address::parse("alice@example.test").map_err(|_| Failure::Internal("the address"))?;
         let facts = LaneFacts::Smtp { extensions: Extensions { pipelining: true, ..Extensions::default() } };
-        let answers = [
-            Answer::Verdict(Ok(Admission::new(AccountId(1), address))),
-            Answer::Lane(Ok(Lease { lane: LaneId(1), facts })),
-        ];
         relay.input(Side::Client, &mut &b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"[..], &mut out)?;
+        let answers = [Answer::Verdict(Ok(Admission::new(AccountId(1), address))), Answer::ReadyToSend(Ok(()))];
         for (id, answer) in (1..).zip(answers) {
             relay.event(Event::Answer(RequestId(id), answer), &mut out)?;
         }
         let (client, lane) = (Side::Client, Side::Lane(LaneId(1)));
-        for (from, says) in [(client, "MAIL FROM:<alice@example.test>\r\n"), (lane, "250 ok\r\n"), (client, "DATA\r\n")]
-        {
+        relay.input(client, &mut &b"MAIL FROM:<alice@example.test>\r\n"[..], &mut out)?;
+        let lease = Answer::Lane(Ok(Lease { lane: LaneId(1), facts }));
+        relay.event(Event::Answer(RequestId(3), lease), &mut out)?;
+        for (from, says) in [(lane, "250 ok\r\n"), (client, "DATA\r\n")] {
             relay.input(from, &mut says.as_bytes(), &mut out)?;
         }
         relay.input(lane, &mut &b"354 go\r\n"[..], &mut out)?;

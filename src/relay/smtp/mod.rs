@@ -5,8 +5,8 @@
 //! commands where there is no lane to ask, and our own limits. RFC 5321, RFC 6409, RFC 4954, RFC 2920 (pipelining).
 //!
 //! ```text
-//! AwaitingCommand ── AUTH ──> AwaitingSasl ──> AwaitingVerdict ──> AwaitingFirstLane ──> AwaitingCommand (signed in)
-//! AwaitingCommand ── MAIL without a lane ──> AwaitingLane ──> AwaitingCommand
+//! AwaitingCommand ── AUTH ──> AwaitingSasl ──> AwaitingVerdict ──> AwaitingReady ──> AwaitingCommand (signed in)
+//! AwaitingCommand ── MAIL ──> AwaitingLane ──> AwaitingCommand (until the transaction ends, the lane is ours)
 //! AwaitingCommand ── DATA ──> AwaitingGoAhead ──> AwaitingEndMark ──> AwaitingCommit ──> AwaitingDelivery ──> AwaitingOutcome
 //! AwaitingOutcome ──> AwaitingCommand
 //!                                                 AwaitingEndMark ── lane lost or refused ──> Discarding ──> AwaitingCommand
@@ -78,8 +78,8 @@ enum Phase {
     AwaitingCommand,
     AwaitingSasl(SaslExchange),
     AwaitingVerdict(RequestId),
-    /// The verdict was good; the login is told so once there is a lane.
-    AwaitingFirstLane(RequestId, Admission),
+    /// The verdict was good; the login is told so once the provider is known to let its account in.
+    AwaitingReady(RequestId, Admission),
     /// MAIL waits, in `client`.
     AwaitingLane(RequestId),
     /// DATA is among the pending commands.
@@ -100,6 +100,8 @@ struct Lane {
     id: LaneId,
     extensions: Extensions,
     reader: ReplyReader,
+    /// Its message has begun: MAIL was sent.
+    begun: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +111,6 @@ enum Transaction {
     Open,
     /// There was one when the lane was lost: RCPT and DATA fail for now, not for good.
     Lost,
-    /// There is none, as MAIL was refused. Postfix holds its SIZE against the next MAIL until RSET.
-    Refused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +211,7 @@ impl SmtpRelay {
 
     /// The last step of every call: a draining relay ends where nothing is half done.
     fn settle(&mut self, flow: Flow, out: &mut Outbox) -> Flow {
+        self.give_lane_back(out);
         let idle = matches!(self.phase, Phase::AwaitingCommand | Phase::AwaitingSasl(_));
         let boundary = idle && self.pending.is_empty() && self.transaction != Transaction::Open;
         if !self.draining || !boundary || flow == Flow::Done {
@@ -258,6 +259,7 @@ impl Relay for SmtpRelay {
                 Flow::More
             }
             Event::Answer(request, Answer::Verdict(verdict)) => self.judged(request, verdict, out),
+            Event::Answer(request, Answer::ReadyToSend(ready)) => self.ready(request, ready, out),
             Event::Answer(request, Answer::Lane(lease)) => self.leased(request, lease, out)?,
             Event::Closed(lane) => self.lane_closed(lane, Failure::ProviderUnreachable(Unreachable::Lost), out)?,
             Event::Drain => {
@@ -311,7 +313,8 @@ impl Relay for SmtpRelay {
             // The client is owed its answer, whatever else happens.
             Phase::AwaitingDelivery(_) | Phase::AwaitingOutcome(..) => Awaited::EndOfData,
             Phase::AwaitingCommit(..) => Awaited::LongCommand,
-            Phase::AwaitingLane(_) | Phase::AwaitingGoAhead => Awaited::Provider,
+            Phase::AwaitingGoAhead => Awaited::Provider,
+            // A lane is the gate's to give, within a time of its own; so is a login's answer.
             _ if !self.pending.is_empty() => Awaited::Provider,
             _ => Awaited::Client,
         }

@@ -1,7 +1,7 @@
-//! Signing in: the client's proof, the verdict, and the first lane.
+//! Signing in: the client's proof, the verdict, and whether the provider lets the account in.
 //!
-//! `235` is said only when a lane is open, so that a CRM's "test connection" tells the truth about the provider; and only
-//! a wrong login or password looks like one.
+//! `235` is said only when a lane is there or was opened for it, so that a CRM's "test connection" tells the truth about
+//! the provider; and only a wrong login or password looks like one. The lane itself is had with MAIL, for one message.
 
 use super::{Flow, Lane, Outbox, Phase, REFUSED_LOGINS_MAX, Request, RequestId, SmtpRelay, Transaction};
 use crate::{
@@ -77,8 +77,8 @@ impl SmtpRelay {
         };
         match verdict.and_then(allowed) {
             Ok(admission) => {
-                let request = out.ask(Request::Lane(admission.account, LaneUse::Submission));
-                self.phase = Phase::AwaitingFirstLane(request, admission);
+                let request = out.ask(Request::ReadyToSend(admission.account));
+                self.phase = Phase::AwaitingReady(request, admission);
                 Flow::More
             }
             Err(failure) => self.sign_in_failed(&failure, out),
@@ -94,6 +94,25 @@ impl SmtpRelay {
         if self.refused_logins >= REFUSED_LOGINS_MAX { self.end(out) } else { flow }
     }
 
+    pub(super) fn ready(&mut self, request: RequestId, ready: Result<(), Failure>, out: &mut Outbox) -> Flow {
+        match (std::mem::replace(&mut self.phase, Phase::AwaitingCommand), ready) {
+            (Phase::AwaitingReady(awaited, admission), Ok(())) if awaited == request => {
+                self.admission = Some(admission);
+                self.bad_commands = 0;
+                write_reply(out.client(), 235, "2.7.0", "Signed in");
+                Flow::More
+            }
+            (Phase::AwaitingReady(awaited, _), Err(failure)) if awaited == request => {
+                self.sign_in_failed(&failure, out)
+            }
+            // Nobody waits for it.
+            (phase, _) => {
+                self.phase = phase;
+                Flow::More
+            }
+        }
+    }
+
     pub(super) fn leased(
         &mut self,
         request: RequestId,
@@ -102,15 +121,6 @@ impl SmtpRelay {
     ) -> Result<Flow, Failure> {
         let lease = lease.and_then(|lease| self.take_lane(request, lease, out));
         match std::mem::replace(&mut self.phase, Phase::AwaitingCommand) {
-            Phase::AwaitingFirstLane(awaited, admission) if awaited == request => match lease {
-                Ok(()) => {
-                    self.admission = Some(admission);
-                    self.bad_commands = 0;
-                    write_reply(out.client(), 235, "2.7.0", "Signed in");
-                    Ok(Flow::More)
-                }
-                Err(failure) => Ok(self.sign_in_failed(&failure, out)),
-            },
             Phase::AwaitingLane(awaited) if awaited == request => match lease {
                 Ok(()) => self.line(out),
                 Err(failure) => {
@@ -129,12 +139,12 @@ impl SmtpRelay {
 
     /// Keeps the lane if it is one for SMTP and wanted; gives it back otherwise.
     fn take_lane(&mut self, request: RequestId, lease: Lease, out: &mut Outbox) -> Result<(), Failure> {
-        let awaited = |phase: &Phase| matches!(phase, Phase::AwaitingFirstLane(id, _) | Phase::AwaitingLane(id) if *id == request);
-        let wanted = self.lane.is_none() && awaited(&self.phase);
+        let is_awaited = matches!(self.phase, Phase::AwaitingLane(awaited) if awaited == request);
+        let wanted = self.lane.is_none() && is_awaited;
         match lease.facts {
             LaneFacts::Smtp { extensions } if wanted => {
                 self.transaction = Transaction::None;
-                self.lane = Some(Lane { id: lease.lane, extensions, reader: ReplyReader::default() });
+                self.lane = Some(Lane { id: lease.lane, extensions, reader: ReplyReader::default(), begun: false });
                 Ok(())
             }
             _ => {

@@ -15,8 +15,7 @@ use crate::{
     failure::Failure,
     relay::{Admission, LaneState, LaneUse},
     store::{Account, Standing},
-    upstream::{Lane, Opened, Passed, Refusal, passed::LaneKey, stored::judges_tokens},
-    wire::smtp::Extensions,
+    upstream::{Opened, Passed, Refusal, passed::LaneKey, stored::judges_tokens},
 };
 use std::{
     sync::Arc,
@@ -25,7 +24,8 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 
 impl Gates {
-    /// The provider's verdict on a client's own token, within `wait`. None: a lane that it opened is parked, now or still.
+    /// The provider's verdict on a client's own token, within `wait`. If it is good, a lane that it opened is parked, now or
+    /// still.
     ///
     /// # Errors
     /// [`Failure::SignInRefused`], or why there is no verdict.
@@ -36,7 +36,7 @@ impl Gates {
         passed: &Passed,
         purpose: LaneUse,
         wait: Duration,
-    ) -> Result<Option<(Lane, Extensions)>, Failure> {
+    ) -> Result<(), Failure> {
         let (gate, account) = self.standing(admission.account, standing).await?;
         // Not in a turn: it is no refusal of the provider's, and makes no new token wait.
         if !judges_tokens(&account, purpose) {
@@ -49,12 +49,15 @@ impl Gates {
             return Err(Failure::SignInRefused);
         }
         let known = || gate.health().capabilities.is_some() && gate.has_tree(passed.key);
-        let has_lane = || purpose == LaneUse::Imap && known() && gate.pool.has(standing.generation, passed.key);
+        let has_lane = || match purpose {
+            LaneUse::Imap => known() && gate.pool.has(standing.generation, passed.key),
+            LaneUse::Submission => gate.sending.pool.has(standing.generation, passed.key),
+        };
         let (wait, began) = (wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
         let left = || wait.saturating_sub(began.elapsed());
         let held = loop {
             if has_lane() {
-                return Ok(None);
+                return Ok(());
             }
             let (lately, key) = (&gate.tokens.lately, passed.key);
             if lately.refuses(key, purpose, Instant::now()) {
@@ -73,13 +76,10 @@ impl Gates {
             }
         };
         let wanted = Opening { account, purpose, passed: Some(passed.clone()), held };
-        let (lane, extensions) = self.opened_within(&gate, wanted, left()).await?;
+        let lane = self.opened_within(&gate, wanted, left()).await?;
         self.still_stands(&gate, standing)?;
-        let Some(extensions) = extensions else {
-            let _ = lane.park(LaneState::Clean);
-            return Ok(None);
-        };
-        Ok(Some((lane, extensions)))
+        let _ = lane.park(LaneState::Clean);
+        Ok(())
     }
 
     /// Shows a token in its turn; the place that its lane has from then on.
@@ -125,7 +125,7 @@ impl Gate {
             Err(refusal) if refusal.failure == Failure::SignInRefused => {
                 self.tokens.lately.refused(passed.key, purpose, Instant::now());
                 // Taken back, most likely: what it has opened is nobody's to go on with.
-                self.pool.close(passed.key);
+                self.close(passed.key);
             }
             Err(_) => {}
         }
@@ -134,8 +134,14 @@ impl Gate {
     /// Closes the parked lanes of a token that the provider has refused since one of them was signed in.
     pub(in crate::upstream) fn close_if_refused_since(&self, key: LaneKey, signed_in: tokio::time::Instant) {
         if self.tokens.lately.has_refused_since(key, signed_in.into_std()) {
-            self.pool.close(key);
+            self.close(key);
         }
+    }
+
+    /// Those of both services: a token is one person's.
+    fn close(&self, key: LaneKey) {
+        self.pool.close(key);
+        self.sending.pool.close(key);
     }
 }
 
@@ -144,29 +150,78 @@ mod tests {
     use super::*;
     use crate::{
         model::{AccountId, Generation},
-        upstream::lane::{Hold, Home, LaneNumber},
-        wire::imap::Capabilities,
+        upstream::{
+            Lane,
+            lane::{Hold, Home, LaneNumber, Memory},
+            places::Allowance,
+            pool::{PARKED, Pool},
+        },
+        wire::{imap::Capabilities, smtp::Extensions},
     };
-    use tokio::{io::duplex, sync::Semaphore, time::sleep};
+    use tokio::{
+        io::{DuplexStream, duplex},
+        sync::Semaphore,
+        time::sleep,
+    };
+
+    const NOW: Generation = Generation(0);
+    const KEY: LaneKey = LaneKey::Token([1; 32]);
+
+    /// A lane that was just signed in, of each use, with the provider's end of it and where it is parked.
+    fn lanes(gate: &Arc<Gate>, key: LaneKey) -> [(Lane, DuplexStream, &Arc<Pool>); 2] {
+        let allowance = Allowance { per_lane: 9, parked: PARKED };
+        let imap = Memory::Imap(Capabilities::default());
+        let submission = Memory::Submission { extensions: Extensions::default(), messages: 0, allowance };
+        [(imap, &gate.pool), (submission, &gate.sending.pool)].map(|(memory, pool)| {
+            let (ours, theirs) = duplex(64);
+            let home = Home::new(gate.clone(), NOW, memory, LaneNumber(1), key);
+            let hold = Hold::new(permit(), Some(home));
+            (Lane { stream: Box::new(ours), unread: Vec::new(), hold }, theirs, pool)
+        })
+    }
+
+    fn permit() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place")
+    }
 
     #[tokio::test]
     async fn a_lane_of_a_clients_token_is_parked_no_longer_for_being_used() {
         let (gates, _root) = Gates::of_a_test().await;
-        let (gate, now) = (gates.gate(AccountId(1)), Generation::default());
-        let permit = || Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place");
-        for (key, is_bounded) in [(LaneKey::Stored, false), (LaneKey::Token([1; 32]), true)] {
-            let (ours, _theirs) = duplex(64);
-            let home = Home::new(gate.clone(), now, Capabilities::default(), LaneNumber(1), key);
-            let mut lane = Lane { stream: Box::new(ours), unread: Vec::new(), hold: Hold::new(permit(), Some(home)) };
-            let mut until = Vec::new();
-            for _ in 0..3 {
-                assert!(lane.park(LaneState::Clean).is_some());
-                let parked = gate.pool.take(now, key, None).expect("it is there");
-                until.push(parked.until);
-                lane = gate.unparked(parked, now, key, permit()).0;
-                sleep(Duration::from_millis(5)).await;
+        let gate = gates.gate(AccountId(1));
+        for (key, is_bounded) in [(LaneKey::Stored, false), (KEY, true)] {
+            for (mut lane, _theirs, pool) in lanes(&gate, key) {
+                let mut until = Vec::new();
+                for _ in 0..3 {
+                    assert!(lane.park(LaneState::Clean).is_some());
+                    let parked = pool.take(NOW, key, None).expect("it is there");
+                    until.push(parked.until);
+                    lane = gate.unparked(parked, NOW, key, permit());
+                    sleep(Duration::from_millis(5)).await;
+                }
+                assert!(until.windows(2).all(|pair| (pair[0] == pair[1]) == is_bounded), "{key:?}: {until:?}");
             }
-            assert!(until.windows(2).all(|pair| (pair[0] == pair[1]) == is_bounded), "{key:?}: {until:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_has_no_lane_at_either_service() {
+        let (gates, _root) = Gates::of_a_test().await;
+        let gate = gates.gate(AccountId(1));
+        for refused_at in [LaneUse::Imap, LaneUse::Submission] {
+            let parked = || [&gate.pool, &gate.sending.pool].map(|pool| pool.has(NOW, KEY));
+            let used = lanes(&gate, KEY);
+            let _providers = lanes(&gate, KEY).map(|(lane, theirs, _)| {
+                assert!(lane.park(LaneState::Clean).is_some());
+                theirs
+            });
+            assert_eq!(parked(), [true, true]);
+            gate.tokens.lately.refused(KEY, refused_at, Instant::now());
+            // Those that were in use are given back: they go, and those that were parked.
+            for (lane, _theirs, _) in used {
+                let _ = lane.park(LaneState::Clean);
+            }
+            assert_eq!(parked(), [false, false], "{refused_at:?}");
+            gate.tokens.forget();
         }
     }
 }

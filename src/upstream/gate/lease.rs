@@ -13,14 +13,14 @@ use crate::{
     store::{Account, Standing},
     upstream::{
         Opened,
-        lane::{Hold, Home, Lane, LaneNumber, Leased},
+        lane::{Hold, Home, Lane, LaneNumber, Leased, Memory},
         open::{Deadlines, OpenedFacts, Refusal},
         passed::{LaneKey, Passed, key},
         places,
         pool::Parked,
         stored::{Wanted, open_stored},
     },
-    wire::{imap::Capabilities, smtp::Extensions},
+    wire::imap::Capabilities,
 };
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -78,19 +78,29 @@ impl Gates {
         {
             return Ok(facts);
         }
-        let mut opening = self.opening(&gate, account);
-        let ended = timeout(self.bounds.login_wait, opening.wait_for(Option::is_some)).await;
-        let ended = ended.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
-        ended.ok().and_then(|ended| ended.clone()).unwrap_or(Err(OUTDATED))?;
+        self.opened_for_a_login(&gate, account, LaneUse::Imap).await?;
         self.still_stands(&gate, standing)?;
         gate.known(id, naming, LaneKey::Stored).ok_or(OUTDATED)
     }
 
+    /// Waits for a lane that is parked then.
+    pub(super) async fn opened_for_a_login(
+        self: &Arc<Self>,
+        gate: &Arc<Gate>,
+        account: Account,
+        purpose: LaneUse,
+    ) -> Result<(), Failure> {
+        let mut opening = self.opening(gate, account, purpose);
+        let ended = timeout(self.bounds.login_wait, opening.wait_for(Option::is_some)).await;
+        let ended = ended.map_err(|_| Failure::ProviderUnreachable(Unreachable::TimedOut))?;
+        ended.ok().and_then(|ended| ended.clone()).unwrap_or(Err(OUTDATED))
+    }
+
     /// A lane for whom a verdict let in, if that still stands: `last`, where it is free, or another that is parked, or a
-    /// new one.
+    /// new one. A lane of submission is for one message.
     ///
     /// # Errors
-    /// Why there is none; `login-wait` bounds the wait.
+    /// Why there is none; `login-wait` bounds the wait, of a message `send-wait`.
     pub async fn lease(
         self: &Arc<Self>,
         id: AccountId,
@@ -100,15 +110,17 @@ impl Gates {
         last: Option<LaneNumber>,
         passed: Option<&Passed>,
     ) -> Result<Leased, Failure> {
+        if purpose == LaneUse::Submission {
+            return self.lease_for_a_message(id, standing, last, passed).await;
+        }
         let (gate, account) = self.standing(id, standing).await?;
         // One wait for both: the client is told in time, whether a place or the provider was short.
         let (wait, began) = (self.bounds.login_wait, Instant::now());
         let permit = self.place(&gate, &account, purpose, wait).await?;
         let key = key(passed);
-        let parked = if purpose == LaneUse::Imap { gate.pool.take(standing.generation, key, last) } else { None };
         // Whose folder table went for those of others reads it anew, with another lane.
-        let parked = parked.filter(|_| gate.has_tree(key));
-        let opened = match parked {
+        let parked = gate.pool.take(standing.generation, key, last).filter(|_| gate.has_tree(key));
+        let lane = match parked {
             Some(parked) => gate.unparked(parked, standing.generation, key, permit),
             None => {
                 if passed.is_some_and(|passed| gate.tokens.lately.refuses(passed.key, purpose, Instant::now())) {
@@ -118,11 +130,7 @@ impl Gates {
                 self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?
             }
         };
-        let (lane, extensions) = opened;
-        let facts = match extensions {
-            Some(extensions) => LaneFacts::Smtp { extensions },
-            None => gate.known(id, naming, key).ok_or(OUTDATED)?,
-        };
+        let facts = gate.known(id, naming, key).ok_or(OUTDATED)?;
         self.still_stands(&gate, standing)?;
         Ok(Leased { lane, facts })
     }
@@ -133,13 +141,13 @@ impl Gates {
         gate: &Arc<Gate>,
         wanted: Opening,
         left: Duration,
-    ) -> Result<(Lane, Option<Extensions>), Failure> {
+    ) -> Result<Lane, Failure> {
         let (give, opened) = oneshot::channel();
         let (gates, gate) = (self.clone(), gate.clone());
         tokio::spawn(async move {
             let opened = gates.open(&gate, wanted).await;
             // Whoever wanted it may be gone, or have been told that it takes too long.
-            if let Err(Ok((lane, _))) = give.send(opened) {
+            if let Err(Ok(lane)) = give.send(opened) {
                 let _ = lane.park(LaneState::Clean);
             }
         });
@@ -183,8 +191,17 @@ impl Gates {
     }
 
     /// The opening of a lane that logins wait for: one for all of them.
-    fn opening(self: &Arc<Self>, gate: &Arc<Gate>, account: Account) -> watch::Receiver<OpeningEnded> {
-        let mut opening = gate.opening.lock().unwrap_or_else(PoisonError::into_inner);
+    fn opening(
+        self: &Arc<Self>,
+        gate: &Arc<Gate>,
+        account: Account,
+        purpose: LaneUse,
+    ) -> watch::Receiver<OpeningEnded> {
+        let opening = match purpose {
+            LaneUse::Imap => &gate.opening,
+            LaneUse::Submission => &gate.sending.opening,
+        };
+        let mut opening = opening.lock().unwrap_or_else(PoisonError::into_inner);
         // One that has ended has dropped its sender.
         if let Some((generation, under_way)) = opening.as_ref()
             && *generation == account.generation
@@ -196,14 +213,14 @@ impl Gates {
         *opening = Some((account.generation, ended.clone()));
         let (gates, gate) = (self.clone(), gate.clone());
         tokio::spawn(async move {
-            let opened = match gates.place(&gate, &account, LaneUse::Imap, OPENING).await {
+            let opened = match gates.place(&gate, &account, purpose, OPENING).await {
                 Ok(permit) => {
-                    let wanted = Opening { account, purpose: LaneUse::Imap, passed: None, held: Held::Place(permit) };
+                    let wanted = Opening { account, purpose, passed: None, held: Held::Place(permit) };
                     gates.open(&gate, wanted).await
                 }
                 Err(failure) => Err(failure),
             };
-            let ended = opened.map(|(lane, _)| {
+            let ended = opened.map(|lane| {
                 let _ = lane.park(LaneState::Clean);
             });
             tell.send_replace(Some(ended));
@@ -211,14 +228,21 @@ impl Gates {
         ended
     }
 
-    /// Opens a lane, of submission with what it offers; of IMAP its gate knows that.
-    async fn open(&self, gate: &Arc<Gate>, wanted: Opening) -> Result<(Lane, Option<Extensions>), Failure> {
+    async fn open(&self, gate: &Arc<Gate>, wanted: Opening) -> Result<Lane, Failure> {
         let Opening { account, purpose, passed, held } = wanted;
         let account = &account;
         let opened = match (held, &passed) {
-            (Held::Turn(turn), Some(passed)) => self.in_turn(gate, account, purpose, passed, turn).await,
+            (Held::Turn(turn), Some(passed)) => {
+                let opened = self.in_turn(gate, account, purpose, passed, turn).await;
+                // Not before: what nobody has seen yet costs others no lane.
+                if opened.is_ok() {
+                    self.make_room(gate, account, purpose);
+                }
+                opened
+            }
             (Held::Turn(_), None) => Err(Failure::Internal("a turn without a token")),
             (Held::Place(permit), passed) => {
+                self.make_room(gate, account, purpose);
                 let attempt = self.attempt(gate, account, purpose).await?;
                 let opened = self.sign_in_to(account, gate, purpose, passed.as_ref()).await;
                 if let Some(passed) = passed {
@@ -232,17 +256,21 @@ impl Gates {
             }
         };
         let (opened, permit) = opened?;
-        let (home, extensions) = match opened.facts {
-            OpenedFacts::Smtp { extensions } => (None, Some(extensions)),
+        let (generation, key) = (account.generation, key(passed.as_ref()));
+        let home = match opened.facts {
+            OpenedFacts::Smtp { extensions } => {
+                let memory = Memory::Submission { extensions, messages: 0, allowance: self.allowance(account) };
+                gate.sending.opened(generation);
+                gate.home(memory, generation, key)
+            }
             OpenedFacts::Imap { capabilities, folders } => {
                 if let Some(table) = folders {
                     self.publish(account.id, account.generation, &Naming::default(), passed.as_ref(), table).await?;
                 }
-                (Some(gate.opened(capabilities, account.generation, key(passed.as_ref()))), None)
+                gate.opened(capabilities, generation, key)
             }
         };
-        let lane = Lane { stream: opened.stream, unread: opened.rest, hold: Hold::new(permit, home) };
-        Ok((lane, extensions))
+        Ok(Lane { stream: opened.stream, unread: opened.rest, hold: Hold::new(permit, Some(home)) })
     }
 
     pub(super) async fn sign_in_to(
@@ -291,8 +319,13 @@ impl Gate {
                 *health = Health { capabilities: Some(capabilities.clone()), signed_in: Some(Instant::now()) };
             }
         }
+        self.home(Memory::Imap(capabilities), generation, key)
+    }
+
+    /// Of a new lane.
+    fn home(self: &Arc<Self>, memory: Memory, generation: Generation, key: LaneKey) -> Home {
         let number = LaneNumber(self.opened.fetch_add(1, Ordering::Relaxed));
-        Home::new(self.clone(), generation, capabilities, number, key)
+        Home::new(self.clone(), generation, memory, number, key)
     }
 
     /// A parked lane, in use again.
@@ -302,9 +335,9 @@ impl Gate {
         generation: Generation,
         key: LaneKey,
         permit: OwnedSemaphorePermit,
-    ) -> (Lane, Option<Extensions>) {
-        let Parked { stream, number, capabilities, signed_in, .. } = parked;
-        let home = Home::new(self.clone(), generation, capabilities, number, key).since(signed_in);
-        (Lane { stream, unread: Vec::new(), hold: Hold::new(permit, Some(home)) }, None)
+    ) -> Lane {
+        let Parked { stream, number, memory, signed_in, .. } = parked;
+        let home = Home::new(self.clone(), generation, memory, number, key).since(signed_in);
+        Lane { stream, unread: Vec::new(), hold: Hold::new(permit, Some(home)) }
     }
 }

@@ -48,7 +48,7 @@ impl Gates {
         gate.reach(account.generation);
         let permit = self.place(&gate, &account, LaneUse::Imap, wait).await?;
         let lane = match gate.pool.take(account.generation, key(None), None) {
-            Some(parked) => gate.unparked(parked, account.generation, key(None), permit).0,
+            Some(parked) => gate.unparked(parked, account.generation, key(None), permit),
             None => {
                 let wanted = Opening {
                     account: account.clone(),
@@ -56,7 +56,7 @@ impl Gates {
                     passed: None,
                     held: Held::Place(permit),
                 };
-                self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?.0
+                self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?
             }
         };
         match gate.known(id, &Naming::default(), key(None)) {

@@ -47,13 +47,17 @@ pub struct GateUse {
     /// Lanes in use or being opened.
     pub imap_lanes: u64,
     pub smtp_lanes: u64,
-    /// Lanes that wait for a session.
+    /// Lanes of IMAP that wait for a session.
     pub parked: u64,
+    /// Lanes to send that wait for a message.
+    pub smtp_parked: u64,
+    /// Messages that wait for a lane.
+    pub smtp_waiting: u64,
 }
 
 impl GateUse {
     fn is_any(&self) -> bool {
-        self.sessions + self.imap_lanes + self.smtp_lanes + self.parked > 0
+        self.sessions + self.imap_lanes + self.smtp_lanes + self.parked + self.smtp_parked + self.smtp_waiting > 0
     }
 }
 
@@ -67,6 +71,8 @@ impl Gates {
             imap_lanes: gate.places.taken(LaneUse::Imap),
             smtp_lanes: gate.places.taken(LaneUse::Submission),
             parked: number(gate.pool.parked()),
+            smtp_parked: number(gate.sending.pool.parked()),
+            smtp_waiting: gate.sending.waiting(),
         };
         gates.into_iter().map(of).filter(GateUse::is_any)
     }

@@ -21,7 +21,7 @@ pub fn spell(request: &Request) -> String {
         Request::Verdict(Credentials::Plain { login, password }) => {
             format!("verdict {login} {}", String::from_utf8_lossy(password.expose()))
         }
-        Request::Ready(_) => "ready".to_owned(),
+        Request::Ready(_) | Request::ReadyToSend(_) => "ready".to_owned(),
         Request::Lane(..) => "lane".to_owned(),
         Request::Release(_, LaneState::Clean) => "release clean".to_owned(),
         Request::Release(_, LaneState::Selected) => "release selected".to_owned(),
