@@ -135,6 +135,7 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
 pub fn sending(config: &Config) -> SendingBounds {
     SendingBounds {
         per_lane: config.limits.messages_per_connection,
+        per_minute: config.limits.messages_per_minute,
         parked: config.timeouts.smtp_parked.0,
         wait: config.timeouts.send_wait.0,
     }

@@ -56,6 +56,8 @@ pub enum Cap {
     Lanes,
     #[error("refused logins on one connection")]
     Logins,
+    #[error("messages a minute to the provider for this account")]
+    Rate,
     #[error("sessions signed in to this account")]
     Sessions,
     #[error("access tokens of clients, shown to the provider for the first time")]
@@ -244,7 +246,7 @@ impl Failure {
         use SmtpMoment::{Auth, Closing, Command, Midway};
         let (code, enhanced) = match (self, moment) {
             // Who has signed in need not connect again.
-            (Self::Busy(Cap::Lanes), Command) => (451, "4.3.2"),
+            (Self::Busy(Cap::Lanes | Cap::Rate), Command) => (451, "4.3.2"),
             (Self::Busy(_), _) => (421, "4.3.2"),
             (Self::ClientMisbehaved(Misbehaviour::WrongState), _) => (503, "5.5.1"),
             (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => BARE_LINE_END,
@@ -284,6 +286,9 @@ impl Failure {
         match self {
             Self::Busy(Cap::Logins) => {
                 "Too many refused logins on this connection, mend login or password, then connect again"
+            }
+            Self::Busy(Cap::Rate) => {
+                "The mail provider takes no more messages of this account in this minute, nothing was sent, try again in a minute"
             }
             Self::Busy(Cap::Sessions) => {
                 "Too many connections are signed in to this account, close some or try again in a moment"

@@ -58,8 +58,9 @@
 //! # The way of one message
 //! 1. `AUTH PLAIN …` is judged by the store; then a lane to the provider's submission port is there, or opens, and only then
 //!    the client hears 235.
-//! 2. MAIL waits for a place, and has a lane for this message alone: a parked one after its provider has answered RSET, or
-//!    a new one. MAIL and RCPT go there in the client's own octets; the replies come back with the provider's own words.
+//! 2. MAIL waits for a place and for the account's turn ([`rules::rate`]), and has a lane for this message alone: a parked
+//!    one after its provider has answered RSET, or a new one. MAIL and RCPT go there in the client's own octets; the replies
+//!    come back with the provider's own words.
 //! 3. After 354, `wire::dot` passes the octets, still dot-stuffed, and refuses a stray CR or LF. `wire::header` holds the
 //!    From until [`rules::from`] has judged it. The end mark is held back: that is a step of its own, so that what must be on
 //!    disk first can be.

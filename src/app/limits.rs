@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Period, Size},
     console, control, discovery, filing, listener, model, oauth, profile, provider,
     relay::{self, imap, opening, smtp},
-    rules::{breaker, guesses, likeness, namespace, pace},
+    rules::{breaker, guesses, likeness, namespace, pace, rate},
     session,
     store::{changes, folder},
     upstream::{dial, gate, open, passed, pool, reset},
@@ -132,11 +132,14 @@ fn keys(config: &Config) -> Vec<Limit> {
         count("limits.messages-per-connection", limits.messages_per_connection, "over one connection to the provider"),
         limit("limits.message-size", limits.message_size.to_string(), "the largest message of a CRM"),
     ];
+    if let Some(messages) = limits.messages_per_minute {
+        keys.push(count("limits.messages-per-minute", messages, "messages of one account to its provider"));
+    }
     let times = [
         ("timeouts.handshake", timeouts.handshake, "TLS handshake, and a provider's greeting, each"),
         ("timeouts.before-login", timeouts.before_login, "from a client's connect to its login, in all"),
         ("timeouts.login-wait", timeouts.login_wait, "a login waits for its provider"),
-        ("timeouts.send-wait", timeouts.send_wait, "a message waits for a connection"),
+        ("timeouts.send-wait", timeouts.send_wait, "a message waits for a connection and its turn"),
         ("timeouts.smtp-parked", timeouts.smtp_parked, "a connection to send is kept for the next message"),
         ("timeouts.progress", timeouts.progress, "to the next line, and for each 16 KiB of what is larger"),
         ("timeouts.long-command", timeouts.long_command, "SEARCH, SORT, THREAD, COPY, MOVE, EXPUNGE, APPEND"),
@@ -249,6 +252,7 @@ fn lanes() -> Vec<Limit> {
         count("parked-lanes", model::number(pool::PARKED_MAX), "lanes parked for one account, of each use"),
         wait("parked", pool::PARKED, "a lane of IMAP that is parked; any of a token's, since its sign-in"),
         wait("parked-looked-at", pool::LOOKED_AT, "parked lanes are looked at for closed ones"),
+        count("messages-at-once", rate::AT_ONCE, "of those of a minute one in so many goes at once"),
         wait("smtp-reset", reset::RESET_WITHIN, "RSET is answered, or a new connection is opened"),
         wait("smtp-parting", reset::PARTING, "QUIT is answered before a connection is closed"),
         wait("leaving", pool::LEAVING, "a mailbox is left before its lane is parked"),

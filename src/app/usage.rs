@@ -60,9 +60,12 @@ pub struct OfAccount {
     /// Those to send that wait for a message.
     #[serde(default)]
     pub smtp_parked: u64,
-    /// Messages that wait for a connection.
+    /// Messages that wait for a connection or for their turn.
     #[serde(default)]
     pub smtp_waiting: u64,
+    /// Those that began in the last minute.
+    #[serde(default)]
+    pub messages: u64,
 }
 
 impl Usage {
@@ -75,6 +78,7 @@ impl Usage {
             "limits.before-login" => Some(self.before_login),
             "limits.sessions-per-account" => most(|account| account.sessions),
             "limits.lanes-per-account" => most(|account| account.imap_lanes.max(account.smtp_lanes)),
+            "limits.messages-per-minute" | "messages-per-minute" => most(|account| account.messages),
             "parked-lanes" => most(|account| account.parked.max(account.smtp_parked)),
             _ => None,
         }
@@ -92,8 +96,8 @@ impl Usage {
 
 impl From<GateUse> for OfAccount {
     fn from(gate: GateUse) -> Self {
-        let GateUse { id, sessions, imap_lanes, smtp_lanes, parked, smtp_parked, smtp_waiting } = gate;
-        Self { id: id.0, sessions, imap_lanes, smtp_lanes, parked, smtp_parked, smtp_waiting }
+        let GateUse { id, sessions, imap_lanes, smtp_lanes, parked, smtp_parked, smtp_waiting, messages } = gate;
+        Self { id: id.0, sessions, imap_lanes, smtp_lanes, parked, smtp_parked, smtp_waiting, messages }
     }
 }
 
@@ -222,6 +226,7 @@ mod tests {
             parked: 99_999,
             smtp_parked: 99_999,
             smtp_waiting: 99_999,
+            messages: 99_999,
         };
         let usage = Usage { accounts: vec![account; TOLD_MAX], ..Usage::default() };
         let line = serde_json::to_string(&usage).expect("JSON");

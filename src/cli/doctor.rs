@@ -190,15 +190,26 @@ fn limits(used: &Usage, config: &Config, table: &Table, account: &Account) -> Fi
     let ours = config.limits.lanes_per_account;
     let [imap, smtp] =
         [LaneUse::Imap, LaneUse::Submission].map(|purpose| number(upstream::cap(account, purpose, ours, table)));
-    let Allowance { per_lane, .. } = upstream::allowance(account, sending(config), table);
+    let Allowance { per_lane, per_minute, .. } = upstream::allowance(account, sending(config), table);
     let used = used.accounts.iter().find(|of| of.id == account.id.0).copied().unwrap_or_default();
+    let minute = per_minute.map_or_else(|| "no cap".to_owned(), |cap| format!("at most {cap}"));
     let what = format!(
         "in use: {} of {imap} connections to the provider for IMAP, {} of {smtp} for SMTP; sessions: {} of {}; messages \
-         over one connection at most {per_lane}, waiting: {}",
-        used.imap_lanes, used.smtp_lanes, used.sessions, config.limits.sessions_per_account, used.smtp_waiting
+         in the last minute: {} ({minute}), over one connection at most {per_lane}, waiting: {}",
+        used.imap_lanes,
+        used.smtp_lanes,
+        used.sessions,
+        config.limits.sessions_per_account,
+        used.messages,
+        used.smtp_waiting
     );
     let full = used.imap_lanes >= imap || used.smtp_lanes >= smtp;
-    let finding = if full || used.sessions >= u64::from(config.limits.sessions_per_account) {
+    let many = per_minute.is_some_and(|cap| used.messages >= u64::from(cap.div_ceil(2)));
+    let finding = if used.smtp_waiting > 0 && many {
+        let mend = "the provider takes no more in a minute: let the CRM send less at once; what waits longer than \
+                    timeouts.send-wait is refused for now";
+        Finding::bad("limits", Severity::Warning, what, mend)
+    } else if full || used.sessions >= u64::from(config.limits.sessions_per_account) {
         let mend = "close CRM pages and programs that hold mailboxes open, or raise limits.lanes-per-account and \
                     limits.sessions-per-account as far as the provider allows";
         Finding::bad("limits", Severity::Warning, what, mend)

@@ -51,13 +51,15 @@ fn words_of_use(used: &Usage, addresses: &HashMap<AccountId, String>) -> String 
     let mut text = format!("\nIn use now: {connections} connections, {before_login} of them not signed in.\n");
     if !accounts.is_empty() {
         let row = |account: &usage::OfAccount| {
-            let [sessions, waiting] = [account.sessions, account.smtp_waiting].map(|count| count.to_string());
+            let [sessions, waiting, messages] =
+                [account.sessions, account.smtp_waiting, account.messages].map(|count| count.to_string());
             let [imap, smtp] = [(account.imap_lanes, account.parked), (account.smtp_lanes, account.smtp_parked)]
                 .map(|(lanes, parked)| format!("{lanes} + {parked}"));
-            [address(account.id, addresses), sessions, imap, smtp, waiting]
+            [address(account.id, addresses), sessions, imap, smtp, messages, waiting]
         };
         let rows: Vec<_> = accounts.iter().map(row).collect();
-        let head = ["ACCOUNT", "SESSIONS", "IMAP IN USE + PARKED", "SMTP IN USE + PARKED", "WAITING"];
+        let head =
+            ["ACCOUNT", "SESSIONS", "IMAP IN USE + PARKED", "SMTP IN USE + PARKED", "SENT IN A MINUTE", "WAITING"];
         text.push_str(&words::columns(head, &rows));
     }
     if *left_out > 0 {
@@ -76,6 +78,7 @@ fn json_of_use(used: &Usage, addresses: &HashMap<AccountId, String>) -> Value {
             "parked": account.parked,
             "smtp_parked": account.smtp_parked,
             "smtp_waiting": account.smtp_waiting,
+            "messages_in_a_minute": account.messages,
         })
     };
     json!({

@@ -63,6 +63,9 @@ pub struct Limits {
     pub lanes_per_account: u32,
     /// Messages over one connection to the provider.
     pub messages_per_connection: u32,
+    /// Messages of one account in a minute. None: what the provider bears.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_per_minute: Option<u32>,
     /// The largest message that a client may hand over.
     pub message_size: Size,
 }
@@ -77,7 +80,7 @@ pub struct Timeouts {
     pub before_login: Period,
     /// A login waits for the provider.
     pub login_wait: Period,
-    /// A message waits for a connection to the provider.
+    /// A message waits for a connection to the provider, and for its turn.
     pub send_wait: Period,
     /// A connection to send is kept for the next message.
     pub smtp_parked: Period,
@@ -269,13 +272,14 @@ impl Config {
 
     fn impossible_limit(&self) -> Option<Broken> {
         let Limits { connections, before_login, sessions_per_account, lanes_per_account, .. } = self.limits;
-        let messages_per_connection = self.limits.messages_per_connection;
+        let Limits { messages_per_connection, messages_per_minute, .. } = self.limits;
         let all = [
             ("limits.connections", connections),
             ("limits.before-login", before_login),
             ("limits.sessions-per-account", sessions_per_account),
             ("limits.lanes-per-account", lanes_per_account),
             ("limits.messages-per-connection", messages_per_connection),
+            ("limits.messages-per-minute", messages_per_minute.unwrap_or(1)),
         ];
         all.into_iter().find(|(_, limit)| *limit == 0).map(|(key, limit)| Broken {
             key,
@@ -345,6 +349,7 @@ impl Default for Limits {
             sessions_per_account: 200,
             lanes_per_account: 8,
             messages_per_connection: 100,
+            messages_per_minute: None,
             message_size: Size(150 << 20),
         }
     }

@@ -12,5 +12,6 @@ pub mod listing;
 pub mod namespace;
 pub mod naming;
 pub mod pace;
+pub mod rate;
 pub mod special;
 pub mod uid_validity;

@@ -71,9 +71,11 @@ pub struct Bounds {
 pub struct SendingBounds {
     /// Messages over one lane.
     pub per_lane: u32,
+    /// Messages in a minute. None: as many as the provider bears.
+    pub per_minute: Option<u32>,
     /// How long a lane is parked.
     pub parked: Duration,
-    /// How long a message waits for a lane.
+    /// How long a message waits for a lane and for its turn.
     pub wait: Duration,
 }
 

@@ -77,6 +77,8 @@ pub fn cap(account: &Account, purpose: LaneUse, ours: u32, providers: &Table) ->
 pub struct Allowance {
     /// Messages over one lane.
     pub per_lane: u32,
+    /// Messages in a minute. None: nobody says.
+    pub per_minute: Option<u32>,
     /// How long a lane is parked.
     pub parked: Duration,
 }
@@ -94,6 +96,7 @@ impl Allowance {
         let borne = theirs.smtp_idle_seconds.map(|idle| Duration::from_secs(idle.into()) * 4 / 5);
         Self {
             per_lane: theirs.messages_per_connection.unwrap_or(u32::MAX).min(ours.per_lane),
+            per_minute: [theirs.messages_per_minute, ours.per_minute].into_iter().flatten().min(),
             parked: borne.unwrap_or(Duration::MAX).min(ours.parked),
         }
     }
@@ -141,12 +144,22 @@ mod tests {
     #[test]
     fn the_lower_of_both_bounds_of_sending_holds() {
         let seconds = Duration::from_secs;
-        let ours = SendingBounds { per_lane: 100, parked: seconds(25), wait: seconds(25) };
+        let ours = SendingBounds { per_lane: 100, per_minute: Some(40), parked: seconds(25), wait: seconds(25) };
         let unknown = Limits::default();
-        let lower = Limits { messages_per_connection: Some(20), smtp_idle_seconds: Some(10), ..Limits::default() };
-        let higher = Limits { messages_per_connection: Some(500), smtp_idle_seconds: Some(600), ..Limits::default() };
+        let lower = Limits {
+            messages_per_connection: Some(20),
+            messages_per_minute: Some(30),
+            smtp_idle_seconds: Some(10),
+            ..Limits::default()
+        };
+        let higher = Limits {
+            messages_per_connection: Some(500),
+            messages_per_minute: Some(60),
+            smtp_idle_seconds: Some(600),
+            ..Limits::default()
+        };
         let allowed = [unknown, lower, higher].map(|theirs| Allowance::of(&theirs, ours));
-        let known = Allowance { per_lane: 100, parked: seconds(25) };
-        assert_eq!(allowed, [known, Allowance { per_lane: 20, parked: seconds(8) }, known]);
+        let known = Allowance { per_lane: 100, per_minute: Some(40), parked: seconds(25) };
+        assert_eq!(allowed, [known, Allowance { per_lane: 20, per_minute: Some(30), parked: seconds(8) }, known]);
     }
 }

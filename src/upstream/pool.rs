@@ -355,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn room_is_made_by_the_oldest_and_a_lane_to_send_is_left_with_a_word() {
         let pool = pool();
-        let allowance = Allowance { per_lane: 9, parked: PARKED };
+        let allowance = Allowance { per_lane: 9, per_minute: None, parked: PARKED };
         let memory = Memory::Submission { extensions: Default::default(), messages: 0, allowance };
         let mut providers = Vec::new();
         for number in 1..=3 {

@@ -193,7 +193,7 @@ impl Stage {
             login_wait: LOGIN_WAIT,
             handshake: LOGIN_WAIT,
             refusals: 10,
-            sending: SendingBounds { per_lane: 100, parked: PATIENCE, wait: LOGIN_WAIT },
+            sending: SendingBounds { per_lane: 100, per_minute: None, parked: PATIENCE, wait: LOGIN_WAIT },
         };
         let broker = Broker::new(store.clone(), passerelle::upstream::exchange().expect("a client"), Holder::Serve);
         let providers = Table::built_in().expect("a table");

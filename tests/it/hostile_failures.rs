@@ -392,6 +392,15 @@ fn our_caps_in_the_middle(house: &House) {
     house.hears(&busy, Cell::Command, &smtp.next());
 }
 
+/// One message a minute.
+fn the_providers_rate(house: &House) {
+    let mut smtp = house.bridge.sign_in_smtp(&house.crm);
+    smtp.smtp(MAIL, 250);
+    smtp.smtp("RSET", 250);
+    smtp.line(MAIL);
+    house.hears(&Failure::Busy(Cap::Rate), Cell::Command, &smtp.next());
+}
+
 /// A login whose CRM profile is not there any more.
 fn without_its_profile() -> Option<House> {
     let house = House::of("", |bridge, lab, imap, smtp| {
@@ -539,13 +548,15 @@ fn every_cell_of_the_table_is_heard_by_a_client() {
     our_caps(&small);
     let Some(narrow) = House::start(narrow) else { return };
     our_caps_in_the_middle(&narrow);
+    let Some(paced) = House::start("[limits]\nmessages-per-minute = 1\n") else { return };
+    the_providers_rate(&paced);
     let (Some(profile), Some(grant), Some(public), Some(tokens)) =
         (without_its_profile(), without_its_grant(false), without_its_grant(true), too_many_tokens())
     else {
         return;
     };
 
-    let houses = [house, small, narrow, profile, grant, public, tokens];
+    let houses = [house, small, narrow, paced, profile, grant, public, tokens];
     let mut heard: BTreeSet<_> = houses.iter().flat_map(House::heard).collect();
     heard.extend(ELSEWHERE.map(|(name, cell)| (name.to_owned(), cell)));
     let missing: Vec<_> = awaited().filter(|cell| !heard.contains(cell)).collect();

@@ -29,7 +29,7 @@ const LAYERS: [&str; 12] = [
 ];
 
 /// Numbers and times that bound nothing of a peer's, each with what it is.
-const NO_LIMITS: [(&str, &str); 27] = [
+const NO_LIMITS: [(&str, &str); 28] = [
     ("ADDRESS_MAX", "of a web address, which stands in an answer that is bounded"),
     ("AGAIN", "the broker looks anew at a grant that another instance renews"),
     ("ANSWER_MAX", "what `limits` reads of our own bridge"),
@@ -47,6 +47,7 @@ const NO_LIMITS: [(&str, &str); 27] = [
     ("LATER", "on a connection that is about to be closed; between the first wait and the longest"),
     ("LIFETIME_USUAL", "of a token whose provider says none"),
     ("LITERAL_DIGITS_MAX", "the width of 63 bits in text"),
+    ("MINUTE", "a minute, of which a provider says how many messages it has"),
     ("PAUSE", "of a socket that only we connect to"),
     ("PAUSE_CLIENT", "of a client that its provider refuses"),
     ("RESPONSE_START", "a secret is searched for from here on"),
@@ -150,7 +151,7 @@ fn a_running_bridge_tells_what_is_in_use() {
         "connections": 3,
         "before_login": 1,
         "accounts": [{ "address": ALICE, "sessions": 2, "imap_lanes": 1, "smtp_lanes": 1, "parked": 0,
-            "smtp_parked": 0, "smtp_waiting": 0 }],
+            "smtp_parked": 0, "smtp_waiting": 0, "messages_in_a_minute": 1 }],
         "left_out": 0,
     });
     let seen = until(PATIENCE, || Some(limits(&bridge)).filter(|seen| seen["in_use"] == expected));

@@ -7,7 +7,13 @@ use crate::{
     serve::change,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use std::{ops::RangeInclusive, sync::Mutex, thread, time::Duration};
+use serde_json::Value;
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
 
 const ALICE: &str = "alice@lab.test";
 const BOB: &str = "bob@lab.test";
@@ -311,4 +317,97 @@ fn a_message_waits_for_a_lane_as_long_as_configured() {
     let (code, text) = waits.reply();
     assert_eq!(code, 250, "{text}");
     assert_eq!(house.each("AUTH"), [1]);
+}
+
+#[test]
+fn messages_that_wait_are_told_of_and_a_client_that_leaves_waits_no_more() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let house = submission(&lab, |_, _, _| None);
+    let limits = "[limits]\nmessages-per-minute = 1\n[timeouts]\nsend-wait = \"90s\"\n";
+    let (bridge, crms) = house.bridge(&lab, limits, &[ALICE]);
+    let mut wires = [0; 3].map(|_| bridge.sign_in_smtp(&crms[0]));
+    for wire in &mut wires[..2] {
+        wire.line(&format!("MAIL FROM:<{ALICE}>"));
+    }
+    let waiting = |count: u64| {
+        let told = || {
+            let output = bridge.cli(&["limits", "--json"], b"");
+            let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            let account = &told["in_use"]["accounts"][0];
+            (account["smtp_waiting"] == count && account["messages_in_a_minute"] == 1).then_some(())
+        };
+        until(PATIENCE, told).is_some()
+    };
+    assert!(waiting(1), "{}", bridge.log());
+    let told = words(&bridge.cli(&["doctor", ALICE], b""));
+    assert!(told.contains("messages in the last minute: 1 (at most 1)") && told.contains("waiting: 1"), "{told}");
+    assert!(told.contains("the provider takes no more in a minute"), "{told}");
+    // There is no place in line for a third: its turn would come after two minutes.
+    wires[2].line(&format!("MAIL FROM:<{ALICE}>"));
+    let (code, text) = wires[2].reply();
+    assert_eq!((code, &text[..6]), (451, "4.3.2 "), "{text}");
+    drop(wires);
+    assert!(waiting(0));
+    // Beside the one that doctor says on a connection of its own.
+    assert_eq!((house.each("MAIL"), house.each("QUIT")), (vec![1, 1], vec![0, 1]));
+}
+
+/// What a strict server has seen.
+#[derive(Default)]
+struct Strict {
+    /// Visits that have signed in and not left.
+    inside: Vec<usize>,
+    most: usize,
+    messages: Vec<Instant>,
+    refused: usize,
+}
+
+#[test]
+fn the_providers_caps_are_kept_and_the_crm_sees_only_that_it_waits() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let strict = Arc::new(Mutex::new(Strict::default()));
+    let seen = strict.clone();
+    // As Microsoft has it: so many connections at once, so many messages in a time.
+    let house = submission(&lab, move |visit, number, line| {
+        let mut seen = seen.lock().expect("no panic in here");
+        if line.starts_with("AUTH") {
+            seen.inside.push(number);
+            seen.most = seen.most.max(seen.inside.len());
+            if seen.inside.len() > 3 {
+                seen.refused += 1;
+                return visit.say("432 4.3.2 Concurrent connections limit exceeded.").map(|()| Done::Answered);
+            }
+        }
+        if line.starts_with("QUIT") {
+            seen.inside.retain(|inside| *inside != number);
+        }
+        if line.starts_with("MAIL") {
+            let now = Instant::now();
+            seen.messages.push(now);
+            let lately = seen.messages.iter().filter(|at| now - **at < Duration::from_millis(2300)).count();
+            if lately > 5 {
+                seen.refused += 1;
+                return visit.say("452 4.3.2 sender thread limit exceeded").map(|()| Done::Answered);
+            }
+            drop(seen);
+            thread::sleep(Duration::from_millis(100));
+        }
+        None
+    });
+    let mut bridge = Bridge::configured(&lab, "");
+    let account = AddAccount::at(&lab, [1, house.smtp.port], ALICE);
+    let more = ["--unchecked", "--provider", "microsoft365"].map(str::to_owned).to_vec();
+    let crm = bridge.add_account(&AddAccount { more, ..account });
+    bridge.serve();
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..8).map(|_| scope.spawn(|| session(&bridge, &crm, ALICE))).collect();
+        senders.into_iter().for_each(|sender| sender.join().expect("it was sent"));
+    });
+    let strict = strict.lock().expect("no panic in here");
+    assert_eq!((strict.refused, strict.messages.len(), house.all(".")), (0, 8, 8));
+    assert!((2..=3).contains(&strict.most), "{} at once", strict.most);
+    // Five go at once, and three wait for their turn.
+    assert!(began.elapsed() > Duration::from_millis(7000), "{:?}", began.elapsed());
+    assert!(!bridge.log().contains("busy"), "{}", bridge.log());
 }

@@ -169,7 +169,7 @@ mod tests {
 
     /// A lane that was just signed in, of each use, with the provider's end of it and where it is parked.
     fn lanes(gate: &Arc<Gate>, key: LaneKey) -> [(Lane, DuplexStream, &Arc<Pool>); 2] {
-        let allowance = Allowance { per_lane: 9, parked: PARKED };
+        let allowance = Allowance { per_lane: 9, per_minute: None, parked: PARKED };
         let imap = Memory::Imap(Capabilities::default());
         let submission = Memory::Submission { extensions: Extensions::default(), messages: 0, allowance };
         [(imap, &gate.pool), (submission, &gate.sending.pool)].map(|(memory, pool)| {

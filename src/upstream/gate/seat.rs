@@ -51,13 +51,22 @@ pub struct GateUse {
     pub parked: u64,
     /// Lanes to send that wait for a message.
     pub smtp_parked: u64,
-    /// Messages that wait for a lane.
+    /// Messages that wait for a lane or for their turn.
     pub smtp_waiting: u64,
+    /// Messages that began in the last minute.
+    pub messages: u64,
 }
 
 impl GateUse {
     fn is_any(&self) -> bool {
-        self.sessions + self.imap_lanes + self.smtp_lanes + self.parked + self.smtp_parked + self.smtp_waiting > 0
+        self.sessions
+            + self.imap_lanes
+            + self.smtp_lanes
+            + self.parked
+            + self.smtp_parked
+            + self.smtp_waiting
+            + self.messages
+            > 0
     }
 }
 
@@ -73,6 +82,7 @@ impl Gates {
             parked: number(gate.pool.parked()),
             smtp_parked: number(gate.sending.pool.parked()),
             smtp_waiting: gate.sending.waiting(),
+            messages: gate.sending.lately(),
         };
         gates.into_iter().map(of).filter(GateUse::is_any)
     }

@@ -10,9 +10,10 @@ use super::{
     lease::{Held, OUTDATED, Opening},
 };
 use crate::{
-    failure::Failure,
+    failure::{Cap, Failure},
     model::{AccountId, Generation},
     relay::{LaneFacts, LaneUse},
+    rules::rate::Rate,
     store::{Account, Standing},
     upstream::{
         lane::{LaneNumber, Leased},
@@ -29,25 +30,45 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// What all that send for one account share.
-#[derive(Default)]
 pub(in crate::upstream) struct Sending {
     pub(in crate::upstream) pool: Arc<Pool>,
     /// Lanes that sessions have.
     pub(in crate::upstream) in_use: AtomicUsize,
     /// At which the last sign-in worked.
     signed_in: Mutex<Generation>,
-    /// Messages that wait.
+    /// Messages that wait for a place or for their turn.
     waiting: AtomicU64,
+    /// Who has it is the next to go: those behind wait in the order in which they came.
+    turn: tokio::sync::Mutex<()>,
+    /// Of all generations: the provider counts the mailbox's messages, not its passwords'.
+    rate: Mutex<Rate>,
+    /// Since when its time is told.
+    start: Instant,
     pub(super) opening: UnderWay,
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self {
+            pool: Arc::default(),
+            in_use: AtomicUsize::new(0),
+            signed_in: Mutex::default(),
+            waiting: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
+            rate: Mutex::default(),
+            start: Instant::now(),
+            opening: UnderWay::default(),
+        }
+    }
 }
 
 impl Default for SendingBounds {
     /// For what never sends.
     fn default() -> Self {
-        Self { per_lane: u32::MAX, parked: Duration::ZERO, wait: Duration::ZERO }
+        Self { per_lane: u32::MAX, per_minute: None, parked: Duration::ZERO, wait: Duration::ZERO }
     }
 }
 
@@ -84,8 +105,11 @@ impl Gates {
         let (gate, account) = self.standing(id, standing).await?;
         // One wait for all: the client is told in time, whatever was short.
         let (wait, began) = (self.bounds.sending.wait, Instant::now());
-        let waits = gate.sending.line();
+        let per_minute = self.allowance(&account).per_minute;
+        let waits = gate.sending.line(per_minute, wait)?;
         let permit = self.place(&gate, &account, LaneUse::Submission, wait).await?;
+        // After the place: whoever waited for that with a turn would go with those of a later minute.
+        gate.sending.turn(per_minute, began + wait).await?;
         drop(waits);
         let key = key(passed);
         let mut lane = match gate.sending.clean(standing.generation, key, last).await {
@@ -153,10 +177,51 @@ impl Sending {
         timeout(RESET_WITHIN, first_good).await.ok().flatten()
     }
 
-    /// Counts one that waits until it is dropped.
-    fn line(&self) -> Waits<'_> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waits(&self.waiting)
+    /// A place in line, unless so many wait that this one's turn would come too late: the line is no longer than what goes
+    /// in that time.
+    fn line(&self, per_minute: Option<u32>, wait: Duration) -> Result<Waits<'_>, Failure> {
+        let (waits, ahead) = Waits::among(&self.waiting);
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let turn = per_minute.map(|per_minute| self.rate().wait(per_minute, ahead, self.start.elapsed()));
+        if turn.is_some_and(|turn| turn > wait) { Err(Failure::Busy(Cap::Rate)) } else { Ok(waits) }
+    }
+
+    /// Waits until one more message may begin.
+    async fn turn(&self, per_minute: Option<u32>, until: Instant) -> Result<(), Failure> {
+        let Some(per_minute) = per_minute else {
+            self.rate().note(None, self.start.elapsed());
+            return Ok(());
+        };
+        let turn = async {
+            let _turn = self.turn.lock().await;
+            loop {
+                let wait = {
+                    let (mut rate, now) = (self.rate(), self.start.elapsed());
+                    let wait = rate.wait(per_minute, 0, now);
+                    if wait.is_zero() {
+                        rate.note(Some(per_minute), now);
+                        return Some(());
+                    }
+                    wait
+                };
+                // It may have waited long for its place: told at once, it leaves the turn to the next.
+                if Instant::now() + wait > until {
+                    return None;
+                }
+                sleep(wait).await;
+            }
+        };
+        let turn = timeout(until.saturating_duration_since(Instant::now()), turn).await;
+        turn.ok().flatten().ok_or(Failure::Busy(Cap::Rate))
+    }
+
+    fn rate(&self) -> MutexGuard<'_, Rate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages that began in the last minute.
+    pub(super) fn lately(&self) -> u64 {
+        self.rate().lately(self.start.elapsed())
     }
 
     /// Other credentials, or another place.
@@ -173,8 +238,57 @@ impl Sending {
 /// One that waits, counted until it is dropped.
 struct Waits<'a>(&'a AtomicU64);
 
+impl<'a> Waits<'a> {
+    /// Counts it; how many waited before.
+    fn among(all: &'a AtomicU64) -> (Self, u64) {
+        let before = all.fetch_add(1, Ordering::Relaxed);
+        (Self(all), before)
+    }
+}
+
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 60 a minute: ten at once, then one each 1.2 s.
+    const MINUTE: Option<u32> = Some(60);
+    const WAIT: Duration = Duration::from_secs(3);
+
+    #[tokio::test]
+    async fn whoever_would_wait_in_vain_is_told_at_once_and_leaves_no_gap() {
+        let sending = Sending::default();
+        let until = Instant::now() + WAIT;
+        for _ in 0..10 {
+            let line = sending.line(MINUTE, WAIT);
+            assert!(line.is_ok());
+            assert_eq!(sending.turn(MINUTE, until).await, Ok(()));
+        }
+        let (first, second) = (sending.line(MINUTE, WAIT), sending.line(MINUTE, WAIT));
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(sending.line(MINUTE, WAIT).err(), Some(Failure::Busy(Cap::Rate)), "3.6 s are too long");
+        // Another one leaves, and those behind it move up.
+        drop(first);
+        let third = sending.line(MINUTE, WAIT);
+        assert!(third.is_ok());
+        let turns = tokio::join!(sending.turn(MINUTE, until), sending.turn(MINUTE, until), sending.turn(MINUTE, until));
+        assert_eq!(turns, (Ok(()), Ok(()), Err(Failure::Busy(Cap::Rate))));
+        drop((second, third));
+        assert_eq!((sending.lately(), sending.waiting()), (12, 0));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_bounds_waits_for_no_turn_and_is_counted_all_the_same() {
+        let sending = Sending::default();
+        for _ in 0..100 {
+            assert!(sending.line(None, Duration::ZERO).is_ok());
+            assert_eq!(sending.turn(None, Instant::now()).await, Ok(()));
+        }
+        assert_eq!(sending.lately(), 100);
     }
 }
