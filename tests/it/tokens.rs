@@ -215,6 +215,31 @@ fn a_revoked_grant_says_that_its_owner_must_sign_in_again() {
 }
 
 #[test]
+fn a_lane_to_send_of_a_grant_that_is_lost_is_nobodys() {
+    let Some(mut house) = House::start() else { return };
+    let crm = house.add();
+    house.bridge.serve();
+    let sends = |house: &House| {
+        let mut smtp = house.bridge.sign_in_smtp(&crm);
+        smtp.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
+        smtp.smtp("RSET", 250);
+        smtp
+    };
+    let mut signed_in = sends(&house);
+    house.oidc.revoke(ALICE);
+    house.outlive_the_token();
+    // Exim asks nobody again: the lane that is parked is as good as before.
+    drop(sends(&house));
+    // The mailbox is where it is noticed.
+    let [imap, smtp] = house.refused(&crm);
+    assert!(imap.contains("sign in again"), "{imap}");
+    assert!(smtp.contains("sign in again"), "{smtp}");
+    signed_in.line(&format!("MAIL FROM:<{ALICE}>"));
+    let (code, words) = signed_in.reply();
+    assert!(code == 454 && words.contains("sign in again"), "{code} {words}");
+}
+
+#[test]
 fn an_authorization_server_that_is_down_is_transient() {
     let Some(mut house) = House::start() else { return };
     let crm = house.add();

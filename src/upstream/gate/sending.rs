@@ -8,13 +8,14 @@
 use super::{
     Gate, Gates, SendingBounds, UnderWay,
     lease::{Held, OUTDATED, Opening},
+    said,
 };
 use crate::{
     failure::{Cap, Failure},
-    model::{AccountId, Generation},
+    model::{AccountId, Generation, SmtpAuth},
     relay::{LaneFacts, LaneUse},
     rules::rate::Rate,
-    store::{Account, Standing},
+    store::{Account, GrantState, Standing},
     upstream::{
         lane::{LaneNumber, Leased},
         passed::{LaneKey, Passed, key},
@@ -86,8 +87,9 @@ impl Gates {
         passed: Option<&Passed>,
     ) -> Result<(), Failure> {
         let (gate, account) = self.standing(id, standing).await?;
+        let lost = self.has_lost_its_grant(&account).await?;
         // A token was judged with the verdict.
-        if passed.is_some() || gate.sending.is_there(standing.generation, key(passed)) {
+        if passed.is_some() || !lost && gate.sending.is_there(standing.generation, key(passed)) {
             return Ok(());
         }
         self.opened_for_a_login(&gate, account, LaneUse::Submission).await?;
@@ -111,6 +113,9 @@ impl Gates {
         // After the place: whoever waited for that with a turn would go with those of a later minute.
         gate.sending.turn(per_minute, began + wait).await?;
         drop(waits);
+        if self.has_lost_its_grant(&account).await? {
+            gate.sending.pool.shrink(0);
+        }
         let key = key(passed);
         let mut lane = match gate.sending.clean(standing.generation, key, last).await {
             Some(parked) => gate.unparked(parked, standing.generation, key, permit),
@@ -132,6 +137,17 @@ impl Gates {
         self.still_stands(&gate, standing)?;
         let extensions = lane.begin_message().ok_or(OUTDATED)?;
         Ok(Leased { lane, facts: LaneFacts::Smtp { extensions } })
+    }
+
+    /// Whether its owner must consent again before it sends: what was opened before is nobody's then, even where the
+    /// provider still bears it.
+    async fn has_lost_its_grant(&self, account: &Account) -> Result<bool, Failure> {
+        if !account.by_grant || matches!(account.settings.smtp_auth, SmtpAuth::None | SmtpAuth::Separate(_)) {
+            return Ok(false);
+        }
+        let grant = self.store.grant_summary(account.id).await;
+        let grant = grant.map_err(|error| said(&error, "a grant cannot be read"))?;
+        Ok(grant.is_none_or(|grant| grant.state == GrantState::ConsentNeeded))
     }
 
     /// Closes parked lanes that would make one too many with those in use and the one that is opened now.
