@@ -17,7 +17,7 @@ use crate::{
     oauth::broker::{Broker, Holder},
     profile, provider,
     session::{Patience, Surroundings},
-    store::Store,
+    store::{Alone, Store},
     upstream::{Bounds, Gates, SendingBounds, exchange},
 };
 use std::{
@@ -64,9 +64,12 @@ pub struct Parts {
 /// use, ports included. Sockets that were handed over are used where they listen at a configured address.
 ///
 /// # Errors
-/// If a port cannot be opened, a socket was handed over for nothing, or the store cannot be watched.
+/// If another bridge serves this state directory, a port cannot be opened, a socket was handed over for nothing, or the
+/// store cannot be watched.
 pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Result<(), Error> {
     let Parts { mut config, state, store, providers, profiles, tls, handed } = parts;
+    // Before its ports: whoever starts a second one is told what it is, and not that a port is taken.
+    let _alone = Alone::at(&state).await?;
     let bound = bind_all(&mut config, &profiles, &tls, handed)?;
     let pages = bind_console(&config)?;
     let shown = Arc::new(console_of(&config, &store, &providers, &profiles));

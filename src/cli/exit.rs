@@ -119,7 +119,9 @@ impl Error {
             | Self::RefreshToken
             | Self::Unconfirmed
             | Self::UnconfirmedSpent => Exit::Usage,
-            Self::Tls(local_tls::Error::File(_)) => Exit::State,
+            Self::Serve(app::Error::Store(store::Error::Served(_))) | Self::Tls(local_tls::Error::File(_)) => {
+                Exit::State
+            }
             Self::Answer(_) | Self::Demo(_) | Self::Serve(_) | Self::Tls(_) | Self::Unanswered(_) | Self::Write(_) => {
                 Exit::Failed
             }
@@ -149,6 +151,7 @@ impl Error {
             Self::Password(_) | Self::PasswordEmpty => {
                 Some("give it as the first line of standard input, with --password-stdin".to_owned())
             }
+            Self::Serve(app::Error::Store(error @ store::Error::Served(_))) => error.hint(),
             Self::Serve(error) => of_serving(error).map(str::to_owned),
             Self::Store(error) => error.hint(),
             Self::Tls(error) => error.hint(),

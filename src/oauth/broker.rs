@@ -42,7 +42,9 @@ pub struct Broker {
 /// Who holds a broker's leases.
 #[derive(Clone, Copy, Debug)]
 pub enum Holder {
-    /// The bridge of this store that serves. Started again after it was killed, it goes on with its leases at once.
+    /// The bridge of this store that serves. Started again after it was killed, it goes on with its leases at once: it has
+    /// the lock of its state directory ([`crate::store::Alone`]), so whoever held them by this name is gone, and nothing of
+    /// its renewals is under way.
     Serve,
     /// One command, which ends.
     Command,

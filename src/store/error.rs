@@ -48,6 +48,9 @@ pub enum Error {
     /// The system gives no random octets.
     #[error("the system gives no random numbers")]
     Randomness,
+    /// Another bridge serves this state directory.
+    #[error("another `passerelle serve` has this state directory: {}", .0.display())]
+    Served(PathBuf),
     /// The provider has shown more names of mailboxes than are kept of one account.
     #[error("this account has shown more folder names than the bridge keeps for one")]
     TooManyNames,
@@ -89,6 +92,10 @@ impl Error {
             Self::Migration(sqlx::migrate::MigrateError::VersionMissing(_)) => {
                 Some("this database was written by a newer passerelle: start that version".to_owned())
             }
+            Self::Served(_) => Some(
+                "one is enough for all accounts; stop it first, or give this one another directory with `--state DIR`"
+                    .to_owned(),
+            ),
             Self::TooManyNames => Some(
                 "if the provider makes up new folders all the time, ask it why; if they are real, add the account anew: \
                  `passerelle account remove ADDRESS`, then `passerelle account add ADDRESS`"

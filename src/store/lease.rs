@@ -17,7 +17,8 @@ pub enum Leased {
     Gone,
 }
 
-/// Whoever comes by the name of the holder is the holder, started again: within a process they take turns.
+/// Whoever comes by the name of the holder is the holder, started again: within a process they take turns, and of those
+/// that serve there is one on a store ([`super::Alone`]). A command's name is its own.
 const TAKE: &str = "UPDATE grants SET lease_holder = $2, lease_serial = lease_serial + 1
     WHERE account_id = $1 AND (lease_holder IS NULL OR lease_holder = $2 OR lease_serial = $3)
     RETURNING lease_serial";

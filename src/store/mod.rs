@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "`unix_now` reads the clock")]
 
 mod account;
+mod alone;
 pub(crate) mod changes;
 pub mod consent;
 mod error;
@@ -27,6 +28,7 @@ pub mod vault;
 
 pub(crate) use account::certificates;
 pub use account::{Account, Credential, NewAccount};
+pub use alone::Alone;
 pub use error::Error;
 pub use folder::{Mapping, Origin};
 pub use grant::{Grant, GrantState, GrantSummary, NewGrant};

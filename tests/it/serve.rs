@@ -282,18 +282,50 @@ fn a_first_start_makes_a_private_state_and_says_what_to_do() {
     assert!(said.lines().count() <= 12, "{said}");
 }
 
+/// Gives a bridge the configuration of another, ports and all, for its next start.
+fn configure_as(bridge: &Bridge, other: &Bridge) {
+    let [from, to] = [other, bridge].map(|bridge| bridge.state().with_file_name("passerelle.toml"));
+    fs::copy(from, to).expect("a configuration is copied");
+}
+
 #[test]
 fn a_second_bridge_at_the_same_ports_says_so() {
     let Some(house) = House::start("") else { return };
-    let output = house.bridge.cli(&["serve"], b"");
+    let second = Bridge::prepare(&house.lab);
+    configure_as(&second, &house.bridge);
+    let output = second.cli(&["serve"], b"");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
     let taken =
         format!("error: cannot serve: cannot listen on 127.0.0.1:{}: Address already in use", house.bridge.imap);
     assert!(said.contains(&taken) && said.contains("hint: another passerelle may be running"), "{said}");
-    // The first one is none the worse.
+}
+
+#[test]
+fn one_bridge_serves_a_state_directory_and_the_next_when_it_is_gone() {
+    let Some(mut house) = House::start("") else { return };
     let alice = house.add(ALICE);
+    house.bridge.sign_in(&alice).imap_ok("NOOP");
+    // At ports of its own nothing else would stop it.
+    let first = Bridge::prepare(&house.lab);
+    configure_as(&first, &house.bridge);
+    configure_as(&house.bridge, &Bridge::prepare(&house.lab));
+    let output = house.bridge.cli(&["serve"], b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{}", words(&output));
+    let state = house.bridge.state();
+    let refused =
+        format!("error: cannot serve: another `passerelle serve` has this state directory: {}\n", state.display());
+    assert!(said.starts_with(&refused) && said.contains("hint: one is enough for all accounts; stop it"), "{said}");
+    // The first one is none the worse, and commands work beside it.
+    house.cli(&["account", "show", ALICE]);
     assert!(house.try_login(&alice).starts_with("OK"));
+    configure_as(&house.bridge, &first);
+    house.bridge.kill();
+    house.bridge.serve();
+    assert!(house.try_login(&alice).starts_with("OK"));
+    assert!(house.bridge.drain());
+    house.bridge.serve();
 }
 
 #[test]
