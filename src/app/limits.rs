@@ -288,6 +288,11 @@ fn openings() -> Vec<Limit> {
         octets("token-challenge", wire::sasl::bearer::CHALLENGE_MAX, "what a provider says of a refused one"),
         wait("token-exchange", oauth::exchange::DEADLINE, "a token endpoint answers, in all"),
         octets("token-answer", oauth::flow::BODY_MAX, "its answer"),
+        count(
+            "clocks",
+            model::number(oauth::exchange::CLOCKS_MAX),
+            "of token endpoints, by which assertions are signed",
+        ),
         octets("sign-in-answer", oauth::flow::consent::RETURNED_MAX, "what a browser brings back from a provider"),
         wait("sign-in-state", seconds(control::consent::STATE_SECONDS), "from sending a person to the answer"),
         wait("sign-in-link", seconds(control::consent::LINK_SECONDS), "a link for the owner of a mailbox"),

@@ -19,9 +19,10 @@ use zeroize::Zeroizing;
 /// Seconds that an assertion holds: what Google allows at most. Microsoft wants some minutes, and takes more.
 const LIFETIME: i64 = 3600;
 /// A clock of ours that is ahead by less than this is no obstacle.
-const LEEWAY: i64 = 60;
+pub(crate) const LEEWAY: i64 = 60;
 
-/// The client's assertion of itself (RFC 7523 section 2.2), where its proof is a key. `now` in Unix seconds.
+/// The client's assertion of itself (RFC 7523 section 2.2), where its proof is a key. `now` in Unix seconds, by the
+/// clock of who is asked.
 ///
 /// # Errors
 /// [`Trouble::Client`] if the key cannot sign.
@@ -43,7 +44,8 @@ pub fn of_client(client: &Client, now: i64) -> Result<Option<Secret<String>>, Tr
     sign(&header, &claims, key, &RSA_PSS_SHA256).map(Some)
 }
 
-/// A service account's assertion for a user (RFC 7523 section 2.1), as Google documents it. `now` in Unix seconds.
+/// A service account's assertion for a user (RFC 7523 section 2.1), as Google documents it. `now` in Unix
+/// seconds, by the clock of who is asked.
 ///
 /// # Errors
 /// [`Trouble::Client`] if there is no key, or if it cannot sign.

@@ -10,16 +10,14 @@ use super::{
         device::{self, Code, Ended, Polled},
     },
 };
-use crate::store::unix_now;
 
 /// Asks for a code.
 ///
 /// # Errors
 /// What became of it.
 pub async fn start(exchange: &Exchange, client: &Client, endpoint: &TokenEndpoint) -> Result<Code, Trouble> {
-    let own = assertion::of_client(client, unix_now())?;
-    let (status, body) = exchange.carry(device::message(client, endpoint, own.as_ref())?).await?;
-    device::code(status, &body)
+    let message = |now| device::message(client, endpoint, assertion::of_client(client, now)?.as_ref());
+    exchange.by_its_clock(client, endpoint, message, device::code).await
 }
 
 /// Polls until the person has answered, or the code is over.
@@ -30,7 +28,8 @@ pub async fn wait(exchange: &Exchange, client: &Client, code: Code) -> Result<To
     let Code { device, mut pace, .. } = code;
     while let Some(wait) = pace.wait() {
         tokio::time::sleep(wait).await;
-        let own = assertion::of_client(client, unix_now())?;
+        // The clock is known since the code was asked for.
+        let own = assertion::of_client(client, exchange.now_at(&client.token_endpoint))?;
         let question = flow::message(client, &Question::Device(&device), own.as_ref())?;
         let polled = match exchange.carry(question).await {
             Ok((status, body)) => device::polled(status, &body),

@@ -4,11 +4,10 @@
 //! The monotonic clock stays true, as it does on a machine whose day is wrong. The lab's certificates are good from 2020
 //! to 2120, so what fails here does not fail by them.
 
-use crate::harness::{Bridge, CrmSettings, Dovecot, Exim, Lab, Oidc, Program, Wire, secrets, words};
+use crate::harness::{ALICE, Bridge, CrmSettings, Dovecot, Exim, Firm, Lab, Oidc, Program, Wire, secrets, words};
 use serde_json::Value;
 use std::{fs, path::Path, thread, time::Duration};
 
-const ALICE: &str = "alice@ovh.test";
 /// Of access tokens.
 const SECONDS: u32 = 3;
 
@@ -19,6 +18,20 @@ struct House {
     crm: CrmSettings,
     _exim: Exim,
     lab: Lab,
+}
+
+/// Serves by the clock that this file tells, as `+1d`.
+fn serve_by(clock: &Path, bridge: &mut Bridge) {
+    let library = Program::faketime().expect("it is installed");
+    let parent = [
+        "env".to_owned(),
+        format!("LD_PRELOAD={}", library.display()),
+        format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
+        "FAKETIME_NO_CACHE=1".to_owned(),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+        "DONT_FAKE_MONOTONIC=1".to_owned(),
+    ];
+    bridge.serve_by(&parent);
 }
 
 impl House {
@@ -41,20 +54,6 @@ impl House {
         secrets::give_out(&text("password"));
         let crm = CrmSettings { login: text("login"), password: text("password") };
         Some(Self { oidc, dovecot, bridge, crm, _exim: exim, lab })
-    }
-
-    /// Serves by the clock that this file tells, as `+1d`.
-    fn serve_by(&mut self, clock: &Path) {
-        let library = Program::faketime().expect("it is installed");
-        let parent = [
-            "env".to_owned(),
-            format!("LD_PRELOAD={}", library.display()),
-            format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
-            "FAKETIME_NO_CACHE=1".to_owned(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-            "DONT_FAKE_MONOTONIC=1".to_owned(),
-        ];
-        self.bridge.serve_by(&parent);
     }
 
     /// Both protocols, in clear and over TLS, with a token that has just died: renewed once, without a refusal.
@@ -82,7 +81,7 @@ fn r32_a_clock_that_is_a_day_wrong_or_jumps_changes_nothing() {
     let tell = |time: &str| fs::write(&clock, format!("{time}\n")).expect("the clock is told");
     for (start, jump) in [("+1d", "-1d"), ("-1d", "+1d")] {
         tell(start);
-        house.serve_by(&clock);
+        serve_by(&clock, &mut house.bridge);
         // The log says by whose clock it runs.
         let log = house.bridge.log();
         let day = |text: &str| text.rsplit('\n').find_map(|line| line.get(..10).map(str::to_owned)).unwrap_or_default();
@@ -106,5 +105,36 @@ fn r32_a_clock_that_is_a_day_wrong_or_jumps_changes_nothing() {
         let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(shown["grant"]["state"], "good");
         assert!(house.bridge.drain(), "{}", house.bridge.log());
+    }
+}
+
+/// A tenant's client by its certificate, and a service account: what they sign tells the time, and an assertion of
+/// yesterday or tomorrow is refused.
+#[test]
+fn r32_what_is_signed_by_a_clock_that_is_a_day_wrong_is_believed() {
+    let Some(lab) = Lab::needing(&[Program::Faketime]) else { return };
+    let clock = lab.folder("f").join("clock");
+    for (token, days) in [("token", &["-1d", "+1d"][..]), ("service/token", &["-1d"])] {
+        let Some(mut firm) = Firm::start(token) else { return };
+        let uri = format!("http://127.0.0.1:{}/{token}", firm.oidc.port);
+        let [certificate, key] =
+            [&firm.keys.certificate, &firm.keys.key].map(|file| file.to_string_lossy().into_owned());
+        let register = ["provider", "register", "firm", "--domain", "ovh.test"];
+        let tenant = ["--for", "tenant", "--client-id", "daemon", "--certificate", &certificate, "--key", &key];
+        let service = firm.key_file(&uri, &firm.keys.key_in_pem());
+        let service = ["--service-account", &service];
+        firm.json(&[&register, if token == "token" { &tenant[..] } else { &service }], "");
+        let alice = firm.add(ALICE);
+        for day in days {
+            fs::write(&clock, format!("{day}\n")).expect("the clock is told");
+            serve_by(&clock, &mut firm.bridge);
+            firm.lives(&alice, ALICE);
+            firm.outlive_the_token();
+            firm.lives(&alice, ALICE);
+            let log = firm.bridge.log();
+            assert!(!log.contains("no access token"), "{token} {day}: {log}");
+            eprintln!("r32: {token}, {day}: what was signed is believed");
+            assert!(firm.bridge.drain(), "{}", firm.bridge.log());
+        }
     }
 }
