@@ -1,16 +1,20 @@
 //! When a client's token that nobody has seen yet may be shown to its account's provider (rule R26).
 //!
 //! Each wrong one is a refused sign-in there, and enough of them lock the mailbox, whoever they came from. So a few are
-//! shown at once, and then one after each of pauses that grow: a good one comes through within the longest of them. What
+//! shown at once, and then one after each of pauses that grow: a good one comes through within the longest of them. Each
+//! login has a pace of its own, so that what one is told says nothing of another (rule R23), and the account one of all of
+//! them, which only a flood at several of its logins meets. What
 //! the provider has let in lately never asks here, and is never held up. Refusals are forgotten one by one, not by a good
 //! token: that one says nothing of the others. Pure: the clock comes as an argument.
 
 use super::breaker::{Outcome, WISH_MAX};
 use std::time::Duration;
 
-/// What is known of the tokens of one account, at one service, that nobody has seen yet.
-#[derive(Debug, Default)]
+/// What is known of the tokens of one login, or of all of one account, at one service, that nobody has seen yet.
+#[derive(Debug)]
 pub struct Pace {
+    /// Refused before the first pause.
+    free: u32,
     /// Of late, each of another token or of the same once more.
     refusals: u32,
     /// From when on the next of them is forgotten.
@@ -21,8 +25,10 @@ pub struct Pace {
     under_way: u32,
 }
 
-/// Refused before the first pause: a page of settings tries a few ways in, and a CRM has two or three tokens.
+/// Of one login, refused before the first pause: a page of settings tries a few ways in, and a CRM has two or three tokens.
 pub(crate) const UNKNOWN_FREE: u32 = 4;
+/// Of one account: as many as four of its logins have, and more than a page of settings and its CRMs come to.
+pub(crate) const ACCOUNT_FREE: u32 = 4 * UNKNOWN_FREE;
 /// The first pause. A person who has put a token right tries again in such a time.
 pub(crate) const UNKNOWN_FIRST: Duration = Duration::from_secs(5);
 /// The longest: whoever floods an account shows its provider five tokens in five minutes, and keeps a new token of its
@@ -32,11 +38,27 @@ pub(crate) const UNKNOWN_MAX: Duration = Duration::from_secs(60);
 pub(crate) const UNKNOWN_FORGOTTEN: Duration = Duration::from_secs(60);
 
 impl Pace {
+    /// Of one login.
+    #[must_use]
+    pub const fn of_login() -> Self {
+        Self::after(UNKNOWN_FREE)
+    }
+
+    /// Of one account.
+    #[must_use]
+    pub const fn of_account() -> Self {
+        Self::after(ACCOUNT_FREE)
+    }
+
+    const fn after(free: u32) -> Self {
+        Self { free, refusals: 0, since: Duration::ZERO, until: Duration::ZERO, under_way: 0 }
+    }
+
     /// Whether one may be shown; each that is, is followed by [`Pace::ended`].
     pub fn begin(&mut self, now: Duration) -> bool {
         self.forget(now);
         // What is under way counts as refused: more at once must not show more in all.
-        let few = self.refusals.saturating_add(self.under_way) < UNKNOWN_FREE;
+        let few = self.refusals.saturating_add(self.under_way) < self.free;
         let may = now >= self.until && (few || self.under_way == 0);
         self.under_way = self.under_way.saturating_add(u32::from(may));
         may
@@ -54,7 +76,7 @@ impl Pace {
                     self.since = now;
                 }
                 self.refusals = self.refusals.saturating_add(1);
-                let more = self.refusals.checked_sub(UNKNOWN_FREE)?;
+                let more = self.refusals.checked_sub(self.free)?;
                 UNKNOWN_FIRST.saturating_mul(2_u32.saturating_pow(more)).min(UNKNOWN_MAX)
             }
         };
@@ -93,7 +115,7 @@ mod tests {
 
     #[test]
     fn r26_a_flood_shows_a_few_tokens_at_once_and_then_one_a_minute() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::of_login();
         let shown = flood(&mut pace, 1000, 1300);
         assert_eq!(shown[..8], [0, 0, 0, 0, 5, 15, 35, 75]);
         assert!(shown.len() <= 12, "{shown:?}");
@@ -104,8 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn r26_an_account_bears_what_four_of_its_logins_may_and_then_one_a_minute() {
+        let mut pace = Pace::of_account();
+        let shown = flood(&mut pace, 1000, 1300);
+        assert_eq!(shown[..16], [0; 16]);
+        assert_eq!(shown[16..20], [5, 15, 35, 75]);
+    }
+
+    #[test]
     fn r26_what_is_under_way_counts() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::of_login();
         assert_eq!([(); 6].map(|()| pace.begin(s(1))), [true, true, true, true, false, false]);
         for _ in 0..4 {
             pace.ended(Outcome::Refused(1), s(2));
@@ -120,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_provider_that_asks_for_a_pause_has_it() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::of_login();
         assert!(pace.begin(s(0)));
         pace.ended(Outcome::SentAway(Some(s(90))), s(0));
         assert!(!pace.begin(s(89)) && pace.begin(s(90)));
@@ -132,7 +162,7 @@ mod tests {
         /// Whatever happens, a good token comes through within the longest pause that there is.
         #[test]
         fn nobody_is_kept_out_for_ever(steps in prop::collection::vec((0..5_u8, 0..100_u64), 0..200)) {
-            let (mut pace, mut now) = (Pace::default(), s(0));
+            let (mut pace, mut now) = (Pace::of_login(), s(0));
             for (kind, seconds) in steps {
                 if pace.begin(now) {
                     let outcome = match kind {

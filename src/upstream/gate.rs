@@ -113,8 +113,10 @@ pub(super) struct Gate {
     trees: Mutex<Trees>,
     health: Mutex<Health>,
     attempts: attempt::Attempts,
-    /// Of clients.
+    /// Of clients, of all logins together.
     tokens: Arc<turn::Tokens>,
+    /// Of each login, since the account is what it is.
+    tokens_of: Mutex<HashMap<LoginId, Arc<turn::Tokens>>>,
     /// Lanes of IMAP.
     pub(super) pool: Arc<Pool>,
     /// Lanes of IMAP that sessions have.
@@ -191,7 +193,9 @@ impl Gates {
             _ => None,
         };
         let Some((token, purpose)) = token else { return Ok(LetIn { admission, standing, passed: None }) };
-        let passed = Passed::new(token).ok_or(NotLetIn::Now(Failure::Internal("an access token that is no text")))?;
+        let of_login = self.gate(admission.account).tokens_of(standing.login).lately.clone();
+        let passed =
+            Passed::new(token, of_login).ok_or(NotLetIn::Now(Failure::Internal("an access token that is no text")))?;
         self.judged(&admission, standing, &passed, purpose, wait).await.map_err(not_let_in)?;
         Ok(LetIn { admission, standing, passed: Some(passed) })
     }
@@ -267,7 +271,8 @@ impl Gates {
                 trees: Mutex::default(),
                 health: Mutex::default(),
                 attempts: attempt::Attempts::default(),
-                tokens: Arc::default(),
+                tokens: Arc::new(turn::Tokens::of_account()),
+                tokens_of: Mutex::default(),
                 pool: Arc::default(),
                 in_use: AtomicUsize::new(0),
                 sending: Sending::default(),
@@ -335,9 +340,16 @@ impl Gate {
             *self.health() = Health::default();
             self.attempts.forget();
             self.tokens.forget();
+            self.tokens_of.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.pool.reach(generation);
             self.sending.reach(generation);
         }
+    }
+
+    /// What is known of the tokens of one of its logins.
+    fn tokens_of(&self, login: LoginId) -> Arc<turn::Tokens> {
+        let mut all = self.tokens_of.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(login).or_insert_with(|| Arc::new(turn::Tokens::of_login())).clone()
     }
 
     fn is_beyond(&self, generation: Generation) -> bool {

@@ -15,6 +15,8 @@ use std::{
 pub struct Passed {
     pub(super) token: Arc<Secret<String>>,
     pub(super) key: LaneKey,
+    /// What is known of the tokens of the login that shows it.
+    pub(super) of_login: Arc<Lately>,
 }
 
 /// By whose credential a lane is signed in.
@@ -29,11 +31,11 @@ pub(super) enum LaneKey {
 
 impl Passed {
     /// None: no text, which no access token is.
-    pub(super) fn new(token: &Secret<Vec<u8>>) -> Option<Self> {
+    pub(super) fn new(token: &Secret<Vec<u8>>, of_login: Arc<Lately>) -> Option<Self> {
         let text = std::str::from_utf8(token.expose()).ok()?.to_owned();
         let mut key = [0; 32];
         key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-        Some(Self { token: Arc::new(Secret::new(text)), key: LaneKey::Token(key) })
+        Some(Self { token: Arc::new(Secret::new(text)), key: LaneKey::Token(key), of_login })
     }
 }
 
@@ -45,7 +47,7 @@ pub(super) fn key(passed: Option<&Passed>) -> LaneKey {
 /// A token, and where it was shown.
 type Shown = (LaneKey, LaneUse);
 
-/// What the provider said of tokens of late: it counts refusals, and locks the mailbox in the end (rule R26). By service:
+/// What the provider said of tokens of late, to one login or to one account: it counts refusals, and locks the mailbox in the end (rule R26). By service:
 /// providers switch one off alone, and a token may be for one alone.
 #[derive(Default)]
 pub(super) struct Lately {
@@ -144,7 +146,7 @@ mod tests {
     use LaneUse::{Imap, Submission};
 
     fn key(token: &str) -> LaneKey {
-        Passed::new(&Secret::new(token.as_bytes().to_vec())).expect("text").key
+        Passed::new(&Secret::new(token.as_bytes().to_vec()), Arc::default()).expect("text").key
     }
 
     #[test]

@@ -300,6 +300,38 @@ fn r26_sessions_with_the_same_wrong_token_share_one_refusal() {
     assert_eq!(shown[0].map(|times| times > 0), [true; 2]);
 }
 
+#[test]
+fn r23_logins_of_one_account_are_no_more_like_each_other_than_two_that_are_unknown() {
+    let Some(house) = House::start() else { return };
+    let slow = Duration::from_millis(700);
+    *locked(&house.door.slow) = slow;
+    let added = house.bridge.cli(&["login", "add", ALICE, "--label", "second", "--json"], b"");
+    let added: Value = serde_json::from_slice(&added.stdout).unwrap_or_else(|_| panic!("{}", words(&added)));
+    added["password"].as_str().into_iter().for_each(secrets::give_out);
+    let second = added["login"].as_str().expect("a login").to_owned();
+    // Whoever is unknown is told what a provider said, once one was asked.
+    let seen = until(PATIENCE, || house.imap_as(&second, "first-of-all").0.starts_with("NO [AUTH").then_some(()));
+    assert!(seen.is_some(), "{}", house.bridge.log());
+    let hears = |login: &str, token: &str| {
+        let began = Instant::now();
+        (house.imap_as(login, token).0, began.elapsed())
+    };
+    for pair in [[ALICE, &second], [NOBODY, "nobody-either@tokens.test"]] {
+        // One is shown often enough for its pause, and one token so often that it is known.
+        let first: Vec<_> = ["often", "often", "b", "c", "d"].map(|token| hears(pair[0], token)).into();
+        let ends: Vec<_> = first.iter().map(|(words, _)| words.contains("had not seen yet")).collect();
+        assert_eq!(ends, [false, false, false, false, true], "{pair:?}: {first:?}");
+        for token in ["often", "never"] {
+            let (words, took) = hears(pair[1], token);
+            eprintln!("r23: {}, after {}: {words} in {took:?}", pair[1], pair[0]);
+            assert!(
+                words.starts_with("NO [AUTHENTICATIONFAILED] ") && took >= slow,
+                "{pair:?} {token}: {words} {took:?}"
+            );
+        }
+    }
+}
+
 /// What each of these logins hears of a wrong token at a service, and when.
 fn told(house: &House, service: &str, token: &str) -> Vec<(String, Duration)> {
     thread::scope(|scope| {

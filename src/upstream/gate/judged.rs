@@ -55,17 +55,18 @@ impl Gates {
         };
         let (wait, began) = (wait.min(admission.login_wait.unwrap_or(Duration::MAX)), Instant::now());
         let left = || wait.saturating_sub(began.elapsed());
+        let login = gate.tokens_of(standing.login);
         let held = loop {
             if has_lane() {
                 return Ok(());
             }
             let (lately, key) = (&gate.tokens.lately, passed.key);
-            if lately.refuses(key, purpose, Instant::now()) {
+            if passed.of_login.refuses(key, purpose, Instant::now()) {
                 return Err(Failure::SignInRefused);
             }
             if !lately.knows(key, purpose, Instant::now()) {
-                match gate.tokens.turn(key, account.generation, purpose, left()).await? {
-                    Some(turn) => break Held::Turn(turn),
+                match login.turn(key, account.generation, purpose, left()).await? {
+                    Some(turn) => break Held::Turn(turn.at(&gate.tokens, left()).await?),
                     None => continue,
                 }
             }
@@ -120,10 +121,11 @@ impl Gate {
         if self.is_beyond(account.generation) {
             return;
         }
+        let both = [&self.tokens.lately, &passed.of_login];
         match opened {
-            Ok(_) => self.tokens.lately.let_in(passed.key, purpose, Instant::now()),
+            Ok(_) => both.iter().for_each(|lately| lately.let_in(passed.key, purpose, Instant::now())),
             Err(refusal) if refusal.failure == Failure::SignInRefused => {
-                self.tokens.lately.refused(passed.key, purpose, Instant::now());
+                both.iter().for_each(|lately| lately.refused(passed.key, purpose, Instant::now()));
                 // Taken back, most likely: what it has opened is nobody's to go on with.
                 self.close(passed.key);
             }

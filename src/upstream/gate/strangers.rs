@@ -6,7 +6,8 @@
 //! ([`Tokens`]), and in each it waits as long, and hears the same, as whoever showed the last token to a provider. Nobody
 //! is asked for it.
 //!
-//! What remains: providers differ, and a stranger is like one of those whom tokens were shown to of late; before the first,
+//! What remains: a flood at more than three logins of one account is met by bounds of the account, which holds up a quiet
+//! one of its logins, too; and strangers that share a place share its pauses. Providers differ, and a stranger is like one of those whom tokens were shown to of late; before the first,
 //! it is refused at once. So is a known login at a service that judges no tokens, whatever the others do.
 
 #![allow(clippy::disallowed_methods, reason = "how long it is waited is told by the clock")]
@@ -93,7 +94,7 @@ impl Strangers {
     fn of(&self, name: &str, purpose: LaneUse) -> (Arc<Tokens>, Echo) {
         let name = self.hash.hash_one(name);
         let mut known = self.known();
-        let tokens = known.places.entry(name % STRANGERS).or_default().clone();
+        let tokens = known.places.entry(name % STRANGERS).or_insert_with(|| Arc::new(Tokens::of_login())).clone();
         let of_service = known.echoes.iter().filter(|((_, at), _)| *at == purpose);
         let like = of_service.max_by_key(|((id, _), _)| self.hash.hash_one((name, id.0)));
         (tokens, like.map_or(NO_ECHO, |(_, echo)| echo.clone()))
@@ -115,9 +116,9 @@ impl Gates {
     pub(super) async fn stranger(&self, credentials: &Credentials, wait: Duration) -> Failure {
         let Credentials::Token { token, purpose, .. } = credentials else { return Failure::SignInRefused };
         // What cannot be a token is shown for nobody.
-        let passed = Passed::new(token).filter(|passed| is_token(passed.token.expose()));
-        let Some(Passed { key, .. }) = passed else { return Failure::SignInRefused };
         let ((tokens, echo), began) = (self.strangers.of(&credentials.key(), *purpose), Instant::now());
+        let passed = Passed::new(token, tokens.lately.clone()).filter(|passed| is_token(passed.token.expose()));
+        let Some(Passed { key, .. }) = passed else { return Failure::SignInRefused };
         let left = || wait.saturating_sub(began.elapsed());
         loop {
             if tokens.lately.refuses(key, *purpose, Instant::now()) {

@@ -215,7 +215,9 @@ mod tests {
         let (gates, _root) = Gates::of_a_test().await;
         let (id, naming, now) = (AccountId(1), Naming::default(), Generation::default());
         let gate = gates.gate(id);
-        let passed = |number: usize| Passed::new(&Secret::new(format!("token-{number}").into_bytes())).expect("text");
+        let passed = |number: usize| {
+            Passed::new(&Secret::new(format!("token-{number}").into_bytes()), Arc::default()).expect("text")
+        };
         let sees = |number: usize| {
             let namespace = gates.folders(id, &naming, Some(&passed(number)))?;
             Some(namespace.entries().map(|entry| entry.local.as_str().to_owned()).collect::<Vec<_>>())

@@ -1,8 +1,10 @@
 //! Turns: how a client's token that nobody has seen yet comes before its account's provider.
 //!
 //! Whoever reaches a listener that passes tokens on can show any. So these have a few places of their own, not the
-//! account's (rules R22, R45), and a pace of their own ([`Pace`], rule R26). A token has one turn at a time: whoever shows
-//! the same one meanwhile shares its verdict. Nothing is opened here.
+//! account's (rules R22, R45), and a pace of their own ([`Pace`], rule R26). Both belong to the login that shows them,
+//! whether it opens something or not: what one login is told says nothing of another (rule R23). A provider is asked
+//! within bounds of the account beside these, which only a flood at several of its logins meets. A token has one turn at a
+//! time at its login: whoever shows the same one meanwhile shares its verdict. Nothing is opened here.
 
 #![allow(clippy::disallowed_methods, reason = "pauses, and how long it is waited, are told by the clock")]
 
@@ -22,13 +24,14 @@ use tokio::{
     time::timeout,
 };
 
-/// Tokens that nobody has seen yet, shown to one service at once.
+/// Tokens that nobody has seen yet, shown to one service at once by one login.
 pub(crate) const TURNS: usize = 2;
+/// The same, of one account: a provider that allows ten connections has room for the lanes of those it has let in.
+pub(crate) const ACCOUNT_TURNS: usize = 2 * TURNS;
 
-/// What is known of the tokens of one account's clients.
-#[derive(Default)]
+/// What is known of the tokens of one login, or of all logins of one account.
 pub(super) struct Tokens {
-    pub(super) lately: Lately,
+    pub(super) lately: Arc<Lately>,
     imap: Window,
     submission: Window,
 }
@@ -43,7 +46,7 @@ struct Line {
     pace: Pace,
     /// Since when time is told.
     start: Instant,
-    /// At most [`TURNS`], and those that have ended since.
+    /// At most [`TURNS`], of a login, and those that have ended since.
     under_way: Vec<(Shown, watch::Receiver<Ended>)>,
 }
 
@@ -53,18 +56,18 @@ type Shown = (LaneKey, Generation);
 /// None: it goes on.
 type Ended = Option<Result<(), Failure>>;
 
-impl Default for Window {
-    fn default() -> Self {
-        let line = Line { pace: Pace::default(), start: Instant::now(), under_way: Vec::new() };
-        Self { places: Arc::new(Semaphore::new(TURNS)), line: Mutex::new(line) }
-    }
-}
-
 /// The right to show a token once. Dropped without an end, it says nothing of the token.
 pub(super) struct Turn {
+    of_login: Leave,
+    /// Where a provider is asked.
+    of_account: Option<Leave>,
+    tell: watch::Sender<Ended>,
+}
+
+/// A place, and what the pace is told when it ends.
+struct Leave {
     tokens: Arc<Tokens>,
     purpose: LaneUse,
-    tell: watch::Sender<Ended>,
     ended: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -79,6 +82,22 @@ enum Begun {
 }
 
 impl Tokens {
+    pub(super) fn of_login() -> Self {
+        Self::within(TURNS, Pace::of_login)
+    }
+
+    pub(super) fn of_account() -> Self {
+        Self::within(ACCOUNT_TURNS, Pace::of_account)
+    }
+
+    fn within(places: usize, pace: fn() -> Pace) -> Self {
+        let window = || {
+            let line = Line { pace: pace(), start: Instant::now(), under_way: Vec::new() };
+            Window { places: Arc::new(Semaphore::new(places)), line: Mutex::new(line) }
+        };
+        Self { lately: Arc::default(), imap: window(), submission: window() }
+    }
+
     /// A turn for this token. None: another's has ended, and more is known than before.
     ///
     /// # Errors
@@ -95,12 +114,14 @@ impl Tokens {
         if let Some(other) = other {
             return shared(other, wait).await;
         }
-        let place = timeout(wait, window.places.clone().acquire_owned()).await;
-        let place = place.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Tokens))?;
+        let place = window.place(wait).await?;
         // Asked again: the same token may have waited beside this one.
         let begun = window.line().begin(shown);
         match begun {
-            Begun::Turn(tell) => Ok(Some(Turn { tokens: self.clone(), purpose, tell, ended: false, _place: place })),
+            Begun::Turn(tell) => {
+                let of_login = Leave { tokens: self.clone(), purpose, ended: false, _place: place };
+                Ok(Some(Turn { of_login, of_account: None, tell }))
+            }
             Begun::Shared(other) => {
                 drop(place);
                 shared(other, wait.saturating_sub(began.elapsed())).await
@@ -109,12 +130,13 @@ impl Tokens {
         }
     }
 
-    /// Another place, or other settings. Turns that are under way are of what was before, and nobody's to share.
+    /// Of an account: another place, or other settings. Turns that are under way are of what was before, and nobody's to
+    /// share.
     pub(super) fn forget(&self) {
         self.lately.forget();
         for purpose in [LaneUse::Imap, LaneUse::Submission] {
             let mut line = self.window(purpose).line();
-            line.pace = Pace::default();
+            line.pace = Pace::of_account();
         }
     }
 
@@ -135,6 +157,11 @@ async fn shared(mut other: watch::Receiver<Ended>, wait: Duration) -> Result<Opt
 }
 
 impl Window {
+    async fn place(&self, wait: Duration) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = timeout(wait, self.places.clone().acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or(Failure::Busy(Cap::Tokens))
+    }
+
     fn line(&self) -> MutexGuard<'_, Line> {
         // A panic elsewhere leaves whole entries here.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,25 +189,48 @@ impl Line {
 }
 
 impl Turn {
-    /// What became of the token; those who share the turn are told. The place is kept until the turn is dropped. The
+    /// The same before the provider of this account.
+    ///
+    /// # Errors
+    /// [`Cap::Tokens`] where the account has no place within this time, or is in its pause.
+    pub(super) async fn at(self, account: &Arc<Tokens>, wait: Duration) -> Result<Self, Failure> {
+        let purpose = self.of_login.purpose;
+        let window = account.window(purpose);
+        let place = window.place(wait).await?;
+        {
+            let mut line = window.line();
+            let now = line.start.elapsed();
+            if !line.pace.begin(now) {
+                return Err(Failure::Busy(Cap::Tokens));
+            }
+        }
+        let of_account = Some(Leave { tokens: account.clone(), purpose, ended: false, _place: place });
+        Ok(Self { of_account, ..self })
+    }
+
+    /// What became of the token; those who share the turn are told. The places are kept until the turn is dropped. The
     /// pause that begins with that, where one does.
     pub(super) fn ended(&mut self, outcome: Outcome, verdict: Result<(), Failure>) -> Option<Duration> {
-        let mut line = self.tokens.window(self.purpose).line();
-        let now = line.start.elapsed();
-        let pause = line.pace.ended(outcome, now);
-        self.ended = true;
-        drop(line);
+        let of_account = self.of_account.as_mut().and_then(|leave| leave.ended(outcome));
+        let pause = self.of_login.ended(outcome).max(of_account);
         self.tell.send_replace(Some(verdict));
         pause
     }
 }
 
-impl Drop for Turn {
+impl Leave {
+    fn ended(&mut self, outcome: Outcome) -> Option<Duration> {
+        let mut line = self.tokens.window(self.purpose).line();
+        let now = line.start.elapsed();
+        self.ended = true;
+        line.pace.ended(outcome, now)
+    }
+}
+
+impl Drop for Leave {
     fn drop(&mut self) {
         if !self.ended {
-            let mut line = self.tokens.window(self.purpose).line();
-            let now = line.start.elapsed();
-            line.pace.ended(Outcome::Unknown, now);
+            self.ended(Outcome::Unknown);
         }
     }
 }
@@ -204,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn few_have_a_turn_at_once_and_each_service_its_own() {
-        let tokens = Arc::new(Tokens::default());
+        let tokens = Arc::new(Tokens::of_login());
         let (first, _second) = (turn(&tokens, 1).await, turn(&tokens, 2).await);
         let third = tokens.turn(key(3), NOW, Imap, SHORT).await;
         assert!(matches!(third, Err(Failure::Busy(Cap::Tokens))));
@@ -215,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn r26_the_same_token_shares_its_verdict() {
-        let tokens = Arc::new(Tokens::default());
+        let tokens = Arc::new(Tokens::of_login());
         for verdict in [Ok(()), Err(Failure::SignInRefused)] {
             let mut first = turn(&tokens, 1).await;
             let shared = tokio::spawn({
@@ -239,8 +289,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r26_a_pause_is_said_at_once_and_ends_with_a_change_of_the_account() {
-        let tokens = Arc::new(Tokens::default());
+    async fn r26_a_pause_is_said_at_once() {
+        let tokens = Arc::new(Tokens::of_login());
         let pauses: Vec<_> = {
             let mut pauses = Vec::new();
             for number in 1..=4 {
@@ -252,7 +302,26 @@ mod tests {
         let began = Instant::now();
         let next = tokens.turn(key(5), NOW, Imap, Duration::from_secs(60)).await;
         assert!(matches!(next, Err(Failure::Busy(Cap::Tokens))) && began.elapsed() < Duration::from_secs(30));
-        tokens.forget();
-        turn(&tokens, 5).await;
+    }
+
+    #[tokio::test]
+    async fn r23_r26_logins_of_one_account_have_turns_of_their_own_and_its_bounds_together() {
+        let account = Arc::new(Tokens::of_account());
+        let logins: Vec<_> = (0..5).map(|_| Arc::new(Tokens::of_login())).collect();
+        let shown = async |login: &Arc<Tokens>, number: u8| {
+            let turn = login.turn(key(number), NOW, Imap, SHORT).await?.expect("nobody else has it");
+            turn.at(&account, SHORT).await
+        };
+        // Those of one leave the others all of theirs.
+        for login in &logins[..4] {
+            for number in 0..4 {
+                shown(login, number).await.expect("shown").ended(Outcome::Refused(1), Err(Failure::SignInRefused));
+            }
+            assert!(matches!(shown(login, 4).await, Err(Failure::Busy(Cap::Tokens))), "its own pause");
+        }
+        let quiet = shown(&logins[4], 0).await;
+        assert!(matches!(quiet, Err(Failure::Busy(Cap::Tokens))), "the account's pause");
+        account.forget();
+        assert!(shown(&logins[4], 1).await.is_ok(), "a change ends it");
     }
 }
