@@ -59,8 +59,14 @@ const ORDER: &str = "sealed_order";
 const VERIFIER: &str = "sealed_verifier";
 /// Who asks what became of it does so within this.
 const KEPT: i64 = 24 * 60 * 60;
+/// Of one address: a link for each that has it, and what was tried of late. A CRM that asks each minute is told a link anew
+/// whenever one comes to nothing, and whoever has it may end as many.
+const CONSENTS_MAX: i64 = 16;
 
 const FORGET: &str = "DELETE FROM consents WHERE expires_at < $1 AND state_expires_at < $1";
+/// What has ended goes before what is still good, and the oldest first.
+const FORGET_MOST: &str = "DELETE FROM consents WHERE address = $1 AND id NOT IN (SELECT id FROM consents
+    WHERE address = $1 ORDER BY CASE WHEN outcome IS NULL THEN 0 ELSE 1 END, id DESC LIMIT $2)";
 /// The row comes first, as what is sealed is sealed to its number.
 const PLACE: &str = "INSERT INTO consents (address, place, sealed_order, ticket_hash, expires_at)
     VALUES ($1, $2, $3, $4, $5) RETURNING id";
@@ -111,17 +117,19 @@ fn hash(text: &str) -> Vec<u8> {
 }
 
 impl Store {
-    /// Keeps a sign-in that is about to be asked for; gives its number. Those that ended long ago are forgotten.
+    /// Keeps a sign-in that is about to be asked for; gives its number. Those that ended long ago are forgotten, and of
+    /// this address all but some.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn begin_consent(&self, new: &NewConsent<'_>, now: i64) -> Result<i64, Error> {
         let ticket = new.ticket.map(|ticket| hash(ticket.expose()));
+        let address = new.address.as_str().to_lowercase();
         on!(self, pool => {
             let mut transaction = pool.begin().await?;
             sqlx::query(FORGET).bind(now - KEPT).execute(&mut *transaction).await?;
             let id: i64 = sqlx::query_scalar(PLACE)
-                .bind(new.address.as_str().to_lowercase())
+                .bind(&address)
                 .bind(new.place)
                 .bind(Vec::new())
                 .bind(ticket)
@@ -130,6 +138,7 @@ impl Store {
                 .await?;
             let sealed = self.vault.seal(place(id, ORDER), new.order.expose().as_bytes())?;
             sqlx::query(FILL).bind(id).bind(sealed).execute(&mut *transaction).await?;
+            sqlx::query(FORGET_MOST).bind(&address).bind(CONSENTS_MAX).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(id)
         })
@@ -217,4 +226,47 @@ impl Store {
 
 fn place(id: i64, column: &'static str) -> Place {
     Place { table: "consents", row: id, column }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    async fn begin(store: &Store, address: &str, ticket: &str) -> i64 {
+        let (order, ticket) = (Secret::new("an order".to_owned()), Secret::new(ticket.to_owned()));
+        let address = Address::parse(address).expect("an address");
+        let (place, expires_at) = ("/oauth/callback/firm", NOW + KEPT);
+        let new = NewConsent { address: &address, place, order: &order, ticket: Some(&ticket), expires_at };
+        store.begin_consent(&new, NOW).await.expect("begun")
+    }
+
+    async fn rows(store: &Store) -> i64 {
+        on!(store, pool => sqlx::query_scalar("SELECT COUNT(*) FROM consents").fetch_one(pool).await.expect("counted"))
+    }
+
+    #[tokio::test]
+    async fn sign_ins_of_one_address_that_come_to_nothing_take_no_room_and_no_link() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), None, NOW).await.expect("a store");
+        begin(&store, "bob@example.org", "of-bob").await;
+        begin(&store, "Alice@example.org", "first").await;
+        for number in 0..100 {
+            let id = begin(&store, "alice@example.org", &number.to_string()).await;
+            store.end_consent(id, "declined").await.expect("ended");
+            assert_eq!(store.consent_outcome(id).await.expect("the newest is there").as_deref(), Some("declined"));
+        }
+        assert_eq!(rows(&store).await, CONSENTS_MAX + 1);
+        let is_good = async |ticket: &str| {
+            let found = store.consent_by_ticket(&Secret::new(ticket.to_owned()), NOW).await;
+            found.expect("read").is_some()
+        };
+        assert!(is_good("first").await && is_good("of-bob").await, "nobody ends another's");
+        for number in 0..CONSENTS_MAX {
+            begin(&store, "alice@example.org", &format!("link-{number}")).await;
+        }
+        assert!(!is_good("first").await && is_good("link-0").await, "the oldest goes");
+        assert_eq!(rows(&store).await, CONSENTS_MAX + 1);
+    }
 }
