@@ -12,6 +12,8 @@ pub mod listing;
 pub mod namespace;
 pub mod naming;
 pub mod pace;
+pub mod patience;
 pub mod rate;
+pub mod report;
 pub mod special;
 pub mod uid_validity;

@@ -29,7 +29,7 @@ const LAYERS: [&str; 12] = [
 ];
 
 /// Numbers and times that bound nothing of a peer's, each with what it is.
-const NO_LIMITS: [(&str, &str); 28] = [
+const NO_LIMITS: [(&str, &str); 30] = [
     ("ADDRESS_MAX", "of a web address, which stands in an answer that is bounded"),
     ("AGAIN", "the broker looks anew at a grant that another instance renews"),
     ("ANSWER_MAX", "what `limits` reads of our own bridge"),
@@ -46,8 +46,10 @@ const NO_LIMITS: [(&str, &str); 28] = [
     ("IN_VAIN", "the broker asks no endpoint whose last answer is that young"),
     ("LATER", "on a connection that is about to be closed; between the first wait and the longest"),
     ("LIFETIME_USUAL", "of a token whose provider says none"),
+    ("LINE", "of a report that we write"),
     ("LITERAL_DIGITS_MAX", "the width of 63 bits in text"),
     ("MINUTE", "a minute, of which a provider says how many messages it has"),
+    ("NEAR", "words of a provider that are looked at for the pause that it asks for"),
     ("PAUSE", "of a socket that only we connect to"),
     ("PAUSE_CLIENT", "of a client that its provider refuses"),
     ("RESPONSE_START", "a secret is searched for from here on"),
