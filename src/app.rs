@@ -16,6 +16,7 @@ use crate::{
     },
     oauth::broker::{Broker, Holder},
     profile, provider,
+    queue::Queue,
     session::{Patience, Surroundings},
     store::{Alone, Store},
     upstream::{Bounds, Gates, SendingBounds, exchange},
@@ -92,11 +93,16 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     let gates = Gates::new(store.clone(), broker.clone(), bounds, own, providers, profiles);
     links.into_iter().for_each(|links| gates.invite_by(links));
     let (stop, drain) = watch::channel(false);
-    let filing = Filing::open(&state, store, gates.clone(), config.timeouts.end_of_data.0)?;
+    let timeouts = &config.timeouts;
+    let filing = Filing::open(&state, store, gates.clone(), timeouts.end_of_data.0, timeouts.delivery.0)?;
     filing.recover().await?;
+    let queue = Queue::new(filing.clone(), config.hostname.as_str(), config.timeouts.end_of_data.0);
+    queue.recover().await?;
     let reception = reception(&config, gates.clone(), filing.clone(), drain.clone());
     let mut filer = JoinSet::new();
     filer.spawn(filing.run());
+    let mut deliverer = JoinSet::new();
+    deliverer.spawn(queue.run(drain.clone()));
     let _telling = telling(&state, gates.clone(), reception.clone());
     let mut ports = JoinSet::new();
     for (listener, port) in bound {
@@ -122,12 +128,18 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     }
     tracing::info!("stopping: sessions end at their next boundary");
     let _ = stop.send(true);
-    let ended = timeout(config.timeouts.drain.0, async { while ports.join_next().await.is_some() {} }).await;
+    let ended = timeout(config.timeouts.drain.0, async {
+        while ports.join_next().await.is_some() {}
+        // What the provider has, and has not answered, would be in doubt.
+        deliverer.join_next().await;
+    })
+    .await;
     if ended.is_err() {
-        tracing::warn!("sessions that did not end in time are cut");
+        tracing::warn!("sessions and deliveries that did not end in time are cut");
     }
     // What was begun for a Sent copy is looked at again by the next bridge.
     filer.shutdown().await;
+    deliverer.shutdown().await;
     // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token.
     broker.settle().await;
     Ok(())

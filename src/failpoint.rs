@@ -15,7 +15,7 @@ use std::{env, sync::OnceLock};
 #[cfg(debug_assertions)]
 const VARIABLE: &str = "PASSERELLE_FAILPOINT";
 
-/// A moment of a renewal, of a message that is sent, or of a Sent copy.
+/// A moment of a renewal, of a message that is sent or queued, or of a Sent copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(debug_assertions), allow(dead_code, reason = "nobody asks for its name"))]
 pub(crate) enum Moment {
@@ -43,6 +43,22 @@ pub(crate) enum Moment {
     /// The provider has the copy.
     BeforeFiled,
     AfterFiled,
+    BeforeQueued,
+    /// The message is in the queue; the client has not heard of it.
+    AfterQueued,
+    /// It is about to be known that the end mark of a queued message is sent.
+    BeforeQueueMark,
+    /// That is known; the end mark is not sent.
+    AfterQueueMark,
+    /// It is, and nothing was heard of it.
+    AfterQueueEndMark,
+    /// The provider has answered it.
+    BeforeDelivered,
+    /// And that is committed.
+    AfterDelivered,
+    BeforeReport,
+    /// The report stands in the INBOX, which is not committed.
+    AfterReport,
 }
 
 #[cfg(debug_assertions)]
@@ -66,6 +82,15 @@ impl Moment {
             Self::WithinAppend => "within-append",
             Self::BeforeFiled => "before-filed",
             Self::AfterFiled => "after-filed",
+            Self::BeforeQueued => "before-queued",
+            Self::AfterQueued => "after-queued",
+            Self::BeforeQueueMark => "before-queue-mark",
+            Self::AfterQueueMark => "after-queue-mark",
+            Self::AfterQueueEndMark => "after-queue-end-mark",
+            Self::BeforeDelivered => "before-delivered",
+            Self::AfterDelivered => "after-delivered",
+            Self::BeforeReport => "before-report",
+            Self::AfterReport => "after-report",
         }
     }
 }

@@ -10,7 +10,7 @@
 //! console                  pages for a browser: so far, signing in at a provider
 //! listener · session       sockets of clients; the one driver of relays
 //! control · config         use cases of the command line; configuration
-//! filing                   what is sent, on disk until its copy stands in Sent
+//! filing · queue           what is sent, on disk until its copy stands in Sent; what the bridge delivers by itself
 //! telemetry                log lines, each one event
 //! upstream                 dial, TLS, the driver of openings, gates; who is asked where mail is
 //! engine                   an IMAP server side over a source of mail
@@ -69,6 +69,10 @@
 //!    restarts.
 //! 5. Our 250 is the provider's 250. If the lane is lost after the end mark, nobody knows whether the message was sent:
 //!    the client hears 451, and the log says that it may be sent twice.
+//!
+//! An account whose mail is queued ([`queue`]) has no lane in steps 1 to 3: the bridge answers by itself, its 250 is said
+//! when message and row are on disk, and a task delivers: the row is marked before each end mark, told of each answer
+//! before anything else is done, and what failed for good is reported into the account's own INBOX.
 //!
 //! # When something fails
 //! A refused login is answered when its wait is over, which [`rules::guesses`] counts; what lets in never waits. Where
@@ -140,6 +144,8 @@ pub mod local_tls;
 pub mod panics;
 #[cfg(all(test, feature = "bridge"))]
 mod plant;
+#[cfg(feature = "bridge")]
+pub mod queue;
 #[cfg(feature = "bridge")]
 pub mod session;
 #[cfg(feature = "bridge")]

@@ -15,7 +15,7 @@ use passerelle::{
         Service,
         account::{self, Shown},
     },
-    model::{Address, FromPolicy, SentCopy, SmtpAuth, UnreadScope},
+    model::{Address, FromPolicy, SentCopy, SmtpAuth, Submission, UnreadScope},
     profile::GENERIC,
     store::{ForWhom, StandingRefusal, unix_now},
     telemetry::visible,
@@ -149,6 +149,10 @@ fn words_of_shown(account: &Shown) -> String {
     }
     if account.sent_copy != SentCopy::default() {
         words::field(&mut text, "copy in Sent", account.sent_copy);
+    }
+    if account.submission != Submission::default() {
+        let words = format!("{}; of unknown outcome: {}", account.submission, account.uncertain);
+        words::field(&mut text, "submission", words);
     }
     for (name, on) in [("receiving", account.receives), ("sending", account.sends)] {
         if !on {

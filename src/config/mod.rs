@@ -91,6 +91,8 @@ pub struct Timeouts {
     pub long_command: Period,
     /// The provider's answer to the end of a message.
     pub end_of_data: Period,
+    /// The delivery of a queued message, in all.
+    pub delivery: Period,
     /// A client that says nothing.
     pub idle: Period,
     /// Sessions at the stop of the bridge.
@@ -366,6 +368,7 @@ impl Default for Timeouts {
             progress: Period::seconds(60),
             long_command: Period::minutes(5),
             end_of_data: Period::minutes(10),
+            delivery: Period::minutes(24 * 60),
             idle: Period::minutes(30),
             drain: Period::seconds(10),
             discovery: Period::seconds(40),

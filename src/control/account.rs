@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        AccountId, Address, Certificates, Endpoint, FromPolicy, Secret, Security, SentCopy, SmtpAuth, UnreadScope,
-        UserFormat,
+        AccountId, Address, Certificates, Endpoint, FromPolicy, Secret, Security, SentCopy, SmtpAuth, Submission,
+        Uncertain, UnreadScope, UserFormat,
     },
     profile::Profile,
     relay::opening::SignIn,
@@ -33,6 +33,10 @@ const ACCEPT_ANY: &str = "any certificate is accepted: whoever stands between th
 /// Said wherever an account is shown that signs in without TLS.
 const IN_CLEAR: &str = "the connection to the provider is not encrypted: whoever stands between can read the password \
                         and all mail";
+
+/// Said wherever an account is shown whose mail cannot be queued as it wants.
+const NOT_QUEUED: &str = "its mail is not queued but sent directly: the bridge has nothing of its own to sign in with, only \
+                          the CRM's access token opens this account";
 
 /// What a person says of an account.
 pub struct Draft {
@@ -99,6 +103,9 @@ pub struct Shown {
     pub aliases: Vec<Address>,
     pub from: FromPolicy,
     pub sent_copy: SentCopy,
+    pub submission: Submission,
+    /// Of what is queued.
+    pub uncertain: Uncertain,
     pub receives: bool,
     pub sends: bool,
     pub unread: UnreadScope,
@@ -335,6 +342,8 @@ async fn show_one(store: &Store, account: Account) -> Result<Shown, Error> {
         aliases,
         from: settings.from,
         sent_copy: settings.sent_copy,
+        submission: settings.submission,
+        uncertain: settings.uncertain,
         receives: settings.receives,
         sends: settings.sends,
         unread: settings.unread,
@@ -350,6 +359,9 @@ pub fn warnings(account: &Account) -> Vec<&'static str> {
     let mut warnings = Vec::new();
     if account.certificates == Certificates::AcceptAny {
         warnings.push(ACCEPT_ANY);
+    }
+    if account.settings.submission == Submission::Queued && account.by_client_token {
+        warnings.push(NOT_QUEUED);
     }
     if [&account.imap, &account.smtp].iter().any(|endpoint| endpoint.security == Security::None) {
         warnings.push(IN_CLEAR);

@@ -10,7 +10,9 @@ use super::{
     trial::{self, Manner, Trial, With},
 };
 use crate::{
-    model::{Address, Certificates, FromPolicy, Secret, SentCopy, SmtpAuth, UnreadScope, UserFormat},
+    model::{
+        Address, Certificates, FromPolicy, Secret, SentCopy, SmtpAuth, Submission, Uncertain, UnreadScope, UserFormat,
+    },
     provider::Table,
     relay::opening::SignIn,
     store::{Account, Changes, Credential, GrantState, Store},
@@ -30,6 +32,8 @@ pub struct Wish {
     pub sender: Option<Address>,
     pub from: Option<FromPolicy>,
     pub sent_copy: Option<SentCopy>,
+    pub submission: Option<Submission>,
+    pub uncertain: Option<Uncertain>,
     pub add_aliases: Vec<Address>,
     pub remove_aliases: Vec<Address>,
     pub user: Option<User>,
@@ -153,6 +157,8 @@ fn changes(table: &Table, account: &Account, wish: Wish) -> Result<Changes, Erro
         sender: wish.sender.map(|sender| Some(sender).filter(|sender| *sender != account.address)),
         from: wish.from,
         sent_copy: wish.sent_copy,
+        submission: wish.submission,
+        uncertain: wish.uncertain,
         add_aliases: wish.add_aliases,
         remove_aliases: wish.remove_aliases,
         user: wish.user.map(|user| user.of(&account.address)),

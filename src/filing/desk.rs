@@ -38,6 +38,8 @@ enum Stage {
     Writing(Box<Spooling>),
     /// By its number in the store.
     Committed(i64),
+    /// By its number in the queue.
+    Queued(i64),
 }
 
 impl State {
@@ -67,7 +69,7 @@ impl Desk {
             }
             match &mut state.stage {
                 Stage::Writing(spooling) => spooling.write(&octets).await.map_err(|error| not_kept(&error)),
-                Stage::Over | Stage::Committed(_) => Err(GIVEN_UP),
+                Stage::Over | Stage::Committed(_) | Stage::Queued(_) => Err(GIVEN_UP),
             }
         })
     }
@@ -88,11 +90,13 @@ impl Desk {
             let spooled = match std::mem::take(&mut state.stage) {
                 Stage::Writing(spooling) => Some(spooling.finish().await.map_err(|error| not_kept(&error))?),
                 Stage::Over if begins => None,
-                Stage::Over | Stage::Committed(_) => return Err(GIVEN_UP),
+                Stage::Over | Stage::Committed(_) | Stage::Queued(_) => return Err(GIVEN_UP),
             };
             let is_sent = matches!(commitment, Commitment::Sending { .. });
             let (row, committed) = filing.commit(account, spooled, likeness, commitment).await?;
-            if is_sent && committed == Committed::Kept {
+            if let Committed::Queued(number) = committed {
+                state.stage = Stage::Queued(number);
+            } else if is_sent && committed == Committed::Kept {
                 state.stage = Stage::Committed(row);
             }
             Ok(committed)
@@ -110,8 +114,11 @@ impl Desk {
         let settled = whole(async move {
             let mut state = state.lock().await;
             state.turn_to(id)?;
-            if let Stage::Committed(row) = std::mem::take(&mut state.stage) {
-                filing.settle(row, outcome).await;
+            match std::mem::take(&mut state.stage) {
+                Stage::Committed(row) => filing.settle(row, outcome).await,
+                // Its client has heard of it.
+                Stage::Queued(number) => filing.queued_is_told(number).await,
+                Stage::Over | Stage::Writing(_) => {}
             }
             Ok(())
         });

@@ -169,6 +169,11 @@ impl Filing {
         }
         // Of a session that ended, or a bridge that was killed, before anybody knew more.
         let uncertain = matches!(message.sending, Sending::Marked | Sending::Uncertain);
+        if message.sending == Sending::Queued {
+            // The queue says when its time has come.
+            self.store.postpone_sent(message.id, None, None).await?;
+            return Ok(());
+        }
         let Some(own) = self.lane(message.account).await? else {
             let files = self.store.forget_sent(message.id).await?;
             self.spool.remove(files).await;
@@ -358,7 +363,7 @@ impl Filing {
     }
 
     /// Whether a message stands in Sent.
-    pub(super) async fn looked(&self, account: AccountId, message: &SentMessage) -> Result<bool, Failure> {
+    pub(crate) async fn looked(&self, account: AccountId, message: &SentMessage) -> Result<bool, Failure> {
         let Some(id) = &message.message_id else { return Ok(false) };
         let Some(own) = self.gates.own_lane(account, LANE_WAIT).await? else { return Ok(false) };
         let search = self.gates.search(&own.account);

@@ -37,7 +37,7 @@ pub(super) fn day_of(date_time: &str) -> Option<i64> {
 }
 
 /// A moment, as APPEND has it.
-pub(super) fn date_time(at: i64) -> String {
+pub(crate) fn date_time(at: i64) -> String {
     let date = mail_parser::DateTime::from_timestamp(at.max(0));
     let day = day(at);
     format!("{day:>11} {:02}:{:02}:{:02} +0000", date.hour, date.minute, date.second)

@@ -17,10 +17,12 @@
 //! | `desk` | what a session has under way |
 //! | `filer` | looks, files, tries again |
 //! | `talk`, `line` | the bridge's own IMAP |
+//!
+//! A message that is queued begins here too, and `queue` delivers it: its Sent copy is then as that of any other.
 
 pub mod desk;
 pub(crate) mod filer;
-mod line;
+pub(crate) mod line;
 pub(crate) mod spool;
 pub(crate) mod talk;
 
@@ -28,9 +30,9 @@ use crate::{
     failpoint::{Moment, reach},
     failure::Failure,
     model::AccountId,
-    relay::{Commitment, Committed, Outcome},
+    relay::{Care, Commitment, Committed, Envelope, Outcome},
     rules::likeness::Likeness,
-    store::{Account, Copy, Error, Joined, Letter, SentPlace, Store, sent::KNOWN, unix_now},
+    store::{Account, Copy, Error, Joined, Letter, SentMessage, SentPlace, Store, sent::KNOWN, unix_now},
     upstream::Gates,
 };
 pub use desk::Desk;
@@ -58,13 +60,17 @@ pub(crate) const RETRY_LOOK: Duration = Duration::from_secs(30);
 
 /// Where sessions leave what they send, and who files it.
 pub struct Filing {
-    store: Store,
-    gates: Arc<Gates>,
-    spool: Spool,
+    pub(crate) store: Store,
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) spool: Spool,
     /// Something is due.
     wake: Notify,
     /// Something was filed.
     news: Notify,
+    /// Something was queued.
+    pub(crate) queued: Notify,
+    /// For how long the delivery of a queued message is tried, in seconds.
+    delivery: i64,
     /// One lock for the messages of an account.
     busy: Mutex<HashSet<AccountId>>,
     /// When a message whose outcome nobody has told is looked at, in seconds.
@@ -76,11 +82,19 @@ impl Filing {
     ///
     /// # Errors
     /// If it cannot be made, or others may write it.
-    pub fn open(state: &Path, store: Store, gates: Arc<Gates>, end_of_data: Duration) -> Result<Arc<Self>, Error> {
+    pub fn open(
+        state: &Path,
+        store: Store,
+        gates: Arc<Gates>,
+        end_of_data: Duration,
+        delivery: Duration,
+    ) -> Result<Arc<Self>, Error> {
         let spool = Spool::open(state)?;
         let busy = Mutex::default();
+        let [wake, news, queued] = std::array::from_fn(|_| Notify::new());
         let untold = UNTOLD.max(as_seconds(end_of_data).saturating_add(60));
-        Ok(Arc::new(Self { store, gates, spool, wake: Notify::new(), news: Notify::new(), busy, untold }))
+        let delivery = as_seconds(delivery).min(i64::MAX / 2);
+        Ok(Arc::new(Self { store, gates, spool, wake, news, queued, delivery, busy, untold }))
     }
 
     /// What a bridge that is gone had under way is in doubt. To be called before anything new begins.
@@ -131,6 +145,12 @@ impl Filing {
                 let copy = Copy { likeness, spooled, content, flags, seen, date, files };
                 self.take_copy(&account, &copy).await
             }
+            (Commitment::Queued(envelope), Some(Whole { spooled, .. })) => {
+                let recipients = Some(one_form(&envelope.recipients));
+                let letter = Letter { likeness, recipients, spooled: Some(spooled), files };
+                self.enqueue(&account, &letter, &envelope).await
+            }
+            (Commitment::Queued(_), None) => Err(Failure::Internal("a queued message without its octets")),
             (Commitment::Copy { .. }, None) => Err(Failure::Internal("a copy without its octets")),
         }
     }
@@ -164,6 +184,47 @@ impl Filing {
         self.spool.remove(spare).await;
         reach(Moment::AfterMark).await;
         Ok((id, Committed::Kept))
+    }
+
+    /// Takes what the bridge delivers by itself.
+    async fn enqueue(
+        &self,
+        account: &Account,
+        letter: &Letter,
+        envelope: &Envelope,
+    ) -> Result<(i64, Committed), Failure> {
+        // Where nobody may read, the bridge does not look into the mailbox.
+        let copies = account.settings.receives && self.gates.filing_of(account) != Care::Nothing;
+        let now = unix_now();
+        reach(Moment::BeforeQueued).await;
+        let expires = now.saturating_add(self.delivery);
+        let enqueued = self.store.enqueue(account.id, letter, envelope, copies, now, expires).await;
+        let id = match enqueued {
+            Ok(enqueued) => {
+                self.spool.remove(enqueued.spare).await;
+                enqueued.id
+            }
+            Err(error) => {
+                self.spool.remove(letter.spooled.as_ref().map(|spooled| spooled.file.clone())).await;
+                return Err(untold(&error));
+            }
+        };
+        reach(Moment::AfterQueued).await;
+        tracing::info!(account = account.address.as_str(), number = id, "a message is queued");
+        self.queued.notify_one();
+        Ok((id, Committed::Queued(id)))
+    }
+
+    /// The client of a queued message is known to have heard of it.
+    async fn queued_is_told(&self, id: i64) {
+        if let Err(error) = self.store.told_queued(id).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "that a client knows of its message is not kept");
+        }
+    }
+
+    /// Something new is due.
+    pub(crate) fn is_due(&self) {
+        self.wake.notify_one();
     }
 
     /// Whether this is a retry, to the same recipients, of a message whose outcome was not known, and that its provider has
@@ -255,16 +316,27 @@ impl Filing {
         let now = unix_now();
         let Some(message) = self.store.sent_message(id).await? else { return Ok(Vec::new()) };
         let account = self.store.account(message.account).await?;
-        let known = account.as_ref().map(|account| (account.settings.sent_copy, self.gates.files(account)));
-        let due = match (outcome, known) {
+        let due = self.due(&message, account.as_ref(), outcome, now);
+        self.store.settle_sent(id, outcome, due).await
+    }
+
+    /// When the Sent copy of a message with this outcome is looked at next.
+    pub(crate) fn due(
+        &self,
+        message: &SentMessage,
+        account: Option<&Account>,
+        outcome: Outcome,
+        now: i64,
+    ) -> Option<i64> {
+        let known = account.map(|account| (account.settings.sent_copy, self.gates.files(account)));
+        match (outcome, known) {
             _ if message.filed => Some(now + filer::LOOKED_FIRST),
             (Outcome::Unknown, _) => Some(now + LOOKED_AFTER),
             (Outcome::Refused, _) => Some(now),
             (Outcome::Accepted, _) if message.files && message.spooled.is_none() => Some(message.began_at + KNOWN),
             (Outcome::Accepted, Some((crate::model::SentCopy::Auto, None | Some(true)))) => Some(now + LOOKED_AFTER),
             (Outcome::Accepted, _) => Some(now),
-        };
-        self.store.settle_sent(id, outcome, due).await
+        }
     }
 }
 
@@ -274,6 +346,13 @@ fn as_seconds(duration: Duration) -> i64 {
 
 /// Whether a message was sent cannot be told now.
 const LOOK_FAILED: Failure = Failure::ProviderUnreachable(crate::failure::Unreachable::TimedOut);
+
+/// Recipients by which a retry is known, whatever the order in which they were said.
+fn one_form(recipients: &[String]) -> String {
+    let mut recipients: Vec<_> = recipients.iter().map(|recipient| recipient.to_ascii_lowercase()).collect();
+    recipients.sort_unstable();
+    recipients.join("\n")
+}
 
 /// Nothing is acknowledged that is not on disk: whatever the disk says, there is no room for it.
 fn not_kept(error: &std::io::Error) -> Failure {

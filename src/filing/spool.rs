@@ -5,7 +5,7 @@
 
 use crate::{
     failpoint::{Moment, reach},
-    store::{Error, Spooled, files},
+    store::{Error, SPOOL_DIRECTORY, Spooled, files},
 };
 use ring::{
     digest::{Context, SHA256},
@@ -26,8 +26,6 @@ use tokio::{
     io::AsyncWriteExt as _,
 };
 
-/// The folder's name in the state directory.
-pub(crate) const SPOOL_DIRECTORY: &str = "spool";
 /// Octets of all files together: a busy firm's mail of an hour in which no Sent mailbox can be reached.
 pub(crate) const SPOOL_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Those of one account: its mailbox that takes nothing keeps no other from sending.
@@ -36,7 +34,7 @@ pub(crate) const SPOOL_SHARE: u64 = SPOOL_MAX / 8;
 pub(crate) const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The folder, and how much lies in it.
-pub(super) struct Spool {
+pub(crate) struct Spool {
     directory: PathBuf,
     used: Arc<AtomicU64>,
 }
@@ -51,9 +49,7 @@ impl Spool {
 
     /// A new file.
     pub(super) async fn create(&self) -> io::Result<Spooling> {
-        let mut name = [0_u8; 16];
-        SystemRandom::new().fill(&mut name).map_err(|_| io::Error::other("no random octets"))?;
-        let name = format!("{:032x}.eml", u128::from_be_bytes(name));
+        let name = name()?;
         let path = self.directory.join(&name);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -65,12 +61,26 @@ impl Spool {
     }
 
     /// A file to read from.
-    pub(super) async fn read(&self, name: &str) -> io::Result<File> {
+    pub(crate) async fn read(&self, name: &str) -> io::Result<File> {
         File::open(self.directory.join(name)).await
     }
 
+    /// Gives a file a second name, under which it outlives the first; on disk when this returns.
+    pub(crate) async fn link(&self, spooled: &Spooled) -> io::Result<Spooled> {
+        let name = name()?;
+        let (from, to) = (self.directory.join(&spooled.file), self.directory.join(&name));
+        if fs::hard_link(&from, &to).await.is_err() {
+            // Not every file system has them.
+            fs::copy(&from, &to).await?;
+            File::open(&to).await?.sync_all().await?;
+        }
+        File::open(&self.directory).await?.sync_all().await?;
+        self.used.fetch_add(spooled.octets, Ordering::Relaxed);
+        Ok(Spooled { file: name, octets: spooled.octets })
+    }
+
     /// Files are needed no more. What stays behind is swept.
-    pub(super) async fn remove(&self, names: impl IntoIterator<Item = String>) {
+    pub(crate) async fn remove(&self, names: impl IntoIterator<Item = String>) {
         for name in names {
             self.remove_one(&name).await;
         }
@@ -104,6 +114,13 @@ impl Spool {
         self.used.store(used, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// One that nobody has.
+fn name() -> io::Result<String> {
+    let mut name = [0_u8; 16];
+    SystemRandom::new().fill(&mut name).map_err(|_| io::Error::other("no random octets"))?;
+    Ok(format!("{:032x}.eml", u128::from_be_bytes(name)))
 }
 
 /// A file that is being written. Dropped before it is whole, it is removed.

@@ -1,4 +1,4 @@
-//! The bridge's own IMAP over a lane: finds the Sent mailbox, looks for a message, appends one, takes one away.
+//! The bridge's own IMAP over a lane: finds the Sent mailbox or INBOX, looks for a message, appends one, takes one away.
 //!
 //! One command at a time, under tags of its own. What comes unasked is passed over; what is longer than its cap ends the
 //! lane. It never deletes but by the UID of what the bridge itself appended.
@@ -46,7 +46,7 @@ pub(crate) const PIECE: usize = 16 * 1024;
 const LOST: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 
 /// A lane with a mailbox selected, or none yet.
-pub(super) struct Talk {
+pub(crate) struct Talk {
     lane: Lane,
     framer: Framer,
     unread: Vec<u8>,
@@ -58,16 +58,16 @@ pub(super) struct Talk {
     namespace: Arc<Namespace>,
 }
 
-/// The Sent mailbox, selected.
+/// A mailbox, selected.
 #[derive(Clone, Debug)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     name: RemoteName,
     uid_validity: Option<u32>,
 }
 
 impl Mailbox {
     /// Where a message of it stands.
-    pub(super) fn at(&self, uid: u32) -> Option<SentPlace> {
+    pub(crate) fn at(&self, uid: u32) -> Option<SentPlace> {
         self.uid_validity.map(|uid_validity| SentPlace { uid_validity, uid })
     }
 }
@@ -95,7 +95,7 @@ impl Ended {
 }
 
 /// What came of an APPEND.
-pub(super) enum Appending {
+pub(crate) enum Appending {
     /// It stands there, if the provider says.
     Stored(Option<SentPlace>),
     /// The provider does not take this message, as it is.
@@ -107,16 +107,16 @@ const NOT_OF_THE_MESSAGE: [&[u8]; 8] =
     [b"TRYCREATE", b"OVERQUOTA", b"UNAVAILABLE", b"LIMIT", b"INUSE", b"SERVERBUG", b"NOPERM", b"NONEXISTENT"];
 
 /// What is appended.
-pub(super) struct Appended<'a> {
-    pub(super) flags: &'a str,
-    pub(super) seen: bool,
+pub(crate) struct Appended<'a> {
+    pub(crate) flags: &'a str,
+    pub(crate) seen: bool,
     /// As IMAP writes it (RFC 3501 section 9, date-time).
-    pub(super) date: &'a str,
-    pub(super) octets: u64,
+    pub(crate) date: &'a str,
+    pub(crate) octets: u64,
 }
 
 impl Talk {
-    pub(super) fn new(own: Own) -> Self {
+    pub(crate) fn new(own: Own) -> Self {
         let Own { mut lane, account, capabilities, namespace } = own;
         let unread = std::mem::take(&mut lane.unread);
         let (id, generation) = (account.id, account.generation);
@@ -125,7 +125,7 @@ impl Talk {
     }
 
     /// Gives the lane back; to be called where the last command was answered.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let state = match (self.unread.is_empty(), self.selected) {
             (false, _) => LaneState::Unknown,
             (true, true) => LaneState::Selected,
@@ -136,7 +136,7 @@ impl Talk {
     }
 
     /// Opens the Sent mailbox to look into it, or to write; makes it where there is none.
-    pub(super) async fn open_sent(&mut self, gates: &Gates, writable: bool) -> Result<Mailbox, Failure> {
+    pub(crate) async fn open_sent(&mut self, gates: &Gates, writable: bool) -> Result<Mailbox, Failure> {
         if let Some(name) = self.sent()
             && let Some(mailbox) = self.select(&name, writable).await?
         {
@@ -151,6 +151,13 @@ impl Talk {
         }
         let name = self.make_sent(gates).await?;
         self.select(&name, writable).await?.ok_or(Failure::ProviderUnreachable(Unreachable::Unavailable))
+    }
+
+    /// Opens INBOX to look into it, or to write.
+    pub(crate) async fn open_inbox(&mut self, writable: bool) -> Result<Mailbox, Failure> {
+        const LACKS_INBOX: Failure = Failure::ProviderUnreachable(Unreachable::Unavailable);
+        let inbox = RemoteName::parse(b"INBOX").map_err(|_| LACKS_INBOX)?;
+        self.select(&inbox, writable).await?.ok_or(LACKS_INBOX)
     }
 
     fn sent(&self) -> Option<RemoteName> {
@@ -205,7 +212,7 @@ impl Talk {
 
     /// The UIDs of the messages with this Message-ID in the mailbox that is open. `since` is the day before which none is
     /// looked for, in Unix seconds.
-    pub(super) async fn look(&mut self, message_id: &str, search: Search, since: i64) -> Result<Vec<u32>, Failure> {
+    pub(crate) async fn look(&mut self, message_id: &str, search: Search, since: i64) -> Result<Vec<u32>, Failure> {
         reach(Moment::BeforeLook).await;
         let mut candidates = None;
         if search == Search::Exact {
@@ -261,7 +268,7 @@ impl Talk {
     }
 
     /// Appends a message to the mailbox, and says where it stands, if the provider does.
-    pub(super) async fn append(
+    pub(crate) async fn append(
         &mut self,
         mailbox: &Mailbox,
         what: Appended<'_>,
@@ -302,7 +309,7 @@ impl Talk {
 
     /// Takes away what the bridge itself has appended, from a mailbox that is open to write. False: it cannot be named
     /// well enough.
-    pub(super) async fn remove(&mut self, mailbox: &Mailbox, place: SentPlace) -> Result<bool, Failure> {
+    pub(crate) async fn remove(&mut self, mailbox: &Mailbox, place: SentPlace) -> Result<bool, Failure> {
         // Without UIDPLUS an EXPUNGE would take whatever else is marked.
         if mailbox.uid_validity != Some(place.uid_validity) || !self.capabilities.has("UIDPLUS") {
             return Ok(false);

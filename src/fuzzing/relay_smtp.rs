@@ -6,11 +6,11 @@
 
 use crate::{
     failure::{Failure, Unreachable},
-    model::{AccountId, Address, SenderPolicy},
+    model::{AccountId, Address, SenderPolicy, Submission},
     profile::{GENERIC, built_in},
     relay::{
-        Admission, Answer, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay, Request, RequestId,
-        SessionFacts, Side, smtp::SmtpRelay,
+        Admission, Answer, Commitment, Committed, Event, Flow, HIGH_WATER, LaneFacts, LaneId, Lease, Outbox, Relay,
+        Request, RequestId, SessionFacts, Side, smtp::SmtpRelay,
     },
     wire::{REPLY_TEXT_MAX, smtp::Extensions},
 };
@@ -49,6 +49,13 @@ pub fn relay_smtp(octets: &[u8]) {
     session.check();
 }
 
+/// A request about what is kept of a message.
+enum Kept {
+    Spool,
+    Commit,
+    Outcome,
+}
+
 /// A driver without sockets.
 struct Session {
     relay: SmtpRelay,
@@ -59,6 +66,9 @@ struct Session {
     waiting: Vec<RequestId>,
     readies: Vec<RequestId>,
     leases: Vec<RequestId>,
+    /// What is asked of the disk, for an account whose mail is queued.
+    kept: Vec<(RequestId, Kept)>,
+    submission: Submission,
     unread: Vec<u8>,
     heard: [Vec<u8>; 2],
     ended: bool,
@@ -89,6 +99,8 @@ impl Session {
             waiting: Vec::new(),
             readies: Vec::new(),
             leases: Vec::new(),
+            kept: Vec::new(),
+            submission: if flags >> 4 >= 12 { Submission::Queued } else { Submission::Direct },
             unread: Vec::new(),
             heard: Default::default(),
             ended: false,
@@ -134,9 +146,12 @@ impl Session {
 
     fn answer(&mut self, good: bool) {
         if let Some(request) = self.waiting.pop() {
-            let sender_policy = self.sender_policy;
-            let admission =
-                Address::parse(OWN).map(|address| Admission { sender_policy, ..Admission::new(AccountId(1), address) });
+            let (sender_policy, submission) = (self.sender_policy, self.submission);
+            let admission = Address::parse(OWN).map(|address| Admission {
+                sender_policy,
+                submission,
+                ..Admission::new(AccountId(1), address)
+            });
             let verdict = admission.ok().filter(|_| good).ok_or(Failure::LoginRefused);
             self.happens(Event::Answer(request, Answer::Verdict(verdict)));
         } else if let Some(request) = self.readies.pop() {
@@ -148,6 +163,16 @@ impl Session {
             let lease = Lease { lane: LaneId(self.lanes), facts };
             let lease = if good { Ok(lease) } else { Err(Failure::ProviderUnreachable(Unreachable::TimedOut)) };
             self.happens(Event::Answer(request, Answer::Lane(lease)));
+        } else if !self.kept.is_empty() {
+            let (request, kept) = self.kept.remove(0);
+            let answer = match kept {
+                Kept::Spool => Answer::Spooled(if good { Ok(()) } else { Err(Failure::OurDiskFull) }),
+                Kept::Commit => {
+                    Answer::Committed(if good { Ok(Committed::Queued(7)) } else { Err(Failure::OurDiskFull) })
+                }
+                Kept::Outcome => Answer::Settled,
+            };
+            self.happens(Event::Answer(request, answer));
         }
         if !self.ended {
             self.says(Side::Client, b"");
@@ -157,7 +182,7 @@ impl Session {
     /// A drain, no more answers, no lane, and the end of whatever message the client was in.
     fn finish(&mut self) {
         self.happens(Event::Drain);
-        for _ in 0..3 {
+        for _ in 0..8 {
             self.answer(false);
             self.happens(Event::Closed(LaneId(self.lanes)));
             if !self.ended {
@@ -199,6 +224,15 @@ impl Session {
                 Request::ReadyToSend(_) => self.readies.push(id),
                 Request::Lane(..) => self.leases.push(id),
                 Request::Release(..) => {}
+                Request::Spool(..) if self.submission == Submission::Queued => self.kept.push((id, Kept::Spool)),
+                Request::Outcome(..) if self.submission == Submission::Queued => self.kept.push((id, Kept::Outcome)),
+                Request::Commit(_, _, whole) => {
+                    let Commitment::Queued(envelope) = &whole.1 else { panic!("a message that nobody keeps") };
+                    let own = envelope.sender.is_empty() || envelope.sender.eq_ignore_ascii_case(OWN);
+                    assert!(own || self.sender_policy == SenderPolicy::Any, "a sender that is none of the account's");
+                    assert!(!envelope.recipients.is_empty(), "a message to nobody");
+                    self.kept.push((id, Kept::Commit));
+                }
                 _ => panic!("a request that is none of SMTP's"),
             }
         }

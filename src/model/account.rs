@@ -116,6 +116,56 @@ impl fmt::Display for SentCopy {
     }
 }
 
+/// When a CRM hears that its message is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Submission {
+    /// When the provider has taken it.
+    #[default]
+    Direct,
+    /// When it is on the disk of the bridge, which goes on trying.
+    Queued,
+}
+
+impl Submission {
+    /// All of them, as they are kept and typed.
+    pub const ALL: [Self; 2] = [Self::Direct, Self::Queued];
+}
+
+impl fmt::Display for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Queued => "queued",
+        })
+    }
+}
+
+/// What becomes of a queued message whose end mark the provider never answered (RFC 1047).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uncertain {
+    /// It is shown, and a person decides.
+    #[default]
+    Hold,
+    /// It is sent again, and may so be sent twice.
+    Resend,
+}
+
+impl Uncertain {
+    /// All of them, as they are kept and typed.
+    pub const ALL: [Self; 2] = [Self::Hold, Self::Resend];
+}
+
+impl fmt::Display for Uncertain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hold => "hold",
+            Self::Resend => "resend",
+        })
+    }
+}
+
 /// How the name with which the bridge signs in at the provider comes about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -15,7 +15,7 @@ mod pin;
 mod secret;
 mod shell;
 
-pub use account::{FromPolicy, SenderPolicy, SentCopy, SmtpAuth, UnreadScope, UserFormat};
+pub use account::{FromPolicy, SenderPolicy, SentCopy, SmtpAuth, Submission, Uncertain, UnreadScope, UserFormat};
 pub use address::Address;
 pub use endpoint::{Certificates, Endpoint, Host, Security};
 pub use folder::{Attributes, Folder, FolderTable, Role};

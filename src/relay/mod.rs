@@ -10,14 +10,14 @@ use crate::{
     failure::Failure,
     model::{
         AccountId, Address, FolderTable, FromPolicy, LocalName, Login, RemoteName, Role, Secret, SenderPolicy,
-        UnreadScope,
+        Submission, UnreadScope,
     },
     profile::{GENERIC, Profile},
     rules::{
         likeness::Likeness,
         namespace::{Namespace, Naming},
     },
-    wire::{self, sasl::Mechanism},
+    wire::{self, sasl::Mechanism, smtp::BodyKind},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -260,8 +260,21 @@ pub struct DraftId(pub u32);
 pub enum Commitment {
     /// The end mark is sent next. The recipients in one form; None: too many to tell a retry by.
     Sending { recipients: Option<String> },
+    /// The bridge delivers it by itself; the client is told so next.
+    Queued(Envelope),
     /// A CRM's own copy for the Sent mailbox: its flags, without `\Seen`, and its date, as the CRM wrote them.
     Copy { flags: String, seen: bool, date: Option<String> },
+}
+
+/// From whom and to whom a message is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// Empty: the null reverse-path.
+    pub sender: String,
+    /// As the client announced it.
+    pub body: Option<BodyKind>,
+    /// In the client's own order and spelling.
+    pub recipients: Vec<String>,
 }
 
 /// What came of a commitment.
@@ -269,6 +282,8 @@ pub enum Commitment {
 pub enum Committed {
     /// It is on disk.
     Kept,
+    /// It is on disk, and delivered under this number.
+    Queued(i64),
     /// This message was sent before, when its outcome was not known, and stands in Sent: it is not sent again.
     SentBefore,
     /// This message is being sent to the same recipients already.
@@ -370,6 +385,8 @@ pub struct Admission {
     pub display_name: Arc<str>,
     /// Whether the bridge sees to a Sent copy. The store says whether one is wanted, the gate what the provider does.
     pub filing: Care,
+    /// When the client hears that its message is taken.
+    pub submission: Submission,
     /// Within which time the login must be answered; None: what the configuration says. The driver sees to it.
     pub login_wait: Option<Duration>,
 }
@@ -393,6 +410,7 @@ impl Admission {
             from: FromPolicy::default(),
             display_name: "".into(),
             filing: Care::default(),
+            submission: Submission::default(),
             login_wait: None,
         }
     }

@@ -100,7 +100,7 @@ macro_rules! select {
             "SELECT a.id, a.owner_id, u.name AS owner_name, a.address, a.sign_in_name, a.generation, a.epoch,
                 a.created_at, a.checked_at, a.provider, a.display_name, a.sender, a.user_format, a.smtp_auth,
                 a.smtp_user, a.receives, a.sends, a.unread_scope, a.from_policy, a.sent_copy,
-                a.files_sent, a.by_client_token,
+                a.files_sent, a.submission, a.uncertain, a.by_client_token,
                 EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id) AS by_grant,
                 i.host AS imap_host, i.port AS imap_port, i.security AS imap_security,
                 i.certificates AS imap_certificates,
@@ -120,14 +120,15 @@ macro_rules! select {
 const INSERT: &str =
     "INSERT INTO accounts (owner_id, address, address_key, display_name, sign_in_name, created_at, checked_at, provider,
         sender, user_format, smtp_auth, smtp_user, receives, sends, unread_scope, from_policy, sent_copy,
-        by_client_token)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        by_client_token, submission, uncertain)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
     ON CONFLICT (address_key) DO UPDATE SET owner_id = excluded.owner_id, address = excluded.address,
         display_name = excluded.display_name, sign_in_name = excluded.sign_in_name, provider = excluded.provider,
         sender = excluded.sender, user_format = excluded.user_format, smtp_auth = excluded.smtp_auth,
         smtp_user = excluded.smtp_user, receives = excluded.receives, sends = excluded.sends,
         unread_scope = excluded.unread_scope, from_policy = excluded.from_policy,
         sent_copy = excluded.sent_copy, by_client_token = excluded.by_client_token, files_sent = NULL,
+        submission = excluded.submission, uncertain = excluded.uncertain,
         created_at = excluded.created_at, checked_at = excluded.checked_at, removed_at = NULL,
         generation = accounts.generation + 1,
         epoch = accounts.epoch + CASE WHEN accounts.sign_in_name = excluded.sign_in_name THEN 0 ELSE 1 END
@@ -173,6 +174,8 @@ impl Store {
                 .bind(settings.from.to_string())
                 .bind(settings.sent_copy.to_string())
                 .bind(i64::from(matches!(new.credential, Credential::OfClient)))
+                .bind(settings.submission.to_string())
+                .bind(settings.uncertain.to_string())
                 .fetch_optional(&mut *transaction)
                 .await?;
             let id = id.ok_or_else(|| Error::AddressTaken(new.address.clone()))?;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    model::{AccountId, Address, Generation, Login, LoginId, Secret, SentCopy, UserId},
+    model::{AccountId, Address, Generation, Login, LoginId, Secret, SentCopy, Submission, UserId},
     relay::{Admission, Care, Credentials},
     wire::sasl::bearer::is_token,
 };
@@ -75,6 +75,7 @@ struct Candidate {
     unread_scope: String,
     from_policy: String,
     sent_copy: String,
+    submission: String,
     display_name: String,
     profile: String,
     password_hmac: Option<Vec<u8>>,
@@ -221,8 +222,8 @@ impl Store {
 
     async fn verify(&self, credentials: &Credentials) -> Result<Option<(Admission, Standing)>, Error> {
         const BY_NAME: &str = "SELECT l.id, l.name, l.account_id, a.address, a.generation, a.sender, a.receives,
-                a.sends, a.unread_scope, a.from_policy, a.sent_copy, a.display_name, l.profile, l.password_hmac, l.sealed_cram_state,
-                a.by_client_token
+                a.sends, a.unread_scope, a.from_policy, a.sent_copy, a.submission, a.display_name,
+                l.profile, l.password_hmac, l.sealed_cram_state, a.by_client_token
             FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
@@ -292,6 +293,11 @@ impl Store {
             filing: match settings::sent_copy(&candidate.sent_copy)? {
                 SentCopy::Never => Care::Nothing,
                 SentCopy::Auto | SentCopy::Always => Care::Kept,
+            },
+            // A token that its client shows is not there any more when the queue would need it.
+            submission: match candidate.by_client_token != 0 {
+                true => Submission::Direct,
+                false => settings::submission(&candidate.submission)?,
             },
             display_name: candidate.display_name.as_str().into(),
             profile: candidate.profile.as_str().into(),

@@ -17,6 +17,7 @@ mod grant;
 mod lease;
 mod login;
 pub mod password;
+mod queue;
 mod refusal;
 mod registration;
 pub(crate) mod reserve;
@@ -34,6 +35,7 @@ pub use folder::{Mapping, Origin};
 pub use grant::{Grant, GrantState, GrantSummary, NewGrant};
 pub use lease::Leased;
 pub use login::{LoginRow, NewLogin, Standing};
+pub use queue::{Enqueued, QueueState, Queued, Recipient, RecipientState, Told, ToldSent};
 pub use refusal::StandingRefusal;
 pub use registration::{ForWhom, NewRegistration, Registration};
 pub use sent::{Copy, Joined, Letter, Place as SentPlace, Sending, SentMessage, Spooled};
@@ -54,6 +56,8 @@ use vault::{Place, Vault};
 
 /// The database's name in the state directory.
 pub(crate) const DATABASE_FILE: &str = "passerelle.db";
+/// The name of the folder with the files that rows name, in the state directory.
+pub(crate) const SPOOL_DIRECTORY: &str = "spool";
 /// SQLite writes one after another: more connections than this only wait for each other.
 const CONNECTIONS: u32 = 8;
 /// How long a writer waits for another process's transaction. Ours take milliseconds; a backup may take seconds.

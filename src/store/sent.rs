@@ -22,6 +22,8 @@ pub(crate) const KNOWN: i64 = 24 * 3600;
 pub enum Sending {
     /// A CRM gave its copy, and nothing was sent by us that is alike.
     None,
+    /// It lies in the queue, and is not sent yet.
+    Queued,
     /// The end mark may be with the provider.
     Marked,
     Accepted,
@@ -30,9 +32,10 @@ pub enum Sending {
 }
 
 impl Sending {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Queued => "queued",
             Self::Marked => "marked",
             Self::Accepted => "accepted",
             Self::Uncertain => "uncertain",
@@ -40,7 +43,7 @@ impl Sending {
     }
 
     fn parse(text: &str) -> Result<Self, Error> {
-        let all = [Self::None, Self::Marked, Self::Accepted, Self::Uncertain];
+        let all = [Self::None, Self::Queued, Self::Marked, Self::Accepted, Self::Uncertain];
         all.into_iter().find(|sending| sending.name() == text).ok_or(Error::Corrupt("sent.sending"))
     }
 }
@@ -199,11 +202,11 @@ fn place(uid_validity: Option<i64>, uid: Option<i64>) -> Option<Place> {
     Some(Place { uid_validity: number(uid_validity)?, uid: number(uid)? })
 }
 
-fn alike(likeness: &Likeness) -> Option<Vec<u8>> {
+pub(super) fn alike(likeness: &Likeness) -> Option<Vec<u8>> {
     likeness.alike.as_deref().map(hashed)
 }
 
-fn hashed(text: &str) -> Vec<u8> {
+pub(super) fn hashed(text: &str) -> Vec<u8> {
     digest(&SHA256, text.as_bytes()).as_ref().to_vec()
 }
 
@@ -218,21 +221,23 @@ use columns;
 
 /// Joins a message that is sent to an earlier try of which nobody knows the end, else to the copy that the CRM gave before.
 /// `$1` account, `$2` Message-ID, `$3` digest, `$4` Date, `$5` now, `$6` Unix seconds from which what is alike may be, `$7`
-/// due, `$8` how far Dates may differ, `$9` digest of the recipients, `$10` Unix seconds from which a Message-ID is known.
-const SEND_JOINS: &str = "UPDATE sent SET began_at = $5, due_at = $7, claimed_until = 0, envelope = $9, tries = 0,
+/// due, `$8` how far Dates may differ, `$9` digest of the recipients, `$10` Unix seconds from which a Message-ID is known,
+/// `$11` what is known of its sending.
+pub(super) const SEND_JOINS: &str =
+    "UPDATE sent SET began_at = $5, due_at = $7, claimed_until = 0, envelope = $9, tries = 0,
         copy_id = CASE WHEN message_id = $2 THEN copy_id ELSE COALESCE(message_id, copy_id) END, message_id = $2,
-        doubted = CASE WHEN sending = 'uncertain' THEN 1 ELSE doubted END, sending = 'marked'
+        doubted = CASE WHEN sending = 'uncertain' THEN 1 ELSE doubted END, sending = $11
     WHERE id = (SELECT id FROM sent WHERE account_id = $1 AND alone = 0 AND (
             (sending = 'uncertain' AND message_id = $2 AND envelope = $9 AND began_at >= $10)
             OR (sending = 'none' AND message_id = $2 AND began_at >= $10)
             OR (sending = 'none' AND alike = $3 AND ABS(dated - $4) <= $8 AND began_at >= $6))
         ORDER BY CASE WHEN sending = 'uncertain' THEN 0 WHEN message_id = $2 THEN 1 ELSE 2 END, began_at DESC LIMIT 1)
     RETURNING id, file, filed_at, uid_validity, uid, due_at";
-const SEND: &str =
+pub(super) const SEND: &str =
     "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
         envelope)
-    VALUES ($1, 'marked', $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
-const GIVE_FILE: &str = "UPDATE sent SET file = $2, octets = $3 WHERE id = $1";
+    VALUES ($1, $11, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+pub(super) const GIVE_FILE: &str = "UPDATE sent SET file = $2, octets = $3 WHERE id = $1";
 const UNDER_WAY: &str = "SELECT COUNT(*) FROM sent WHERE account_id = $1 AND message_id = $2 AND envelope = $3
     AND sending = 'marked' AND began_at >= $4";
 /// Joins a CRM's copy to what was sent and has none yet: by its Message-ID, else to the oldest that is alike.
@@ -244,7 +249,7 @@ const COPY_JOINS: &str =
     RETURNING id, file, filed_at, uid_validity, uid, due_at";
 /// What was sent is kept beside it: the provider may refuse what the CRM wrote.
 const TAKE_COPY: &str = "UPDATE sent SET fallback = file, fallback_octets = octets, file = $2, octets = $3, flags = $4,
-        seen = $5, internal_date = $6, due_at = CASE WHEN $7 IS NULL THEN due_at ELSE $7 END
+        seen = $5, internal_date = $6, due_at = CASE WHEN $7 IS NULL OR sending = 'queued' THEN due_at ELSE $7 END
     WHERE id = $1";
 const COPY: &str =
     "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
@@ -256,11 +261,63 @@ const COPY: &str =
                 AND content = $13 AND began_at >= $14) THEN 1 ELSE 0 END)
     RETURNING id";
 
+/// Begins the row of a message within a transaction, or joins it to the copy that the CRM gave before.
+macro_rules! begin_sent {
+    ($transaction:ident, $account:ident, $letter:ident, $now:ident, $due:ident, $sending:expr, $spooled:ident) => {{
+        use $crate::store::sent::{Found, GIVE_FILE, Joined, KNOWN, SEND, SEND_JOINS, alike, hashed, octets};
+        let (alike, octets) = (alike(&$letter.likeness), octets($spooled)?);
+        let envelope = $letter.recipients.as_deref().map(hashed);
+        let joined: Option<Found> = sqlx::query_as(SEND_JOINS)
+            .bind($account.0)
+            .bind(&$letter.likeness.message_id)
+            .bind(&alike)
+            .bind($letter.likeness.dated)
+            .bind($now)
+            .bind($now - $crate::rules::likeness::ABOUT)
+            .bind($due)
+            .bind($crate::rules::likeness::ABOUT)
+            .bind(&envelope)
+            .bind($now - KNOWN)
+            .bind($sending.name())
+            .fetch_optional(&mut *$transaction)
+            .await?;
+        match joined {
+            Some(found) => {
+                let mut spare = $spooled.map(|spooled| spooled.file.clone());
+                // What the CRM gave, or an earlier try has left, is what it wants to have in Sent.
+                if found.file.is_none() && found.filed_at.is_none() && spare.is_some() {
+                    let give = sqlx::query(GIVE_FILE).bind(found.id).bind(spare.take()).bind(octets);
+                    give.execute(&mut *$transaction).await?;
+                }
+                found.joined(spare)
+            }
+            None => {
+                let id = sqlx::query_scalar(SEND)
+                    .bind($account.0)
+                    .bind(&$letter.likeness.message_id)
+                    .bind(alike)
+                    .bind($letter.likeness.dated)
+                    .bind($now)
+                    .bind($spooled.map(|spooled| &spooled.file))
+                    .bind(octets)
+                    .bind(i64::from($letter.files))
+                    .bind($due)
+                    .bind(envelope)
+                    .bind($sending.name())
+                    .fetch_one(&mut *$transaction)
+                    .await?;
+                Joined { id, spare: None, filed: false, place: None, due: $due }
+            }
+        }
+    }};
+}
+pub(super) use begin_sent;
+
 #[derive(sqlx::FromRow)]
-struct Found {
-    id: i64,
-    file: Option<String>,
-    filed_at: Option<i64>,
+pub(super) struct Found {
+    pub(super) id: i64,
+    pub(super) file: Option<String>,
+    pub(super) filed_at: Option<i64>,
     uid_validity: Option<i64>,
     uid: Option<i64>,
     due_at: Option<i64>,
@@ -272,48 +329,13 @@ impl Store {
     /// # Errors
     /// If the store fails: the message must not be sent then.
     pub async fn mark_sent(&self, account: AccountId, letter: &Letter, now: i64, due: i64) -> Result<Joined, Error> {
-        let Letter { likeness, recipients, spooled, files } = letter;
-        let (alike, octets) = (alike(likeness), octets(spooled.as_ref())?);
-        let envelope = recipients.as_deref().map(hashed);
+        let spooled = letter.spooled.as_ref();
         on!(self, pool => {
             let mut transaction = pool.begin().await?;
-            let joined: Option<Found> = sqlx::query_as(SEND_JOINS)
-                .bind(account.0)
-                .bind(&likeness.message_id)
-                .bind(&alike)
-                .bind(likeness.dated)
-                .bind(now)
-                .bind(now - ABOUT)
-                .bind(due)
-                .bind(ABOUT)
-                .bind(&envelope)
-                .bind(now - KNOWN)
-                .fetch_optional(&mut *transaction)
-                .await?;
-            if let Some(found) = joined {
-                let mut spare = spooled.as_ref().map(|spooled| spooled.file.clone());
-                // What the CRM gave, or an earlier try has left, is what it wants to have in Sent.
-                if found.file.is_none() && found.filed_at.is_none() && spare.is_some() {
-                    sqlx::query(GIVE_FILE).bind(found.id).bind(spare.take()).bind(octets).execute(&mut *transaction).await?;
-                }
-                transaction.commit().await?;
-                return Ok(found.joined(spare));
-            }
-            let id = sqlx::query_scalar(SEND)
-                .bind(account.0)
-                .bind(&likeness.message_id)
-                .bind(alike)
-                .bind(likeness.dated)
-                .bind(now)
-                .bind(spooled.as_ref().map(|spooled| &spooled.file))
-                .bind(octets)
-                .bind(i64::from(*files))
-                .bind(due)
-                .bind(envelope)
-                .fetch_one(&mut *transaction)
-                .await?;
+            let due = Some(due);
+            let joined = begin_sent!(transaction, account, letter, now, due, Sending::Marked, spooled);
             transaction.commit().await?;
-            Ok(Joined { id, spare: None, filed: false, place: None, due: Some(due) })
+            Ok(joined)
         })
     }
 
@@ -442,13 +464,13 @@ fn named(files: Option<Files>) -> Vec<String> {
     files.into_iter().flat_map(|(file, fallback)| [file, fallback]).flatten().collect()
 }
 
-fn octets(spooled: Option<&Spooled>) -> Result<i64, Error> {
+pub(super) fn octets(spooled: Option<&Spooled>) -> Result<i64, Error> {
     let octets = spooled.map_or(0, |spooled| spooled.octets);
     i64::try_from(octets).map_err(|_| Error::Corrupt("sent.octets"))
 }
 
 impl Found {
-    fn joined(self, spare: Option<String>) -> Joined {
+    pub(super) fn joined(self, spare: Option<String>) -> Joined {
         let place = place(self.uid_validity, self.uid);
         Joined { id: self.id, spare, filed: self.filed_at.is_some(), place, due: self.due_at }
     }

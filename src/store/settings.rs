@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        AccountId, Address, Certificates, Endpoint, FromPolicy, Generation, Secret, SentCopy, SmtpAuth, UnreadScope,
-        UserFormat,
+        AccountId, Address, Certificates, Endpoint, FromPolicy, Generation, Secret, SentCopy, SmtpAuth, Submission,
+        Uncertain, UnreadScope, UserFormat,
     },
     provider,
 };
@@ -28,6 +28,9 @@ pub struct Settings {
     pub sender: Option<Address>,
     pub from: FromPolicy,
     pub sent_copy: SentCopy,
+    pub submission: Submission,
+    /// Of what is queued.
+    pub uncertain: Uncertain,
     /// Whether the provider files what is sent, where that was seen; of no meaning where its table knows.
     pub files_sent: Option<bool>,
     pub user_format: UserFormat,
@@ -47,6 +50,8 @@ impl Default for Settings {
             sender: None,
             from: FromPolicy::default(),
             sent_copy: SentCopy::default(),
+            submission: Submission::default(),
+            uncertain: Uncertain::default(),
             files_sent: None,
             user_format: UserFormat::default(),
             smtp_auth: SmtpAuth::default(),
@@ -72,6 +77,8 @@ pub struct Changes {
     pub sender: Option<Option<Address>>,
     pub from: Option<FromPolicy>,
     pub sent_copy: Option<SentCopy>,
+    pub submission: Option<Submission>,
+    pub uncertain: Option<Uncertain>,
     pub add_aliases: Vec<Address>,
     pub remove_aliases: Vec<Address>,
     /// How the user's name at the provider comes about, and the name.
@@ -100,14 +107,15 @@ impl Changes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let words = self.provider.is_none() && self.display_name.is_none() && self.unread.is_none();
-        let words = words && self.sent_copy.is_none();
+        let words = words && self.sent_copy.is_none() && self.uncertain.is_none();
         words && !self.of_sign_in() && !self.of_rights() && self.checked_at.is_none()
     }
 
     /// Whether a login will be allowed more or less than before.
     fn of_rights(&self) -> bool {
         let aliases = !self.add_aliases.is_empty() || !self.remove_aliases.is_empty();
-        self.receives.is_some() || self.sends.is_some() || self.sender.is_some() || self.from.is_some() || aliases
+        let from = self.sender.is_some() || self.from.is_some();
+        self.receives.is_some() || self.sends.is_some() || self.submission.is_some() || from || aliases
     }
 }
 
@@ -122,7 +130,8 @@ const UPDATE: &str = "UPDATE accounts SET provider = COALESCE($2, provider), dis
         generation = generation + $16, from_policy = COALESCE($18, from_policy),
         sent_copy = COALESCE($19, sent_copy),
         files_sent = CASE WHEN $20 = 1 THEN NULL ELSE files_sent END,
-        by_client_token = COALESCE($21, by_client_token)
+        by_client_token = COALESCE($21, by_client_token),
+        submission = COALESCE($22, submission), uncertain = COALESCE($23, uncertain)
     WHERE id = $1 AND removed_at IS NULL AND generation = COALESCE($17, generation) RETURNING generation";
 /// A password of its own is kept no longer than it is used.
 const FORGET: &str = "UPDATE accounts SET sealed_smtp_password = NULL,
@@ -186,6 +195,8 @@ impl Store {
                 .bind(changes.sent_copy.map(|copy| copy.to_string()))
                 .bind(i64::from(changes.provider.is_some() || changes.imap.is_some() || changes.smtp.is_some()))
                 .bind(changes.credential.as_ref().map(|credential| i64::from(matches!(credential, Credential::OfClient))))
+                .bind(changes.submission.map(|submission| submission.to_string()))
+                .bind(changes.uncertain.map(|uncertain| uncertain.to_string()))
                 .fetch_optional(&mut *transaction)
                 .await?;
             let missing = || if changes.of.is_some() { Error::Changed } else { Error::Missing("the account") };
@@ -282,6 +293,8 @@ pub(super) struct Row {
     sender: String,
     from_policy: String,
     sent_copy: String,
+    submission: String,
+    uncertain: String,
     files_sent: Option<String>,
     user_format: String,
     smtp_auth: String,
@@ -298,6 +311,8 @@ pub(super) fn read(row: Row) -> Result<Settings, Error> {
         sender: sender(&row.sender)?,
         from: from_policy(&row.from_policy)?,
         sent_copy: sent_copy(&row.sent_copy)?,
+        submission: submission(&row.submission)?,
+        uncertain: uncertain(&row.uncertain)?,
         files_sent: row.files_sent.as_deref().map(|word| word == "yes"),
         user_format: user_format(&row.user_format)?,
         smtp_auth: smtp_auth(&row.smtp_auth, row.smtp_user)?,
@@ -332,6 +347,16 @@ pub(super) fn from_policy(text: &str) -> Result<FromPolicy, Error> {
 pub(super) fn sent_copy(text: &str) -> Result<SentCopy, Error> {
     let known = SentCopy::ALL.into_iter().find(|copy| copy.to_string() == text);
     known.ok_or(Error::Corrupt("accounts.sent_copy"))
+}
+
+pub(super) fn submission(text: &str) -> Result<Submission, Error> {
+    let known = Submission::ALL.into_iter().find(|submission| submission.to_string() == text);
+    known.ok_or(Error::Corrupt("accounts.submission"))
+}
+
+fn uncertain(text: &str) -> Result<Uncertain, Error> {
+    let known = Uncertain::ALL.into_iter().find(|uncertain| uncertain.to_string() == text);
+    known.ok_or(Error::Corrupt("accounts.uncertain"))
 }
 
 pub(super) fn unread(text: &str) -> Result<UnreadScope, Error> {

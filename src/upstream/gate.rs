@@ -14,6 +14,7 @@ mod own;
 mod seat;
 mod sending;
 pub(crate) mod strangers;
+mod submission;
 pub(crate) mod trees;
 pub(crate) mod turn;
 
@@ -44,6 +45,7 @@ use std::{
     time::{Duration, Instant},
 };
 use strangers::Strangers;
+pub use submission::OwnSubmission;
 use tokio::sync::watch;
 use trees::Trees;
 

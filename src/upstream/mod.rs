@@ -15,7 +15,9 @@ pub(crate) mod reset;
 mod stored;
 mod tls;
 
-pub use gate::{Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, Seat, SendingBounds, Wait};
+pub use gate::{
+    Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, OwnSubmission, Seat, SendingBounds, Wait,
+};
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use passed::Passed;

@@ -22,6 +22,7 @@
 //! ? keep role Sent INBOX.Sent => ok   what the provider does not keep: a mailbox made for a role, or
 //!                                     `keep subscription INBOX.a yes` (or `no`, or `forget`)
 //! ? commit ID to a@b,c@d => kept      a message is committed before its end mark; `sent-before`, or a failure
+//! ? queue ID from <a@b> to c@d => queued 7   a message that the bridge delivers by itself; or a failure
 //! ? copy ID seen (flags) - => filed 7 9   a CRM's own copy; `kept`, or a failure
 //! ? outcome accepted                  what became of it is committed; `refused`, `unknown`
 //! ? spool => disk-full                the next octets go to disk; where no line says so, the disk takes them
@@ -436,6 +437,10 @@ impl<'a> Run<'a> {
             (Request::Spool(..), Some((word, _))) => Answer::Spooled(Err(failure(word)?)),
             (Request::Commit(..), Some((&"kept", _))) => Answer::Committed(Ok(Committed::Kept)),
             (Request::Commit(..), Some((&"sent-before", _))) => Answer::Committed(Ok(Committed::SentBefore)),
+            (Request::Commit(..), Some((&"queued", number))) => {
+                let number = number.first().and_then(|word| word.parse().ok()).ok_or("a number")?;
+                Answer::Committed(Ok(Committed::Queued(number)))
+            }
             (Request::Commit(..), Some((&"filed", place))) => {
                 let number = |at: usize| place.get(at).and_then(|word| word.parse().ok()).ok_or("two numbers");
                 Answer::Committed(Ok(Committed::Filed(number(0)?, number(1)?)))

@@ -149,7 +149,9 @@ fn said(line: &str) -> Option<(char, &str)> {
 fn cannot_be(question: &str, waits_for_a_place: bool) -> Option<&'static str> {
     let (question, answer) = question.split_once(" => ")?;
     match (question.split(' ').next()?, answer) {
-        ("verdict", settings) if settings.contains("filing=") => Some("nothing is kept on disk here"),
+        ("verdict", settings) if settings.contains("filing=") || settings.contains("submission=queued") => {
+            Some("nothing is kept on disk here")
+        }
         ("verdict", "internal") | ("validity" | "keep", "disk-full") => Some("the store does not fail on demand"),
         ("lane" | "ready", "busy") if !waits_for_a_place => Some("who signs in waits for no place"),
         ("lane" | "ready", "consent") => Some("no provider wants consent yet"),

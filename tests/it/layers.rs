@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["console"],
     &["listener", "session"],
-    &["control", "config", "filing", "telemetry"],
+    &["control", "config", "filing", "queue", "telemetry"],
     &["upstream"],
     &["engine"],
     &[

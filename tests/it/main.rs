@@ -59,6 +59,7 @@ mod lost;
 mod machines;
 mod moved;
 mod provider;
+mod queue_rows;
 mod readme;
 mod refused;
 mod renewal;

@@ -138,6 +138,8 @@ pub(super) fn settings(
         unread: wished.unread().unwrap_or_default(),
         from: wished.from().unwrap_or_default(),
         sent_copy: wished.sent_copy().unwrap_or_default(),
+        submission: wished.submission().unwrap_or_default(),
+        uncertain: wished.uncertain().unwrap_or_default(),
         files_sent: None,
         display_name: wished.display_name.unwrap_or_default(),
         sender: wished.sender.map(|sender| sender.0).filter(|sender| sender != address),

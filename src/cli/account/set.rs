@@ -36,6 +36,8 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
         unread: settings.unread(),
         from: settings.from(),
         sent_copy: settings.sent_copy(),
+        submission: settings.submission(),
+        uncertain: settings.uncertain(),
         ..Wish::default()
     };
     let store = place.store().await?;

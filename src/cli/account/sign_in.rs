@@ -148,6 +148,8 @@ fn mailbox(place: &Place, address: &Address, to: Whereto<'_>, arguments: Account
         sender: settings.sender,
         from: settings.from,
         sent_copy: settings.sent_copy,
+        submission: settings.submission,
+        uncertain: settings.uncertain,
         aliases,
         advice: provider.sign_in.advice.clone(),
         crm,

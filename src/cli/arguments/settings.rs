@@ -4,7 +4,10 @@ use super::AddressArgument;
 use clap::{Args, ValueEnum};
 use passerelle::{
     control::{provider::Whereabouts, settings::User},
-    model::{Certificates, Endpoint, FromPolicy, Invalid, Pins, Security, SentCopy, SmtpAuth, UnreadScope, UserFormat},
+    model::{
+        Certificates, Endpoint, FromPolicy, Invalid, Pins, Security, SentCopy, SmtpAuth, Submission, Uncertain,
+        UnreadScope, UserFormat,
+    },
 };
 
 /// The heading of where and how the bridge signs in.
@@ -73,6 +76,12 @@ pub(in crate::cli) struct Settings {
     /// Whether the bridge puts a copy of what is sent into Sent [default: auto]
     #[arg(long, value_name = "WHEN", help_heading = CRM)]
     sent_copy: Option<SentCopyArgument>,
+    /// When the CRM hears that its message is taken [default: direct]
+    #[arg(long, value_name = "HOW", help_heading = CRM)]
+    submission: Option<SubmissionArgument>,
+    /// What becomes of a queued message that the provider got and never answered [default: hold]
+    #[arg(long, value_name = "HOW", help_heading = CRM)]
+    uncertain: Option<UncertainArgument>,
     /// Whether CRMs may read the mailbox [default: on]
     #[arg(long, value_name = "SWITCH", help_heading = CRM)]
     receive: Option<Switch>,
@@ -131,6 +140,20 @@ impl Settings {
             SentCopyArgument::Auto => SentCopy::Auto,
             SentCopyArgument::Always => SentCopy::Always,
             SentCopyArgument::Never => SentCopy::Never,
+        })
+    }
+
+    pub(in crate::cli) fn submission(&self) -> Option<Submission> {
+        self.submission.map(|submission| match submission {
+            SubmissionArgument::Direct => Submission::Direct,
+            SubmissionArgument::Queued => Submission::Queued,
+        })
+    }
+
+    pub(in crate::cli) fn uncertain(&self) -> Option<Uncertain> {
+        self.uncertain.map(|uncertain| match uncertain {
+            UncertainArgument::Hold => Uncertain::Hold,
+            UncertainArgument::Resend => Uncertain::Resend,
         })
     }
 
@@ -196,6 +219,22 @@ enum SentCopyArgument {
     Always,
     /// Not at all: the CRM or the provider does
     Never,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SubmissionArgument {
+    /// When the provider has taken it
+    Direct,
+    /// When it is on this machine's disk: the bridge goes on trying, for CRMs that drop what is not taken at once
+    Queued,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum UncertainArgument {
+    /// It is shown by `passerelle queue list`, and not sent again by itself
+    Hold,
+    /// It is sent again, and may so be sent twice
+    Resend,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

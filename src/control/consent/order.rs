@@ -4,8 +4,8 @@ use super::{Error, Refusal};
 use crate::{
     control::account::Draft,
     model::{
-        Address, Certificates, Endpoint, FromPolicy, RegistrationId, Secret, SentCopy, SmtpAuth, UnreadScope,
-        UserFormat,
+        Address, Certificates, Endpoint, FromPolicy, RegistrationId, Secret, SentCopy, SmtpAuth, Submission, Uncertain,
+        UnreadScope, UserFormat,
     },
     oauth::{
         self, TokenEndpoint,
@@ -107,6 +107,10 @@ pub struct Mailbox {
     pub from: FromPolicy,
     #[serde(default)]
     pub sent_copy: SentCopy,
+    #[serde(default)]
+    pub submission: Submission,
+    #[serde(default)]
+    pub uncertain: Uncertain,
     pub aliases: Vec<Address>,
     pub advice: Option<String>,
     /// Of the first login.
@@ -343,6 +347,8 @@ impl Mailbox {
                 sender: self.sender,
                 from: self.from,
                 sent_copy: self.sent_copy,
+                submission: self.submission,
+                uncertain: self.uncertain,
                 files_sent: None,
                 user_format: self.user_format,
                 smtp_auth: self.smtp_auth,

@@ -124,7 +124,9 @@ impl Session {
             (Answer::Spooled(spooled), _) => self.copy_spooled(copying, id, spooled, out),
             (Answer::Committed(committed), Stage::Whole(Some(asked))) if *asked == id => match committed {
                 Ok(Committed::Filed(upstream, uid)) => self.copy_filed(copying, upstream, uid, out),
-                Ok(Committed::Kept | Committed::SentBefore | Committed::UnderWay) => self.copy_kept(&copying, None),
+                Ok(Committed::Kept | Committed::Queued(_) | Committed::SentBefore | Committed::UnderWay) => {
+                    self.copy_kept(&copying, None);
+                }
                 Err(failure) => self.copy_lost(*copying, &failure, out),
             },
             (Answer::Validity(told), Stage::Filed(asked, upstream, uid)) if *asked == id => {

@@ -19,6 +19,7 @@ impl SmtpRelay {
                 return Err(Failure::ClientMisbehaved(Misbehaviour::TooManyBadCommands));
             }
         }
+        self.has_heard(out);
         match command {
             Command::Auth { mechanism, initial } => return self.auth(mechanism, initial, out),
             Command::Ehlo => self.hello(true, out),
@@ -44,11 +45,13 @@ impl SmtpRelay {
                 write_reply(out.client(), 530, "5.7.0", "Sign in first, with login and password of the mail bridge");
             }
             Command::Mail(Ok(path)) => self.mail(path, out),
+            Command::Rcpt(Ok(path)) if self.is_queued() => self.rcpt_queued(path, out),
             Command::Rcpt(Ok(path)) => {
                 self.remember(path.address());
                 self.forward(Pending::Rcpt, path.octets, out);
             }
             Command::Mail(Err(fault)) | Command::Rcpt(Err(fault)) => say_fault(fault, out),
+            Command::Data if self.is_queued() => self.data_queued(out),
             Command::Data => self.forward(Pending::Data, b"DATA", out),
             Command::Vrfy => write_reply(out.client(), 252, "2.5.0", "Send mail to find out"),
         }
@@ -103,6 +106,9 @@ impl SmtpRelay {
         let Some(mut line) = self.reverse_path(path) else {
             return content::not_allowed(path.address(), out.client());
         };
+        if self.is_queued() {
+            return self.mail_queued(path, &line, out);
+        }
         self.give_lane_back(out);
         let Some(lane) = &mut self.lane else { return self.ask_for_lane(out) };
         lane.begun = true;
@@ -162,7 +168,7 @@ impl SmtpRelay {
     }
 
     fn rset(&mut self, out: &mut Outbox) {
-        if self.transaction == Transaction::Open {
+        if !self.is_queued() && self.transaction == Transaction::Open {
             return self.forward(Pending::Rset, b"RSET", out);
         }
         self.transaction = Transaction::None;

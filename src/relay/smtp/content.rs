@@ -7,7 +7,7 @@ use super::{DraftId, Flow, Outbox, Phase, Request, RequestId, SmtpRelay, Transac
 use crate::{
     failure::{Failure, Misbehaviour, Rule, SmtpMoment},
     model::{Address, FromPolicy},
-    relay::{Care, Commitment, Committed, Outcome, draft::Draft},
+    relay::{Care, Committed, Outcome, draft::Draft},
     rules::from::{Identity, Judged, Why},
     wire::{
         dot::{DotFilter, END_MARK, Unstuffer},
@@ -50,6 +50,20 @@ impl Content {
             draft.drop(out);
         }
         self.dot
+    }
+
+    /// What has passed goes to disk, as far as it is kept.
+    pub(super) fn keep(&mut self, passed: &[u8], out: &mut Outbox) {
+        if let Some((draft, unstuffer)) = &mut self.draft {
+            let mut octets = Vec::new();
+            unstuffer.pass(passed, &mut octets);
+            draft.take(&octets, out);
+        }
+    }
+
+    /// What is to be committed, where something is kept.
+    pub(super) fn take_draft(&mut self) -> Option<Draft> {
+        self.draft.take().map(|(draft, _)| draft)
     }
 
     /// Takes octets of the message up to its end mark, and says whether that came. What may go to the provider goes to
@@ -119,14 +133,16 @@ impl SmtpRelay {
         let admission = self.admission.as_ref();
         let filing = admission.map_or(Care::Nothing, |admission| admission.filing);
         let keeps_from = admission.is_none_or(|admission| admission.from == FromPolicy::Keep);
-        let is_kept = filing != Care::Nothing;
+        let is_queued = self.is_queued();
+        let is_kept = is_queued || filing != Care::Nothing;
         let header = match (keeps_from, is_kept) {
             (false, _) => Some(HeaderFilter::new(FIELDS)),
             (true, true) => Some(HeaderFilter::lenient(FIELDS)),
             (true, false) => None,
         };
         self.drafts = self.drafts.wrapping_add(u32::from(is_kept));
-        let draft = is_kept.then(|| (Draft::new(DraftId(self.drafts), filing == Care::Kept), Unstuffer::default()));
+        let draft = is_kept
+            .then(|| (Draft::new(DraftId(self.drafts), is_queued || filing == Care::Kept), Unstuffer::default()));
         let message_id = admission.filter(|_| is_kept).map(|admission| self.message_id(&admission.address));
         Content { dot: DotFilter::default(), header, froms: 0, message_id, draft }
     }
@@ -143,28 +159,17 @@ impl SmtpRelay {
         input: &mut &[u8],
         out: &mut Outbox,
     ) -> Result<Flow, Failure> {
+        if self.is_queued() {
+            return self.content_queued(content, input, out);
+        }
         let Some(lane) = self.lane.as_ref().map(|lane| lane.id) else {
             return Err(Failure::Internal("SMTP content without a lane"));
         };
-        let identity = self.admission.as_ref().map(|admission| Identity {
-            policy: admission.from,
-            senders: &admission.senders,
-            display_name: &admission.display_name,
-        });
         let before = out.lane(lane).len();
-        let (ended, allowed) = match content.pass(identity.as_ref(), input, out.lane(lane)) {
-            Ok(passed) => passed,
-            Err(misbehaviour) => return Err(self.smuggled(misbehaviour, out)),
-        };
-        let refusal = match allowed {
-            Err(why) => Some(refusal(&why)),
-            Ok(()) if content.dot.octets() > self.facts.message_max => {
-                let mut reply = Vec::new();
-                write_reply(&mut reply, 552, "5.3.4", "The message is too large for the mail bridge");
-                Some(reply)
-            }
-            Ok(()) => None,
-        };
+        let mut passed = std::mem::take(out.lane(lane));
+        let judged = self.judged_content(&mut content, input, &mut passed, out);
+        *out.lane(lane) = passed;
+        let (ended, refusal) = judged?;
         if let Some(reply) = refusal {
             self.drop_lane(out);
             let filter = content.give_up(out);
@@ -183,12 +188,41 @@ impl SmtpRelay {
         Ok(Flow::More)
     }
 
+    /// Takes octets of the message: whether it has ended, and what is said where it is not to be sent.
+    pub(super) fn judged_content(
+        &mut self,
+        content: &mut Content,
+        input: &mut &[u8],
+        passed: &mut Vec<u8>,
+        out: &mut Outbox,
+    ) -> Result<(bool, Option<Vec<u8>>), Failure> {
+        let identity = self.admission.as_ref().map(|admission| Identity {
+            policy: admission.from,
+            senders: &admission.senders,
+            display_name: &admission.display_name,
+        });
+        let (ended, allowed) = match content.pass(identity.as_ref(), input, passed) {
+            Ok(passed) => passed,
+            Err(misbehaviour) => return Err(self.smuggled(misbehaviour, out)),
+        };
+        let refusal = match allowed {
+            Err(why) => Some(refusal(&why)),
+            Ok(()) if content.dot.octets() > self.facts.message_max => {
+                let mut reply = Vec::new();
+                write_reply(&mut reply, 552, "5.3.4", "The message is too large for the mail bridge");
+                Some(reply)
+            }
+            Ok(()) => None,
+        };
+        Ok((ended, refusal))
+    }
+
     /// Commits the draft once all of it is on disk. From the end mark on the provider may send the message: what must
     /// outlive a crash is committed before.
-    fn commit(&mut self, mut draft: Draft, out: &mut Outbox) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, mut draft: Draft, out: &mut Outbox) -> Result<(), Failure> {
         let account = self.admission.as_ref().map(|admission| admission.account);
         let account = account.ok_or(Failure::Internal("SMTP content before login"))?;
-        let request = draft.commit(account, Commitment::Sending { recipients: self.recipients() }, out);
+        let request = draft.commit(account, self.commitment(), out);
         self.phase = Phase::AwaitingCommit(draft, request);
         Ok(())
     }
@@ -206,7 +240,7 @@ impl SmtpRelay {
     }
 
     /// In one form, whatever the order in which they were said.
-    fn recipients(&self) -> Option<String> {
+    pub(super) fn recipients(&self) -> Option<String> {
         let recipients = String::from_utf8_lossy(self.recipients.as_deref()?);
         let mut recipients: Vec<_> = recipients.lines().collect();
         recipients.sort_unstable();
@@ -263,6 +297,7 @@ impl SmtpRelay {
                     let words = "This message is being sent already, look before you try again";
                     write_reply(out.client(), 451, "4.4.2", words);
                 }
+                Ok(Committed::Queued(number)) => self.is_in_queue(&draft, number, out),
                 Ok(Committed::SentBefore | Committed::Filed(..)) => {
                     self.not_sent(draft, out);
                     write_reply(out.client(), 250, "2.0.0", "This message was sent before, it stands in Sent");
@@ -317,7 +352,7 @@ impl SmtpRelay {
         Ok(self.discarded(filter, reply, ended, out))
     }
 
-    fn discarded(&mut self, filter: DotFilter, reply: Vec<u8>, ended: bool, out: &mut Outbox) -> Flow {
+    pub(super) fn discarded(&mut self, filter: DotFilter, reply: Vec<u8>, ended: bool, out: &mut Outbox) -> Flow {
         if ended {
             out.client().extend_from_slice(&reply);
             self.transaction = Transaction::None;

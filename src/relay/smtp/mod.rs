@@ -9,18 +9,21 @@
 //! AwaitingCommand ── MAIL ──> AwaitingLane ──> AwaitingCommand (until the transaction ends, the lane is ours)
 //! AwaitingCommand ── DATA ──> AwaitingGoAhead ──> AwaitingEndMark ──> AwaitingCommit ──> AwaitingDelivery ──> AwaitingOutcome
 //! AwaitingOutcome ──> AwaitingCommand
+//! queued account: AwaitingVerdict ──> AwaitingCommand ── DATA ──> AwaitingEndMark ──> AwaitingCommit ──> AwaitingCommand
 //!                                                 AwaitingEndMark ── lane lost or refused ──> Discarding ──> AwaitingCommand
 //! ```
 
 mod command;
 pub(crate) mod content;
 mod lane;
+pub(crate) mod queued;
 mod sign_in;
 
 use content::Content;
 
 use super::{
-    Admission, Answer, Awaited, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request, RequestId, Said,
+    Admission, Answer, Awaited, Envelope, Event, Flow, HIGH_WATER, LaneId, LaneState, Outbox, Relay, Request,
+    RequestId, Said,
 };
 use super::{DraftId, SessionFacts, Side, draft::Draft};
 use crate::{
@@ -71,6 +74,10 @@ pub struct SmtpRelay {
     drafts: u32,
     /// Whom the transaction names, in lower case, a line each; None: too many to tell a retry by.
     recipients: Option<Vec<u8>>,
+    /// The same for a message that is queued.
+    envelope: Envelope,
+    /// What was queued, and nothing shows yet that the client has heard of it.
+    untold: Option<DraftId>,
 }
 
 /// What the client's next octets are, or what they wait for.
@@ -142,6 +149,8 @@ impl SmtpRelay {
             uncertain: 0,
             drafts: 0,
             recipients: None,
+            envelope: Envelope::default(),
+            untold: None,
         }
     }
 

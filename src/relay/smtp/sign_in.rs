@@ -6,6 +6,7 @@
 use super::{Flow, Lane, Outbox, Phase, REFUSED_LOGINS_MAX, Request, RequestId, SmtpRelay, Transaction};
 use crate::{
     failure::{Failure, Rule, SmtpMoment},
+    model::Submission,
     relay::{Admission, Credentials, LaneFacts, LaneState, LaneUse, Lease},
     wire::{
         sasl::{SaslExchange, SaslStep},
@@ -76,6 +77,7 @@ impl SmtpRelay {
             false => Err(Failure::Denied(Rule::Sending)),
         };
         match verdict.and_then(allowed) {
+            Ok(admission) if admission.submission == Submission::Queued => self.admit_queued(admission, out),
             Ok(admission) => {
                 let request = out.ask(Request::ReadyToSend(admission.account));
                 self.phase = Phase::AwaitingReady(request, admission);

@@ -247,7 +247,8 @@ impl Store {
     /// If the store fails.
     pub async fn spooled_files(&self) -> Result<HashSet<String>, Error> {
         const FILES: &str = "SELECT file FROM sent WHERE file IS NOT NULL
-            UNION SELECT fallback FROM sent WHERE fallback IS NOT NULL";
+            UNION SELECT fallback FROM sent WHERE fallback IS NOT NULL
+            UNION SELECT file FROM queue WHERE file IS NOT NULL";
         let files: Vec<String> = on!(self, pool => sqlx::query_scalar(FILES).fetch_all(pool).await?);
         Ok(files.into_iter().collect())
     }

@@ -181,7 +181,7 @@ impl Sending {
     }
 
     /// A parked lane whose provider has just answered RSET. None: there is none, all were dropped, or none answers in time.
-    async fn clean(&self, generation: Generation, key: LaneKey, last: Option<LaneNumber>) -> Option<Parked> {
+    pub(super) async fn clean(&self, generation: Generation, key: LaneKey, last: Option<LaneNumber>) -> Option<Parked> {
         let first_good = async {
             while let Some(mut parked) = self.pool.take(generation, key, last) {
                 if reset::reset(&mut parked.stream).await.is_some() {
@@ -203,7 +203,7 @@ impl Sending {
     }
 
     /// Waits until one more message may begin.
-    async fn turn(&self, per_minute: Option<u32>, until: Instant) -> Result<(), Failure> {
+    pub(super) async fn turn(&self, per_minute: Option<u32>, until: Instant) -> Result<(), Failure> {
         let Some(per_minute) = per_minute else {
             self.rate().note(None, self.start.elapsed());
             return Ok(());

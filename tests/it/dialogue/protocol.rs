@@ -2,7 +2,8 @@
 
 use passerelle::{
     model::{
-        AccountId, Address, Attributes, Folder, FolderTable, FromPolicy, LocalName, RemoteName, Role, UnreadScope,
+        AccountId, Address, Attributes, Folder, FolderTable, FromPolicy, LocalName, RemoteName, Role, Submission,
+        UnreadScope,
     },
     profile::Table,
     relay::{Admission, Care, Keep, LaneFacts, Relay, SessionFacts, imap::ImapRelay, smtp::SmtpRelay},
@@ -86,6 +87,7 @@ pub fn admission(settings: &[&str]) -> Admission {
     admission.from = changes.from.unwrap_or_default();
     admission.display_name = changes.display_name.unwrap_or_default().into();
     admission.filing = filing(settings);
+    admission.submission = changes.submission.unwrap_or_default();
     admission.receives = changes.receives.unwrap_or(true);
     admission.sends = changes.sends.unwrap_or(true);
     admission.unread = changes.unread.unwrap_or_default();
@@ -127,6 +129,7 @@ pub fn changes(settings: &[&str]) -> Changes {
             ("crm" | "filing", _) => {}
             ("receives", "no") => changes.receives = Some(false),
             ("sends", "no") => changes.sends = Some(false),
+            ("submission", "queued") => changes.submission = Some(Submission::Queued),
             ("unread", "inbox") => changes.unread = Some(UnreadScope::Inbox),
             ("from", policy) => {
                 changes.from = FromPolicy::ALL.into_iter().find(|known| known.to_string() == policy);

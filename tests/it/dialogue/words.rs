@@ -3,7 +3,7 @@
 use passerelle::{
     failure::{Cap, Failure, Unreachable},
     model::RemoteName,
-    relay::{Commitment, Credentials, Keep, LaneState, Request},
+    relay::{Commitment, Credentials, Envelope, Keep, LaneState, Request},
 };
 
 /// A request in the words of a dialogue.
@@ -44,6 +44,10 @@ pub fn spell(request: &Request) -> String {
             match commitment {
                 Commitment::Sending { recipients } => {
                     format!("commit {id} to {}", recipients.as_deref().unwrap_or("many").replace('\n', ","))
+                }
+                Commitment::Queued(Envelope { sender, body, recipients }) => {
+                    let body = body.map(|body| format!(" {body:?}")).unwrap_or_default().to_lowercase();
+                    format!("queue {id} from <{sender}>{body} to {}", recipients.join(","))
                 }
                 Commitment::Copy { flags, seen, date } => {
                     let seen = if *seen { "seen" } else { "unseen" };

@@ -1,0 +1,259 @@
+//! The delivery of one message: from MAIL to what is known of it when the provider has answered, or nobody knows.
+
+use super::{LANE_WAIT, Next, Queue, speak::Speaker, standing::Standing};
+use crate::{
+    failpoint::{Moment, reach},
+    failure::{Failure, SmtpMoment},
+    model::Uncertain,
+    rules::patience::{Meaning, advised, meaning},
+    store::{Account, Queued, RecipientState, unix_now},
+    wire::smtp::Reply,
+};
+use std::{io, sync::atomic::Ordering};
+
+/// Recipients of one transaction: what every provider takes (RFC 5321 section 4.5.3.1.8). The others follow.
+pub(crate) const RECIPIENTS_AT_ONCE: usize = 100;
+/// Too many recipients, of one transaction: the others may come at once.
+const TOO_MANY: u16 = 452;
+
+/// How a reply begins that closes the connection.
+const CLOSES: &str = "421";
+
+/// How the talk about a message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    /// The lane is as before.
+    Clean,
+    /// The message may still be open on it.
+    Open,
+    /// The lane is of no use any more.
+    Broken,
+}
+
+impl Queue {
+    pub(super) async fn deliver(&self, account: &Account, message: Queued, speaker: &mut Option<Speaker>) -> Next {
+        let mut standing = Standing::of(message);
+        if account.settings.uncertain == Uncertain::Resend && standing.any(RecipientState::Uncertain) {
+            self.look_before(account, &mut standing).await;
+        }
+        if unix_now() >= standing.message.expires_at {
+            let words = standing.message.words.clone();
+            let words = if words.is_empty() { "it was not delivered in time" } else { &words };
+            standing.turn(RecipientState::Uncertain, RecipientState::Waiting, "");
+            standing.turn(RecipientState::Waiting, RecipientState::Failed, words);
+            self.keep(Some(account), &standing).await;
+            return Next::Go;
+        }
+        if !standing.any(RecipientState::Waiting) {
+            self.keep(Some(account), &standing).await;
+            return Next::Go;
+        }
+        if !account.settings.sends {
+            self.keep(Some(account), &standing.put_off("sending is switched off for this account")).await;
+            return Next::Go;
+        }
+        let file = match &standing.message.spooled {
+            Some(spooled) => self.filing.spool.read(&spooled.file).await,
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let file = match file {
+            Ok(file) => file,
+            // Not even one that is not there is given up: its disk may come back.
+            Err(_) => {
+                let words = "the message cannot be read from the disk of the mail bridge";
+                self.keep(Some(account), &standing.put_off(words)).await;
+                return Next::Go;
+            }
+        };
+        if speaker.is_none() {
+            let own = self.filing.gates.own_submission(account.id, LANE_WAIT).await;
+            match own {
+                Ok(Some(own)) => *speaker = Some(Speaker::new(own)),
+                Ok(None) => {
+                    let words = "the bridge has nothing of its own to sign in with for this account";
+                    self.keep(Some(account), &standing.put_off(words)).await;
+                    return Next::Go;
+                }
+                Err(failure) => {
+                    return self.rest(account, standing.put_off(&words_of(&failure))).await;
+                }
+            }
+        }
+        let Some(speaking) = speaker.as_mut() else { return Next::Rest };
+        let (spoken, words) = match self.speak(account, &mut standing, speaking, file).await {
+            Ok((spoken, words)) => (spoken, words),
+            Err(failure) => (Spoken::Broken, Some(words_of(&failure))),
+        };
+        speaking.is_open = spoken == Spoken::Open;
+        if spoken == Spoken::Broken || speaking.owes() {
+            *speaker = None;
+        }
+        match words {
+            // Of the account: its next message would hear the same.
+            Some(words) if words.starts_with(CLOSES) || advised(&words).is_some() => {
+                self.rest(account, standing.put_off(&words)).await
+            }
+            Some(words) => {
+                self.keep(Some(account), &standing.put_off(&words)).await;
+                Next::Go
+            }
+            None => {
+                reach(Moment::BeforeDelivered).await;
+                self.keep(Some(account), &standing).await;
+                reach(Moment::AfterDelivered).await;
+                Next::Go
+            }
+        }
+    }
+
+    /// The provider is not there, or does not want more now: the account's others wait as long.
+    async fn rest(&self, account: &Account, standing: Standing) -> Next {
+        let now = unix_now();
+        let told = standing.told(account.settings.uncertain, now);
+        self.keep(Some(account), &standing).await;
+        if let Some(due) = told.due
+            && let Err(error) = self.filing.store.hold_back(account.id, due, told.advised, now).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "queued messages cannot be held back");
+        }
+        Next::Rest
+    }
+
+    /// Before what may have been sent is sent again, Sent is looked at: a provider that files by itself shows it there.
+    async fn look_before(&self, account: &Account, standing: &mut Standing) {
+        let looked = async {
+            let copy = self.filing.store.sent_message(standing.message.sent?).await.ok()??;
+            // What may stand there by anybody else proves nothing.
+            if self.filing.store.may_be_others(&copy).await.ok()? {
+                return None;
+            }
+            self.filing.looked(account.id, &copy).await.ok()
+        };
+        let (to, words) = match looked.await {
+            Some(true) => (RecipientState::Accepted, "it stands in Sent: the provider has sent it"),
+            Some(false) | None => (RecipientState::Waiting, ""),
+        };
+        standing.turn(RecipientState::Uncertain, to, words);
+    }
+
+    /// What is said of it. Words: why it is tried again as a whole; else each recipient stands as is known.
+    async fn speak(
+        &self,
+        account: &Account,
+        standing: &mut Standing,
+        speaker: &mut Speaker,
+        file: tokio::fs::File,
+    ) -> Result<(Spoken, Option<String>), Failure> {
+        use RecipientState::{Failed, Offered, Waiting};
+        if speaker.is_open {
+            let reply = speaker.command("RSET").await?;
+            if reply.class() != 2 {
+                return Ok((Spoken::Broken, Some(reply.words())));
+            }
+        }
+        let octets = standing.message.spooled.as_ref().map_or(0, |spooled| spooled.octets);
+        let (sender, body) = (standing.message.sender.clone(), standing.message.body);
+        let reply = speaker.mail(&sender, octets, body).await?;
+        match meaning(&reply) {
+            Meaning::Taken => {}
+            Meaning::PutOff => return Ok((after(&reply), Some(reply.words()))),
+            Meaning::Refused => {
+                standing.turn(Waiting, Failed, &reply.words());
+                return Ok((after(&reply), None));
+            }
+        }
+        let waiting = standing.message.recipients.iter().filter(|recipient| recipient.state == Waiting);
+        let asked: Vec<_> = waiting.map(|one| (one.position, one.address.clone())).take(RECIPIENTS_AT_ONCE).collect();
+        let mut too_many = false;
+        for (position, address) in &asked {
+            let reply = speaker.rcpt(address).await?;
+            if reply.code == 421 {
+                return Ok((Spoken::Broken, Some(reply.words())));
+            }
+            too_many |= reply.code == TOO_MANY;
+            let state = match meaning(&reply) {
+                Meaning::Taken => Offered,
+                Meaning::PutOff => Waiting,
+                Meaning::Refused => Failed,
+            };
+            standing.answered(*position, state, &reply.words());
+        }
+        if !standing.any(Offered) {
+            let words = standing.any(Waiting).then(|| self.words_of_waiting(standing));
+            return Ok((Spoken::Open, words));
+        }
+        let reply = speaker.command("DATA").await?;
+        if reply.code != 354 {
+            return Ok(self.no(standing, &reply, after(&reply)));
+        }
+        if let Some(reply) = speaker.content(file, octets).await? {
+            return Ok(self.no(standing, &reply, Spoken::Broken));
+        }
+        if self.draining.load(Ordering::Relaxed) {
+            *standing = standing.clone().left();
+            return Ok((Spoken::Broken, None));
+        }
+        reach(Moment::BeforeQueueMark).await;
+        if let Err(error) = self.try_keep(Some(account), standing, account.settings.uncertain).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a queued message cannot be marked");
+            return Ok((Spoken::Broken, Some("the store of the bridge cannot be written".to_owned())));
+        }
+        reach(Moment::AfterQueueMark).await;
+        let answer = match speaker.end_mark().await {
+            Ok(()) => {
+                reach(Moment::AfterQueueEndMark).await;
+                speaker.reply(self.end_of_data).await
+            }
+            Err(failure) => Err(failure),
+        };
+        match answer {
+            Ok(reply) if reply.class() == 2 => {
+                standing.is_accepted(&reply.words());
+                standing.tries_others_at_once(too_many);
+                Ok((Spoken::Clean, None))
+            }
+            Ok(reply) if reply.class() != 3 => Ok(self.no(standing, &reply, after(&reply))),
+            // Whatever it says now, it has the message.
+            Ok(reply) => {
+                standing.is_unknown(&format!("no answer that can be understood: {}", reply.words()));
+                Ok((Spoken::Broken, None))
+            }
+            Err(failure) => {
+                standing.is_unknown(&words_of(&failure));
+                Ok((Spoken::Broken, None))
+            }
+        }
+    }
+
+    /// The provider does not take the message as a whole.
+    fn no(&self, standing: &mut Standing, reply: &Reply, spoken: Spoken) -> (Spoken, Option<String>) {
+        let words = reply.words();
+        match meaning(reply) {
+            Meaning::Refused => {
+                standing.turn(RecipientState::Offered, RecipientState::Failed, &words);
+                (spoken, None)
+            }
+            Meaning::PutOff if reply.class() == 3 => (Spoken::Broken, Some(words)),
+            Meaning::PutOff => (spoken, Some(words)),
+            Meaning::Taken => (Spoken::Broken, Some(words)),
+        }
+    }
+
+    fn words_of_waiting(&self, standing: &Standing) -> String {
+        let mut waiting = standing.message.recipients.iter().filter(|one| one.state == RecipientState::Waiting);
+        waiting.find(|one| !one.words.is_empty()).map(|one| one.words.clone()).unwrap_or_default()
+    }
+}
+
+/// A 421 speaks of the connection.
+fn after(reply: &Reply) -> Spoken {
+    if reply.code == 421 { Spoken::Broken } else { Spoken::Open }
+}
+
+/// As people are told.
+fn words_of(failure: &Failure) -> String {
+    match failure {
+        Failure::Busy(_) => failure.to_string(),
+        _ => failure.smtp(SmtpMoment::Command).text.into_owned() + ": " + &failure.to_string(),
+    }
+}
