@@ -28,7 +28,7 @@ const TABLE: [(Exit, &str); 10] = [
     (Exit::Usage, "the command line is not understood"),
     (Exit::Configuration, "the configuration is wrong"),
     (Exit::Provider, "the provider cannot be reached or refuses the sign-in"),
-    (Exit::NotFound, "there is no such account, client, CRM, login, provider or user"),
+    (Exit::NotFound, "there is no such account, client, CRM, login, message, provider or user"),
     (Exit::Taken, "the address, client, folder name or login name is taken"),
     (Exit::State, "the state directory, its database or its key cannot be used"),
     (Exit::Warned, "`doctor` found what works, and not as it should; `import` left something"),
@@ -221,6 +221,7 @@ fn of_control(error: &control::Error) -> Exit {
         | control::Error::NoProvider(_)
         | control::Error::NotRegistered(_)
         | control::Error::NoWayBack(_)
+        | control::Error::NotQueued(_)
         | control::Error::NoUser(_) => Exit::NotFound,
         control::Error::Consent(refusal) => of_consent(refusal),
         control::Error::Device(_)
@@ -229,7 +230,7 @@ fn of_control(error: &control::Error) -> Exit {
         | control::Error::Refused(_)
         | control::Error::Registered { .. }
         | control::Error::ScopeMissing { .. } => Exit::Provider,
-        control::Error::NoHttp => Exit::Failed,
+        control::Error::InHand(_) | control::Error::NoHttp => Exit::Failed,
         control::Error::RegistrationInUse(_) => Exit::Taken,
         control::Error::Kept { why, .. } | control::Error::Spent(why) => of_control(why),
         control::Error::Store(error) => of_store(error),

@@ -17,6 +17,7 @@ mod limits;
 mod login;
 mod out;
 mod provider;
+mod queue;
 mod secret;
 mod serve;
 mod words;
@@ -76,6 +77,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Login(command) => login::run(command, &place).await,
         Command::Folder(command) => folder::run(command, &place).await,
         Command::Provider(command) => provider::run(command, &place).await,
+        Command::Queue(command) => queue::run(command, &place).await,
         Command::Import(command) => import::run(command, &place).await,
         Command::Crm(command) => crm::run(command, &place).await,
         Command::Config(command) => config::run(&command, &place),

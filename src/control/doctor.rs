@@ -18,7 +18,7 @@ use crate::{
     },
     provider::{Explanations, Said, Table},
     rules::namespace::Naming,
-    store::{Account, GrantState, Store},
+    store::{Account, GrantState, QueueState, Store},
     upstream::{self, Opened, Step, Stream},
     wire::smtp::{Reply, ReplyReader},
 };
@@ -112,6 +112,7 @@ pub async fn account(
     let account = by_address(store, address).await?;
     let mut found = settings(&account);
     found.extend(sent_copies(store, &account, now).await?);
+    found.extend(queued(store, &account, now).await?);
     let has_token = grant(store, &account, explanations, &mut found).await?;
     for refusal in store.refusals(account.id).await? {
         let on = match refusal.service.as_str() {
@@ -148,6 +149,40 @@ async fn sent_copies(store: &Store, account: &Account, now: i64) -> Result<Optio
         let mend = "they are kept, and tried again once an hour at least: put right what is said of IMAP below";
         Finding::bad("sent-copies", Severity::Warning, what, mend)
     }))
+}
+
+/// What is queued: fresh, waiting for long, in doubt, or failed without a report in INBOX.
+async fn queued(store: &Store, account: &Account, now: i64) -> Result<Vec<Finding>, Error> {
+    const CHECK: &str = "queue";
+    let all = store.all_queued(Some(account.id)).await?;
+    let (mut found, address) = (Vec::new(), &account.address);
+    let of = |state| all.iter().filter(move |queued| queued.state == state);
+    let uncertain: Vec<_> = of(QueueState::Uncertain).map(|queued| queued.id.to_string()).collect();
+    if !uncertain.is_empty() {
+        let what = format!("nobody knows whether these messages were sent: {}", uncertain.join(", "));
+        let mend = "ask their recipients, then `passerelle queue retry NUMBER` or `passerelle queue remove NUMBER`";
+        found.push(Finding::bad(CHECK, Severity::Problem, what, mend));
+    }
+    let waiting: Vec<_> = of(QueueState::Waiting).collect();
+    if let Some(oldest) = waiting.first() {
+        let minutes = (now - oldest.began_at).max(0) / 60;
+        let what = format!("messages that wait to be delivered: {}, the oldest for {minutes} minutes", waiting.len());
+        found.push(if minutes < LATE_MINUTES {
+            Finding::good(CHECK, what)
+        } else {
+            let mend =
+                format!("`passerelle queue list {address}` says why; what is said of SMTP below may be the cause");
+            let finding = Finding::bad(CHECK, Severity::Warning, what, mend);
+            Finding { why: Some(oldest.words.clone()).filter(|words| !words.is_empty()), ..finding }
+        });
+    }
+    let reporting = of(QueueState::Reporting).count();
+    if reporting > 0 {
+        let what = format!("messages that failed, and whose senders have no report yet: {reporting}");
+        let mend = format!("`passerelle queue list {address}`; put right what is said of IMAP below");
+        found.push(Finding::bad(CHECK, Severity::Warning, what, mend));
+    }
+    Ok(found)
 }
 
 fn settings(account: &Account) -> Vec<Finding> {

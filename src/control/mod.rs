@@ -14,6 +14,7 @@ pub mod folder;
 pub mod import;
 pub mod login;
 pub mod provider;
+pub mod queue;
 pub mod registration;
 pub mod settings;
 pub mod swap;
@@ -88,6 +89,9 @@ pub enum Error {
     /// It did not come to its end, and what was given for it is kept: it could not be given twice.
     #[error("{why}; what was given works once, so it is kept all the same, unchecked: {address}")]
     Kept { address: Address, why: Box<Error> },
+    /// A bridge is at this message now.
+    #[error("a running bridge is sending this message now: {0}")]
+    InHand(i64),
     /// The label gives no login name.
     #[error("the label makes no login name: {0}")]
     Label(String),
@@ -130,6 +134,9 @@ pub enum Error {
     /// The account was not swapped, or too long ago.
     #[error("there is no way back for this account: it was not swapped, or its time is over: {0}")]
     NoWayBack(Address),
+    /// There is no such message, or not any more.
+    #[error("there is no message of this number in the queue: {0}")]
+    NotQueued(i64),
     /// A fault of the build.
     #[error("no HTTP client can be made")]
     NoHttp,
@@ -230,6 +237,10 @@ impl Error {
                 quoted(domain)
             )),
             Self::Kept { address, why } => Some(kept_hint(address, why)),
+            Self::InHand(id) => Some(format!("see in a moment what came of it: `passerelle queue show {id}`")),
+            Self::NotQueued(_) => {
+                Some("what was delivered is not there any more; `passerelle queue list` shows the others".to_owned())
+            }
             Self::Label(_) => Some("use letters, digits, `.`, `-` and `_`".to_owned()),
             Self::NoAccountYet => Some("add one with `passerelle account add`".to_owned()),
             Self::NoCrm(_) => Some("`passerelle crm list` shows all".to_owned()),

@@ -59,6 +59,8 @@ mod lost;
 mod machines;
 mod moved;
 mod provider;
+mod queue;
+mod queue_crashes;
 mod queue_rows;
 mod readme;
 mod refused;

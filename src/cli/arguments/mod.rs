@@ -12,6 +12,7 @@ mod grant;
 mod import;
 mod login;
 mod provider;
+mod queue;
 mod settings;
 mod sign_in;
 mod swap;
@@ -26,6 +27,7 @@ pub(super) use grant::GrantArguments;
 pub(super) use import::ImportCommand;
 pub(super) use login::LoginCommand;
 pub(super) use provider::{ProviderCommand, ProviderRegister};
+pub(super) use queue::QueueCommand;
 pub(super) use settings::{AtProvider, Settings};
 pub(super) use sign_in::AccountSignIn;
 pub(super) use swap::AccountSwap;
@@ -124,6 +126,9 @@ pub(in crate::cli) enum Command {
     /// Show the folders of an account; map and hide them
     #[command(subcommand)]
     Folder(Folder),
+    /// Show what waits to be delivered; try it now, or take it out
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Show what is known of mail providers, and register clients with them
     #[command(subcommand)]
     Provider(ProviderCommand),

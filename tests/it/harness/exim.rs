@@ -79,6 +79,11 @@ impl Exim {
         self.leash = Some(leash);
     }
 
+    /// Cuts every connection and listens no more.
+    pub(crate) fn stop(&mut self) {
+        self.leash = None;
+    }
+
     /// From now on this reply meets `AUTH`, `MAIL`, `RCPT` or `DATA` (the end of the message): a code of class 4 or 5
     /// and words. `None` lifts it.
     pub(crate) fn refuse(&self, verb: &str, reply: Option<&str>) {
