@@ -2,6 +2,7 @@
 
 use super::{Error, tokens};
 use crate::{
+    model::Address,
     oauth::{
         TokenEndpoint, device,
         exchange::Exchange,
@@ -20,14 +21,14 @@ pub struct Waiting {
     old_tokens_stay_valid: bool,
 }
 
-/// Asks for a code, as the client that is registered for people who consent.
+/// Asks for a code for this mailbox, as the client that is registered for people who consent.
 ///
 /// # Errors
 /// If the provider gives no codes, no client is registered, or the provider refuses.
-pub async fn start(store: &Store, provider: &Provider) -> Result<Waiting, Error> {
+pub async fn start(store: &Store, provider: &Provider, mailbox: &Address) -> Result<Waiting, Error> {
     let oauth = provider.oauth.as_ref().filter(|oauth| oauth.device.is_some());
     let oauth = oauth.ok_or_else(|| Error::NoDevice(provider.name.clone()))?;
-    let registration = store.registration_for_consent(&provider.name).await?;
+    let registration = store.registration_for_consent(&provider.name, Some(mailbox), None).await?;
     let registration = registration.ok_or_else(|| Error::NoClient(provider.name.clone()))?;
     let tenant = Some(registration.tenant.as_str()).filter(|tenant| !tenant.is_empty());
     let endpoint = oauth.device_of(tenant).and_then(|address| TokenEndpoint::parse(&address).ok());

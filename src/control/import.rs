@@ -183,7 +183,7 @@ impl Way<'_> {
         provider: String,
         (client_id, proof, tenant): (String, Proof, Option<String>),
     ) -> Option<State> {
-        if !matches!(self.store.registration_for_consent(&provider).await, Ok(None)) {
+        if !matches!(self.store.registration_for_consent(&provider, None, None).await, Ok(None)) {
             return None;
         }
         let given = match proof {

@@ -3,9 +3,9 @@
 //! One for each provider, tenant and way of asking. Accounts follow the registration that they name: who gives a new
 //! secret gives it once.
 
-use super::{Error, Store, on, vault::Place};
+use super::{Error, Store, on, settings::key, vault::Place};
 use crate::{
-    model::RegistrationId,
+    model::{Address, RegistrationId},
     oauth::{
         TokenEndpoint,
         flow::{Client, Means, Proof, SigningKey},
@@ -184,13 +184,34 @@ impl Store {
         }
     }
 
-    /// The registration by which people consent at this provider.
+    /// The registration by which people consent at this provider: of the tenant that is named; else, for a mailbox, the one
+    /// of its account's grant, then of the tenant that has the name of its domain; else the newest.
     ///
     /// # Errors
     /// As for [`Store::registrations`].
-    pub async fn registration_for_consent(&self, provider: &str) -> Result<Option<Registration>, Error> {
-        const OF: &str = select!("WHERE r.provider = $1 AND r.means = 'refresh-token' ORDER BY r.id DESC LIMIT 1");
-        let row: Option<Row> = on!(self, pool => sqlx::query_as(OF).bind(provider).fetch_optional(pool).await?);
+    pub async fn registration_for_consent(
+        &self,
+        provider: &str,
+        mailbox: Option<&Address>,
+        tenant: Option<&str>,
+    ) -> Result<Option<Registration>, Error> {
+        const OF: &str = select!(
+            "WHERE r.provider = $1 AND r.means = 'refresh-token' ORDER BY CASE
+                WHEN r.tenant = $2 THEN 0
+                WHEN r.id = (SELECT g.registration_id FROM grants g JOIN accounts a ON a.id = g.account_id
+                    WHERE a.address_key = $3 AND a.removed_at IS NULL) THEN 1
+                WHEN lower(r.tenant) = $4 THEN 2
+                ELSE 3 END, r.id DESC LIMIT 1"
+        );
+        let row: Option<Row> = on!(self, pool => {
+            sqlx::query_as(OF)
+                .bind(provider)
+                .bind(tenant)
+                .bind(mailbox.map(key))
+                .bind(mailbox.map(|mailbox| mailbox.domain().to_lowercase()))
+                .fetch_optional(pool)
+                .await?
+        });
         match row {
             Some(row) => self.open_registration(row).await.map(Some),
             None => Ok(None),

@@ -147,7 +147,7 @@ async fn r34_no_sealed_token_opens_in_another_row_or_column() {
     )
     .await;
     assert!(matches!(store.registration_of_domain("example.test").await, Err(Error::Vault(_))));
-    assert!(store.registration_for_consent("microsoft365").await.is_ok_and(|found| found.is_some()));
+    assert!(store.registration_for_consent("microsoft365", None, None).await.is_ok_and(|found| found.is_some()));
 }
 
 #[tokio::test]
@@ -255,7 +255,40 @@ async fn grants_follow_the_registration_that_they_name() {
     assert!(!store.unregister(id).await.expect("read"), "an account stands on it");
     store.remove_account(account, 3).await.expect("removed");
     assert!(store.unregister(id).await.expect("read"));
-    assert!(store.registration_for_consent("microsoft365").await.expect("read").is_none());
+    assert!(store.registration_for_consent("microsoft365", None, None).await.expect("read").is_none());
+}
+
+#[tokio::test]
+async fn of_two_registrations_at_one_provider_each_mailbox_has_its_own() {
+    let root = tempfile::tempdir().expect("a directory");
+    let store = Store::open(root.path(), None, 0).await.expect("a store");
+    let of_tenant = async |tenant: &str, id: &str| {
+        let new = NewRegistration {
+            tenant: tenant.to_owned(),
+            ..registration(ForWhom::Consenting, id, Proof::Secret(secret(SECRETS[0])))
+        };
+        store.register(&new, 1).await.expect("registered")
+    };
+    let first = of_tenant("one-firm", "first").await;
+    of_tenant("Second.TEST", "second").await;
+    let of_first = NewGrant { registration: Some(first), ..grant(SECRETS[1]) };
+    let new = account(&store, Credential::Grant(of_first)).await;
+    let mailbox = new.address.clone();
+    let id = store.add_account(&new, 0).await.expect("added");
+    of_tenant("", "newest").await;
+    let found = async |mailbox: Option<&str>, tenant: Option<&str>| {
+        let mailbox = mailbox.map(|mailbox| Address::parse(mailbox).expect("an address"));
+        let found = store.registration_for_consent("microsoft365", mailbox.as_ref(), tenant).await;
+        found.expect("read").expect("there are three").client.id
+    };
+    assert_eq!(found(Some(mailbox.as_str()), None).await, "first", "of its grant");
+    assert_eq!(found(Some(&mailbox.as_str().to_uppercase()), None).await, "first");
+    assert_eq!(found(Some(mailbox.as_str()), Some("Second.TEST")).await, "second", "of the tenant that is named");
+    assert_eq!(found(Some("bob@second.test"), None).await, "second", "of the domain");
+    assert_eq!(found(Some("bob@elsewhere.test"), None).await, "newest");
+    assert_eq!(found(None, None).await, "newest");
+    store.remove_account(id, 1).await.expect("removed");
+    assert_eq!(found(Some(mailbox.as_str()), None).await, "newest", "it has no grant any more");
 }
 
 #[tokio::test]
@@ -268,7 +301,7 @@ async fn a_registration_of_a_tenant_is_found_by_the_domain() {
     assert_eq!((found.id, found.for_whom, found.client.id.as_str()), (id, ForWhom::Tenant, "daemon"));
     assert!(matches!(&found.client.proof, Proof::Key(key) if key.pkcs8.expose() == "a private key"));
     assert!(store.registration_of_domain("elsewhere.test").await.expect("read").is_none());
-    assert!(store.registration_for_consent("microsoft365").await.expect("read").is_none());
+    assert!(store.registration_for_consent("microsoft365", None, None).await.expect("read").is_none());
 
     let own =
         NewGrant { client: found.client, registration: Some(id), means: Means::Own, old_tokens_stay_valid: false };

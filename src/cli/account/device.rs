@@ -3,6 +3,7 @@
 use crate::cli::{Error, Place, out, say, words::field};
 use passerelle::{
     control::device,
+    model::Address,
     oauth::flow::device::Code,
     provider::Provider,
     store::{NewGrant, Store},
@@ -12,8 +13,13 @@ use serde::Serialize;
 use std::io::IsTerminal as _;
 
 /// The grant that a person gives on another device. Ctrl-C ends the program, as always: nothing is kept until then.
-pub(super) async fn grant(place: &Place, store: &Store, provider: &Provider) -> Result<NewGrant, Error> {
-    let waiting = device::start(store, provider).await?;
+pub(super) async fn grant(
+    place: &Place,
+    store: &Store,
+    provider: &Provider,
+    mailbox: &Address,
+) -> Result<NewGrant, Error> {
+    let waiting = device::start(store, provider, mailbox).await?;
     show(place, &waiting.code)?;
     Ok(waiting.grant().await?)
 }

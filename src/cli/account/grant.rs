@@ -17,11 +17,12 @@ use passerelle::{
 pub(super) async fn of(
     arguments: &GrantArguments,
     provider: Option<&Provider>,
+    mailbox: &Address,
     place: &Place,
     store: Option<&Store>,
 ) -> Result<Option<NewGrant>, Error> {
     match (arguments.device, provider, store) {
-        (true, Some(provider), Some(store)) => device::grant(place, store, provider).await.map(Some),
+        (true, Some(provider), Some(store)) => device::grant(place, store, provider, mailbox).await.map(Some),
         (true, ..) => Err(Error::NoTokenEndpoint),
         (false, provider, _) => read(arguments, provider),
     }

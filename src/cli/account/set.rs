@@ -44,7 +44,7 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     // Nobody is asked for the password of an account that there is not.
     let account = account::by_address(&store, &address).await?;
     let provider = settings.at.provider.as_deref().unwrap_or(&account.settings.provider);
-    if let Some(grant) = grant::of(&arguments.grant, table.named(provider), place, Some(&store)).await? {
+    if let Some(grant) = grant::of(&arguments.grant, table.named(provider), &address, place, Some(&store)).await? {
         wish.credential = Some(Credential::Grant(grant));
         wish.consented = arguments.grant.device;
     } else if arguments.by_registration {
@@ -69,7 +69,7 @@ pub(super) async fn sign_in(place: &Place, address: &Address) -> Result<(), Erro
     let (store, table) = (place.store().await?, place.providers()?);
     let account = account::by_address(&store, address).await?;
     let provider = control::provider::named(&table, &account.settings.provider)?;
-    let grant = device::grant(place, &store, provider).await?;
+    let grant = device::grant(place, &store, provider, address).await?;
     let wish = Wish { credential: Some(Credential::Grant(grant)), consented: true, ..Wish::default() };
     change(place, &store, &table, address, wish, false).await
 }

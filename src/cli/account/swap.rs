@@ -66,7 +66,8 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
         Some(registration) => registration::provider_of(&table, registration)?,
         None => control::provider::of_account(&table, at.provider.as_deref(), &address, [&imap, &smtp])?,
     };
-    let grant = grant::of(&arguments.grant, Some(provider), place, Some(&store)).await?.map(Credential::Grant);
+    let grant =
+        grant::of(&arguments.grant, Some(provider), &address, place, Some(&store)).await?.map(Credential::Grant);
     let given = grant.or(registered.as_ref().and_then(registration::credential));
     // Whoever names another host knows better than the table.
     if imap.host.is_none() && given.is_none() {

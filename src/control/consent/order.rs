@@ -158,7 +158,10 @@ struct Page {
 pub async fn ask(store: &Store, asked: Ask<'_>) -> Result<Order, Error> {
     let account = store.account_by_address(asked.address).await?;
     let registered = match (&asked.client, &asked.issuer) {
-        (None, None) => store.registration_for_consent(&asked.provider.name).await?,
+        (None, None) => {
+            let (provider, mailbox) = (&asked.provider.name, Some(asked.address));
+            store.registration_for_consent(provider, mailbox, asked.tenant.as_deref()).await?
+        }
         _ => None,
     };
     let page = page(&asked, registered.as_ref()).await?;
