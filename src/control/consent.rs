@@ -258,18 +258,38 @@ async fn finish(
     returned: Returned,
     now: i64,
 ) -> Result<Done, Error> {
-    let order = Order::read(&answered.consent.order)?;
+    let mut order = Order::read(&answered.consent.order)?;
     if !order.is_from(returned.issuer.as_deref()) {
         return Err(Refusal::OtherIssuer.into());
     }
     let code = returned.answer.map_err(Refusal::Denied)?;
     order.still_stands(store).await?;
     let grant = redeem(store, &order, &code, &answered.verifier).await?;
-    let address = order.address.clone();
-    let credential = Credential::Grant(grant);
-    let manner = Manner { own: &tables.own, report: &|_, _| {} };
     let stands = order.stands()?.cloned();
-    let Some(mailbox) = order.mailbox else {
+    let mailbox = order.mailbox.take();
+    let done = keep(store, tables, &order.address, grant, (stands, mailbox), now).await;
+    // Also where the mail servers refuse it: the grant is kept then.
+    if matches!(done, Ok(_) | Err(Error::Kept { .. })) {
+        // The sign-in is good without: whoever is next is told whom it takes.
+        if let Err(error) = order.keep_person(store).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "who has signed in is not kept");
+        }
+    }
+    done
+}
+
+/// The grant goes to its account: one that is there, or one that is added.
+async fn keep(
+    store: &Store,
+    tables: &Tables,
+    address: &Address,
+    grant: NewGrant,
+    (stands, mailbox): (Option<Stands>, Option<Mailbox>),
+    now: i64,
+) -> Result<Done, Error> {
+    let (address, credential) = (address.clone(), Credential::Grant(grant));
+    let manner = Manner { own: &tables.own, report: &|_, _| {} };
+    let Some(mailbox) = mailbox else {
         let wish = Wish { stands, credential: Some(credential), consented: true, ..Wish::default() };
         settings::set(store, &tables.providers, &address, wish, false, manner, now).await?;
         return Ok(Done { address, added_for: None });

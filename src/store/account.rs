@@ -5,7 +5,7 @@
 use super::{
     Error, Store,
     grant::{self, NewGrant},
-    on,
+    on, person,
     settings::{self, ADD_ALIAS, Settings, key},
     swap,
     vault::Place,
@@ -319,6 +319,7 @@ impl Store {
                 // Their files are swept.
                 "DELETE FROM sent WHERE account_id = $1",
                 grant::FORGET,
+                person::FORGET,
             ]
             .into_iter()
             .chain(swap::FORGET)

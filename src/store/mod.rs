@@ -17,6 +17,7 @@ mod grant;
 mod lease;
 mod login;
 pub mod password;
+mod person;
 mod queue;
 mod refusal;
 mod registration;

@@ -199,6 +199,30 @@ fn where_no_bridge_runs_the_command_answers_the_browser() {
     let back = Person::default().consents(&page, BOB);
     assert_eq!(alice.get(&back).status, 200);
     assert!(!waiting.crm().password.is_empty());
+
+    // Who that was is known from then on, unless the settings name a delegate, or somebody is named.
+    let again = ["account", "sign-in", ALICE];
+    let asked_for = |more: &[&str]| {
+        let asked = firm.json(&[&again, &["--paste"], more], "");
+        let page = asked["open"].as_str().expect("an address").to_owned();
+        let hint = page.split("login_hint=").nth(1).and_then(|rest| rest.split('&').next());
+        hint.expect("who is to sign in").replace("%40", "@")
+    };
+    assert_eq!(asked_for(&[]), BOB);
+    assert_eq!(asked_for(&["--as", "carol@ovh.test"]), "carol@ovh.test");
+    firm.json(&[&["account", "set", ALICE, "--smtp-delegate", "Dave@ovh.test", "--unchecked"]], "");
+    assert_eq!(asked_for(&[]), "dave@ovh.test");
+    firm.json(&[&["account", "set", ALICE, "--smtp-auth", "same", "--unchecked"]], "");
+    assert_eq!(asked_for(&[]), BOB);
+    // Its owner, who signs in at last.
+    let asked = firm.json(&[&again, &["--paste", "--as", ALICE]], "");
+    let back = Person::default().consents(asked["open"].as_str().expect("an address"), ALICE);
+    firm.json(&[&again, &["--answer-stdin"]], &format!("{back}\n"));
+    assert_eq!(asked_for(&[]), ALICE);
+    // A mailbox that is new, and of a delegate.
+    let new = [&sign_in("info@ovh.test", &ca)[..], &["--smtp-delegate", BOB, "--paste"]].concat();
+    let asked = firm.json(&[&new], "");
+    assert!(asked["open"].as_str().is_some_and(|page| page.contains("login_hint=bob%40ovh.test")), "{asked}");
 }
 
 #[test]

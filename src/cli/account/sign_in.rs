@@ -172,9 +172,13 @@ async fn print_link(place: &Place, config: &Config, store: &Store, order: &Order
         ),
         None => "Once that is done, the account works again.\n".to_owned(),
     };
+    let person = if order.person == order.address.to_string().to_lowercase() {
+        format!("the owner of {}", order.address)
+    } else {
+        order.person.clone()
+    };
     let words = format!(
-        "This link is good once and for a day. Send it to the owner of {}:\n\n{link}\n\n`passerelle serve` must run for it. {next}",
-        order.address
+        "This link is good once and for a day. Send it to {person}:\n\n{link}\n\n`passerelle serve` must run for it. {next}"
     );
     place.answer(&LinkJson { link: &link, expires_at: invitation.expires_at }, &words)
 }

@@ -51,7 +51,7 @@ pub(in crate::cli) struct AccountSignIn {
     /// Print a link for the owner of the mailbox, and do not wait
     #[arg(long, help_heading = WAY)]
     pub(in crate::cli) link: bool,
-    /// Somebody else signs in, who may open this mailbox: a delegate, or its owner by another name
+    /// Somebody else signs in, who may open this mailbox [default: its delegate, or who did so before]
     #[arg(long = "as", value_name = "ADDRESS", help_heading = WAY)]
     pub(in crate::cli) person: Option<AddressArgument>,
     /// An authorization server that describes itself, where no provider's entry does

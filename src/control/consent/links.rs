@@ -1,7 +1,7 @@
 //! The links that CRMs are told when the owner of a mailbox must sign in again: one for each account, made when it is first
 //! told, and told again for as long as it is good.
 
-use super::{Ask, LINK_SECONDS, Stands, ask, invite, order::delegate};
+use super::{Ask, LINK_SECONDS, Stands, ask, invite};
 use crate::{
     control::{Error, provider::named},
     model::{AccountId, Secret, SignInLink},
@@ -57,7 +57,7 @@ impl Links {
         }
         let asked = Ask {
             address: &account.address,
-            person: delegate(&account).map(str::to_owned),
+            person: None,
             provider: named(&self.providers, &account.settings.provider)?,
             issuer: None,
             client: None,

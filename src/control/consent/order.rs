@@ -71,14 +71,14 @@ impl Stands {
             imap: account.imap.clone(),
             smtp: account.smtp.clone(),
             user: account.sign_in_name.clone(),
-            delegate: delegate(account).map(str::to_owned),
+            delegate: delegate(&account.settings.smtp_auth).map(str::to_owned),
         }
     }
 }
 
 /// Whose grant opens the mailbox, where it is not its owner's.
-pub(super) fn delegate(account: &Account) -> Option<&str> {
-    match &account.settings.smtp_auth {
+fn delegate(smtp_auth: &SmtpAuth) -> Option<&str> {
+    match smtp_auth {
         SmtpAuth::Delegate(user) => Some(user),
         SmtpAuth::Same | SmtpAuth::None | SmtpAuth::Separate(_) => None,
     }
@@ -120,7 +120,7 @@ pub struct Mailbox {
 /// What a person says of a sign-in, and what is known of the provider.
 pub struct Ask<'a> {
     pub address: &'a Address,
-    /// Who signs in, if it is not the address.
+    /// Who signs in, if it is neither the delegate, nor who did so before, nor the address.
     pub person: Option<String>,
     pub provider: &'a Provider,
     /// An authorization server that describes itself, in the place of what the provider's entry says.
@@ -174,7 +174,7 @@ pub async fn ask(store: &Store, asked: Ask<'_>) -> Result<Order, Error> {
     };
     let place = oauth::callback(&page.name);
     Ok(Order {
-        person: asked.person.unwrap_or_else(|| asked.address.to_string()).to_lowercase(),
+        person: person(store, &asked, account.as_ref()).await?,
         address: asked.address.clone(),
         label: match &page.issuer {
             Some(issuer) => issuer.clone(),
@@ -196,6 +196,23 @@ pub async fn ask(store: &Store, asked: Ask<'_>) -> Result<Order, Error> {
         stands: account.as_ref().map(Stands::of),
         mailbox: asked.mailbox,
     })
+}
+
+/// Who must sign in, in lower case.
+async fn person(store: &Store, asked: &Ask<'_>, account: Option<&Account>) -> Result<String, Error> {
+    if let Some(person) = &asked.person {
+        return Ok(person.to_lowercase());
+    }
+    let of_new = asked.mailbox.as_ref().map(|mailbox| &mailbox.smtp_auth);
+    let smtp_auth = account.map(|account| &account.settings.smtp_auth).or(of_new);
+    if let Some(delegate) = smtp_auth.and_then(delegate) {
+        return Ok(delegate.to_lowercase());
+    }
+    let kept = match account {
+        Some(account) => store.person(account.id, &account.address).await?,
+        None => None,
+    };
+    Ok(kept.unwrap_or_else(|| asked.address.to_string().to_lowercase()))
 }
 
 async fn page(asked: &Ask<'_>, registered: Option<&Registration>) -> Result<Page, Error> {
@@ -297,6 +314,17 @@ impl Order {
             true => Ok(()),
             false => Err(Refusal::Moved(self.address.clone()).into()),
         }
+    }
+
+    /// Its person has signed in: is asked for again where nothing else tells who that is.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(super) async fn keep_person(&self, store: &Store) -> Result<(), Error> {
+        let Some(account) = store.account_by_address(&self.address).await? else { return Ok(()) };
+        let told = delegate(&account.settings.smtp_auth).unwrap_or(self.address.as_str()).to_lowercase();
+        let person = Some(self.person.as_str()).filter(|person| *person != told);
+        Ok(store.keep_person(account.id, &self.address, person).await?)
     }
 
     /// What the page is asked for: with it comes who signed in.

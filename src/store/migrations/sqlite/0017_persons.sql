@@ -1,0 +1,8 @@
+-- Who signed in at the provider for a mailbox, where that is neither its address nor its delegate. Of this address alone:
+-- after a swap somebody else does.
+CREATE TABLE persons (
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  address    TEXT    NOT NULL, -- of the mailbox, in the form that compares
+  person     TEXT    NOT NULL, -- in lower case
+  PRIMARY KEY (account_id, address)
+) STRICT;
