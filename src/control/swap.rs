@@ -154,11 +154,9 @@ pub async fn prepare_back(
         let folders = Folders { known: Vec::new(), fresh: Vec::new(), complete: false, asked: false };
         return Ok(Prepared { account, to: To::Back(Box::new(back)), folders, spent: false });
     }
-    let own = match store.way_back_grant(account.id).await? {
-        Some(grant) => {
-            tokens::fit(&back.certificates, true)?;
-            tokens::sign_in_before(store, account.id, &back.sign_in_name, &grant).await?
-        }
+    tokens::fit(&back.certificates, store.way_back_grant(account.id).await?.is_some())?;
+    let own = match tokens::sign_in_before(store, &account, &back.sign_in_name).await? {
+        Some(own) => own,
         None => {
             let password = store.way_back_password(account.id).await?;
             SignIn::Password { user: back.sign_in_name.as_str().into(), password }
@@ -173,6 +171,7 @@ pub async fn prepare_back(
             SignIn::Password { user: user.as_str().into(), password }
         }
     };
+    tokens::is_unchanged(store, &account).await?;
     let goal = Goal {
         endpoints: [&back.imap, &back.smtp],
         certificates: &back.certificates,

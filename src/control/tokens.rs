@@ -2,10 +2,13 @@
 
 use super::Error;
 use crate::{
-    model::{AccountId, Certificates, Secret},
-    oauth::flow::{Client, Means, Tokens, scope},
+    model::{Certificates, Secret},
+    oauth::{
+        broker::{Holder, LEASE, Lease},
+        flow::{Client, Means, Tokens, scope},
+    },
     relay::opening::SignIn,
-    store::{Credential, Grant, NewGrant, Store},
+    store::{Account, Credential, Error as StoreError, LeaseOf, NewGrant, Store},
     upstream,
 };
 
@@ -55,25 +58,48 @@ pub(super) async fn first_sign_in(user: &str, credential: &mut Credential) -> Re
     }
 }
 
-/// A sign-in by the grant of where an account can go back to. What comes in the place of its refresh token is kept there.
+/// A sign-in by the grant of where an account can go back to, if it has one. What comes in the place of its refresh token is
+/// kept there. A bridge may have begun to renew it before the account went away: that is waited for, or both would show one
+/// refresh token.
 ///
 /// # Errors
-/// As for [`first_sign_in`], or if the store fails.
-pub(super) async fn sign_in_before(
-    store: &Store,
-    account: AccountId,
-    user: &str,
-    grant: &Grant,
-) -> Result<SignIn, Error> {
+/// As for [`first_sign_in`]; [`StoreError::Changed`] if the account went elsewhere meanwhile; or if the store fails.
+pub(super) async fn sign_in_before(store: &Store, account: &Account, user: &str) -> Result<Option<SignIn>, Error> {
+    let holder = Holder::Command.name();
+    let lease = Lease::take(store, account.id, LeaseOf::Aside, &holder, LEASE).await?;
+    let Some(lease) = lease else { return Ok(None) };
+    let asked = ask_before(store, account, user).await;
+    lease.give_back().await;
+    asked
+}
+
+async fn ask_before(store: &Store, account: &Account, user: &str) -> Result<Option<SignIn>, Error> {
+    let Some(grant) = store.way_back_grant(account.id).await? else { return Ok(None) };
+    is_unchanged(store, account).await?;
     let tokens = ask(&grant.client, &grant.means, user).await?;
     // Before it is looked at: the one that was used may be spent.
     if let (Means::Refresh(used), Some(fresh)) = (&grant.means, &tokens.refresh)
         && fresh.expose() != used.expose()
     {
-        store.rotate_way_back_grant(account, grant.version, used, fresh).await?;
+        match store.rotate_way_back_grant(account.id, grant.version, used, fresh).await {
+            // Another went back meanwhile.
+            Err(StoreError::Contended(_)) => store.rotate_moved_grant(account.id, used, fresh).await?,
+            kept => kept?,
+        }
     }
     are_for_all(&grant.client, &tokens)?;
-    Ok(SignIn::Bearer { user: user.into(), token: tokens.access })
+    Ok(Some(SignIn::Bearer { user: user.into(), token: tokens.access }))
+}
+
+/// That what was read of where an account can go back to is of the place that was read before: what signs in at one place is
+/// shown to no host of another.
+///
+/// # Errors
+/// [`StoreError::Changed`], or if the store fails.
+pub(super) async fn is_unchanged(store: &Store, account: &Account) -> Result<(), Error> {
+    let now = store.account(account.id).await?;
+    let same = now.is_some_and(|now| now.generation == account.generation);
+    if same { Ok(()) } else { Err(StoreError::Changed.into()) }
 }
 
 /// That tokens are for all that was asked for.

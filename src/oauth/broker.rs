@@ -9,8 +9,7 @@
 mod alarm;
 mod lease;
 
-use self::lease::Lease;
-pub(crate) use self::lease::{ASKED_EACH, LEASE};
+pub(crate) use self::lease::{ASKED_EACH, LEASE, Lease};
 use super::{
     exchange::Exchange,
     flow::{Means, Tokens, Trouble},
@@ -19,7 +18,7 @@ use crate::{
     failpoint::{Moment, reach},
     failure::{Failure, Misbehaviour, Unreachable},
     model::{AccountId, Generation, Secret},
-    store::{Error as StoreError, Grant, GrantState, Store},
+    store::{Error as StoreError, Grant, GrantState, LeaseOf, Store},
 };
 use dashmap::DashMap;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -48,6 +47,16 @@ pub enum Holder {
     Serve,
     /// One command, which ends.
     Command,
+}
+
+impl Holder {
+    /// By which a lease is held.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Serve => "serve".to_owned(),
+            Self::Command => format!("command-{}-{:05}", std::process::id(), (jitter() * 65_535.0).round()),
+        }
+    }
 }
 
 /// An access token with its number, by which a refused one is known.
@@ -126,11 +135,7 @@ const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 impl Broker {
     #[must_use]
     pub fn new(store: Store, exchange: Exchange, holder: Holder) -> Self {
-        let holder = match holder {
-            Holder::Serve => "serve".to_owned(),
-            Holder::Command => format!("command-{}-{:05}", std::process::id(), (jitter() * 65_535.0).round()),
-        };
-        Self { store, exchange, desks: Arc::default(), holder: holder.into() }
+        Self { store, exchange, desks: Arc::default(), holder: holder.name().into() }
     }
 
     /// The access token of an account that is of this generation; asked for if there is none.
@@ -261,7 +266,8 @@ impl Broker {
                 committed => return committed,
             }
         }
-        let lease = Lease::take(&self.store, id, &self.holder, LEASE).await.map_err(Problem::store)?;
+        let lease =
+            Lease::take(&self.store, id, LeaseOf::Current, &self.holder, LEASE).await.map_err(Problem::store)?;
         let asked = self.ask_alone(id, generation, desk).await;
         if let Some(lease) = lease {
             lease.give_back().await;
@@ -347,10 +353,23 @@ impl Broker {
                 reach(Moment::BeforeUse).await;
                 Ok(new.tokens)
             }
-            Err(StoreError::Contended(_)) => Err(Problem::Superseded),
+            Err(StoreError::Contended(_)) => Err(self.commit_moved(id, desk, new).await),
             Err(error) => {
                 desk.held().uncommitted = Some(new);
                 Err(Problem::store(error))
+            }
+        }
+    }
+
+    /// Another grant is there. If a swap has moved this one while it was renewed, what came is kept where it stands now: the
+    /// token that was shown may be spent. The access token opens nothing of where the account is.
+    async fn commit_moved(&self, id: AccountId, desk: &Desk, new: Uncommitted) -> Problem {
+        let Some(fresh) = &new.tokens.refresh else { return Problem::Superseded };
+        match self.store.rotate_moved_grant(id, &new.used, fresh).await {
+            Ok(()) | Err(StoreError::Contended(_)) => Problem::Superseded,
+            Err(error) => {
+                desk.held().uncommitted = Some(new);
+                Problem::store(error)
             }
         }
     }

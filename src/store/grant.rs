@@ -111,9 +111,9 @@ macro_rules! select {
 pub(super) const ASIDE: &str = select!("swap_grants g");
 pub(super) const SET_ASIDE: &str = "INSERT INTO swap_grants (account_id, token_endpoint, client_id,
         sealed_client_secret, scope, old_tokens_stay_valid, sealed_refresh_token, sealed_previous_token, state, version,
-        registration_id, means)
+        registration_id, means, lease_holder, lease_serial)
     SELECT account_id, token_endpoint, client_id, sealed_client_secret, scope, old_tokens_stay_valid,
-        sealed_refresh_token, sealed_previous_token, state, version, registration_id, means
+        sealed_refresh_token, sealed_previous_token, state, version, registration_id, means, lease_holder, lease_serial
     FROM grants WHERE account_id = $1";
 const ROTATE: &str = "UPDATE grants SET sealed_refresh_token = $3, sealed_previous_token = $4, version = version + 1
     WHERE account_id = $1 AND version = $2";
@@ -259,6 +259,34 @@ impl Store {
         fresh: &Secret<String>,
     ) -> Result<(), Error> {
         self.rotate(ROTATE, id, version, used, fresh).await
+    }
+
+    /// The same, where a swap or its way back has moved the grant meanwhile: it is kept wherever the one that was used
+    /// stands.
+    ///
+    /// # Errors
+    /// [`Error::Contended`] if that stands nowhere any more, or if the store fails.
+    pub async fn rotate_moved_grant(
+        &self,
+        id: AccountId,
+        used: &Secret<String>,
+        fresh: &Secret<String>,
+    ) -> Result<(), Error> {
+        const CURRENT: &str = select!("grants g");
+        for (rotate, read) in [(ROTATE_ASIDE, ASIDE), (ROTATE, CURRENT), (ROTATE_ASIDE, ASIDE)] {
+            let row: Option<Row> = on!(self, pool => sqlx::query_as(read).bind(id.0).fetch_optional(pool).await?);
+            let Some(Grant { means: Means::Refresh(token), version, .. }) = self.open_grant(id.0, row).await? else {
+                continue;
+            };
+            if token.expose() == used.expose() {
+                match self.rotate(rotate, id, version, used, fresh).await {
+                    // Moved again.
+                    Err(Error::Contended(_)) => {}
+                    done => return done,
+                }
+            }
+        }
+        Err(Error::Contended("grants"))
     }
 
     /// The same, of the grant of where an account can go back to.

@@ -19,21 +19,49 @@ pub enum Leased {
 
 /// Whoever comes by the name of the holder is the holder, started again: within a process they take turns, and of those
 /// that serve there is one on a store ([`super::Alone`]). A command's name is its own.
-const TAKE: &str = "UPDATE grants SET lease_holder = $2, lease_serial = lease_serial + 1
-    WHERE account_id = $1 AND (lease_holder IS NULL OR lease_holder = $2 OR lease_serial = $3)
-    RETURNING lease_serial";
-const SERIAL: &str = "SELECT lease_serial FROM grants WHERE account_id = $1";
-const GIVE_BACK: &str = "UPDATE grants SET lease_holder = NULL
-    WHERE account_id = $1 AND lease_holder = $2 AND lease_serial = $3";
+macro_rules! take {
+    ($table:literal) => {
+        concat!(
+            "UPDATE ",
+            $table,
+            " SET lease_holder = $2, lease_serial = lease_serial + 1
+            WHERE account_id = $1 AND (lease_holder IS NULL OR lease_holder = $2 OR lease_serial = $3)
+            RETURNING lease_serial"
+        )
+    };
+}
+/// A swap takes the lease along with the grant: whoever has it does not know where it stands by now.
+const GIVE_BACK: [&str; 2] = [
+    "UPDATE grants SET lease_holder = NULL WHERE account_id = $1 AND lease_holder = $2 AND lease_serial = $3",
+    "UPDATE swap_grants SET lease_holder = NULL WHERE account_id = $1 AND lease_holder = $2 AND lease_serial = $3",
+];
+
+/// Which grant of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseOf {
+    Current,
+    /// The one of where the account can go back to.
+    Aside,
+}
 
 impl Store {
     /// Asks for the lease of an account's grant. `stale` is the serial of a holder that is known to be gone.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn lease_grant(&self, id: AccountId, holder: &str, stale: Option<i64>) -> Result<Leased, Error> {
+    pub async fn lease_grant(
+        &self,
+        id: AccountId,
+        of: LeaseOf,
+        holder: &str,
+        stale: Option<i64>,
+    ) -> Result<Leased, Error> {
+        let (take, serial) = match of {
+            LeaseOf::Current => (take!("grants"), "SELECT lease_serial FROM grants WHERE account_id = $1"),
+            LeaseOf::Aside => (take!("swap_grants"), "SELECT lease_serial FROM swap_grants WHERE account_id = $1"),
+        };
         on!(self, pool => {
-            let taken: Option<i64> = sqlx::query_scalar(TAKE)
+            let taken: Option<i64> = sqlx::query_scalar(take)
                 .bind(id.0)
                 .bind(holder)
                 .bind(stale.unwrap_or(-1))
@@ -42,7 +70,7 @@ impl Store {
             if let Some(serial) = taken {
                 return Ok(Leased::Ours(serial));
             }
-            let theirs: Option<i64> = sqlx::query_scalar(SERIAL).bind(id.0).fetch_optional(pool).await?;
+            let theirs: Option<i64> = sqlx::query_scalar(serial).bind(id.0).fetch_optional(pool).await?;
             Ok(theirs.map_or(Leased::Gone, Leased::Theirs))
         })
     }
@@ -53,7 +81,9 @@ impl Store {
     /// If the store fails.
     pub async fn give_back_grant(&self, id: AccountId, holder: &str, serial: i64) -> Result<(), Error> {
         on!(self, pool => {
-            sqlx::query(GIVE_BACK).bind(id.0).bind(holder).bind(serial).execute(pool).await?;
+            for give_back in GIVE_BACK {
+                sqlx::query(give_back).bind(id.0).bind(holder).bind(serial).execute(pool).await?;
+            }
         });
         Ok(())
     }

@@ -34,7 +34,7 @@ pub use alone::Alone;
 pub use error::Error;
 pub use folder::{Mapping, Origin};
 pub use grant::{Grant, GrantState, GrantSummary, NewGrant};
-pub use lease::Leased;
+pub use lease::{LeaseOf, Leased};
 pub use login::{LoginRow, NewLogin, Standing};
 pub use queue::{Enqueued, QueueState, Queued, Recipient, RecipientState, Told, ToldSent};
 pub use refusal::StandingRefusal;

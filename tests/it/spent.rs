@@ -2,11 +2,11 @@
 //! is kept before the mail servers are asked, whatever they say, and whoever ends meanwhile.
 
 use crate::{
-    harness::{PATIENCE, Person, settings, until, words},
+    harness::{PATIENCE, Person, Provider, settings, until, words},
     toy_house::{ALICE, Door, FIRST, SAID, Toys, field, refusal},
 };
 use serde_json::{Value, json};
-use std::thread;
+use std::{thread, time::Duration};
 
 /// Each account's grant and when it was checked; whether it has a login.
 fn accounts(toys: &Toys) -> Vec<(String, bool, bool)> {
@@ -143,6 +143,33 @@ fn r28_a_swap_that_nobody_confirmed_says_that_its_token_is_spent() {
         text.contains("warning: the refresh token that was given is spent; what came in its place is kept by"),
         "{text}"
     );
+}
+
+#[test]
+fn r28_two_ways_back_at_once_show_no_token_twice_and_lose_none() {
+    let Some(mut toys) = Toys::start() else { return };
+    toys.hand_over("add", FIRST, &[]);
+    let elsewhere = [
+        Provider::imap(Some(&toys.lab.certificates.good), |_, _, _| Some(false)),
+        Provider::smtp(Some(&toys.lab.certificates.good)),
+    ];
+    let at = toys.at([elsewhere[0].port, elsewhere[1].port]);
+    let swap = ["account", "swap", ALICE, "--provider", "generic", "--password-stdin", "--yes"];
+    toys.done(&[&swap[..], &at.iter().map(String::as_str).collect::<Vec<_>>()].concat(), "hunter2\n");
+    // Both ask before either is answered.
+    let (known, bridge) = (toys.known.clone(), &toys.bridge);
+    let slow = known.lock().expect("no test panicked");
+    let ended: Vec<_> = thread::scope(|scope| {
+        let back = || scope.spawn(|| bridge.cli(&["account", "swap", ALICE, "--back", "--yes"], b""));
+        let both = [back(), back()];
+        thread::sleep(Duration::from_millis(1500));
+        drop(slow);
+        both.into_iter().map(|one| one.join().expect("ended")).collect()
+    });
+    let went: Vec<_> = ended.iter().filter(|output| output.status.success()).collect();
+    assert_eq!(went.len(), 1, "{}{}", words(&ended[0]), words(&ended[1]));
+    assert_eq!(toys.knows(|known| known.refused), 0, "{}{}", words(&ended[0]), words(&ended[1]));
+    works(&mut toys);
 }
 
 #[test]

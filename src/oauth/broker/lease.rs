@@ -4,7 +4,7 @@
 
 use crate::{
     model::AccountId,
-    store::{Error as StoreError, Leased, Store},
+    store::{Error as StoreError, LeaseOf, Leased, Store},
 };
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -15,7 +15,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 pub(crate) const ASKED_EACH: Duration = Duration::from_millis(250);
 
 /// A lease that is held.
-pub(super) struct Lease<'a> {
+pub(crate) struct Lease<'a> {
     store: &'a Store,
     id: AccountId,
     holder: &'a str,
@@ -27,16 +27,17 @@ impl<'a> Lease<'a> {
     ///
     /// # Errors
     /// If the store fails.
-    pub(super) async fn take(
+    pub(crate) async fn take(
         store: &'a Store,
         id: AccountId,
+        of: LeaseOf,
         holder: &'a str,
         old: Duration,
     ) -> Result<Option<Self>, StoreError> {
         let mut seen: Option<(i64, Instant)> = None;
         loop {
             let stale = seen.filter(|(_, since)| since.elapsed() >= old).map(|(serial, _)| serial);
-            match store.lease_grant(id, holder, stale).await? {
+            match store.lease_grant(id, of, holder, stale).await? {
                 Leased::Ours(serial) => return Ok(Some(Self { store, id, holder, serial })),
                 Leased::Gone => return Ok(None),
                 Leased::Theirs(serial) if seen.is_none_or(|(known, _)| known != serial) => {
@@ -49,7 +50,7 @@ impl<'a> Lease<'a> {
     }
 
     /// For the next. Where the store fails, it ends by its age.
-    pub(super) async fn give_back(self) {
+    pub(crate) async fn give_back(self) {
         if let Err(error) = self.store.give_back_grant(self.id, self.holder, self.serial).await {
             tracing::warn!(error = &error as &dyn std::error::Error, account = self.id.0, "a lease is not given back");
         }

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::{
-    model::{Address, Certificates, Endpoint, Security},
+    model::{Address, Certificates, Endpoint, Security, UserFormat},
     oauth::{
         TokenEndpoint,
         flow::{Client, Means, Proof},
     },
-    store::{ADMIN, Changes, Credential, NewAccount, NewGrant, Settings},
+    store::{ADMIN, Changes, Credential, Leased, NewAccount, NewGrant, NewPlace, Settings},
     upstream::exchange,
 };
 use std::{
@@ -465,10 +465,42 @@ async fn r28_two_bridges_on_one_store_show_no_token_twice() {
 }
 
 #[tokio::test]
+async fn what_comes_for_a_grant_that_a_swap_has_set_aside_is_kept_there() {
+    let house = House::with(false).await;
+    house.endpoints.say(&[(200, &tokens("A1", Some("R2")))]);
+    house.endpoints.takes.store(500, Ordering::SeqCst);
+    let (broker, id) = (house.broker.clone(), house.id);
+    let under_way = tokio::spawn(async move { broker.token(id, FIRST).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let endpoint = Endpoint::parse("elsewhere.test", Security::Tls, 993).expect("an endpoint");
+    let new = NewPlace {
+        address: Address::parse("alice@elsewhere.test").expect("an address"),
+        provider: "generic".to_owned(),
+        imap: endpoint.clone(),
+        smtp: endpoint,
+        certificates: Certificates::Verify,
+        user_format: UserFormat::Address,
+        sign_in_name: "alice@elsewhere.test".to_owned(),
+        credential: Credential::Password(Secret::new("a password".to_owned())),
+        folder_map: Vec::new(),
+        hidden: Vec::new(),
+    };
+    house.store.swap_account(id, FIRST, &new, 100, 0).await.expect("swapped");
+    // Whoever goes back waits until it is there, and shows no token that was shown.
+    let aside = Lease::take(&house.store, id, LeaseOf::Aside, "command", LEASE).await.expect("read").expect("a grant");
+    let kept = house.store.way_back_grant(id).await.expect("read").expect("a grant");
+    assert_eq!(refresh_token(&kept).expose(), "R2");
+    aside.give_back().await;
+    assert!(under_way.await.expect("no panic").is_err(), "a token of the old place is none of the new");
+    assert_eq!(house.endpoints.shown(), ["R1"]);
+    assert!(matches!(house.store.lease_grant(id, LeaseOf::Aside, "next", None).await, Ok(Leased::Ours(_))));
+}
+
+#[tokio::test]
 async fn a_lease_is_waited_for_until_its_holder_is_gone() {
     let house = House::with(false).await;
     let (id, store, age) = (house.id, &house.store, Duration::from_millis(700));
-    let take = |holder: &'static str| Lease::take(store, id, holder, age);
+    let take = |holder: &'static str| Lease::take(store, id, LeaseOf::Current, holder, age);
     let killed = take("killed").await.expect("read").expect("a grant");
     let began = Instant::now();
     let next = take("next").await.expect("read").expect("a grant");
@@ -484,5 +516,5 @@ async fn a_lease_is_waited_for_until_its_holder_is_gone() {
     // Its own, started again, waits for nobody.
     let began = Instant::now();
     assert!(take("third").await.expect("read").is_some() && began.elapsed() < age);
-    assert!(Lease::take(store, AccountId(999), "third", age).await.expect("read").is_none());
+    assert!(Lease::take(store, AccountId(999), LeaseOf::Current, "third", age).await.expect("read").is_none());
 }

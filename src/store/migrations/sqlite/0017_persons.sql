@@ -6,3 +6,7 @@ CREATE TABLE persons (
   person     TEXT    NOT NULL, -- in lower case
   PRIMARY KEY (account_id, address)
 ) STRICT;
+
+-- Who renews a grant that is set aside: a swap takes the lease along, and whoever goes back waits for it.
+ALTER TABLE swap_grants ADD COLUMN lease_holder TEXT;
+ALTER TABLE swap_grants ADD COLUMN lease_serial INTEGER NOT NULL DEFAULT 0;
