@@ -140,8 +140,8 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
     // What was begun for a Sent copy is looked at again by the next bridge.
     filer.shutdown().await;
     deliverer.shutdown().await;
-    // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token.
-    broker.settle().await;
+    // A renewal ends by itself within its own deadline; one that is cut could lose a refresh token, as a consent could.
+    tokio::join!(broker.settle(), shown.under_way.settle());
     Ok(())
 }
 
@@ -194,6 +194,7 @@ pub fn console_of(config: &Config, store: &Store, providers: &provider::Table, p
         },
         public_host: config.console.public_host(),
         secure: config.console.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
+        under_way: console::UnderWay::default(),
     }
 }
 

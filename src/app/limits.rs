@@ -314,6 +314,7 @@ fn openings() -> Vec<Limit> {
         wait("console-form-time", console::FORM, "a form of a browser comes in"),
         octets("console-form", console::FORM_MAX, "a form of a browser"),
         wait("console-request", console::REQUEST, "a request and its answer, in all"),
+        wait("console-settle", console::SETTLE, "a sign-in under way when the bridge stops"),
         wait("console-no-descriptor", console::NO_DESCRIPTOR, "pause when the system gives no descriptor"),
         wait("token-life-least", oauth::flow::LIFETIME_MIN, "a token is taken to live, whatever is said"),
         wait("token-life-most", oauth::flow::LIFETIME_MAX, "the same"),

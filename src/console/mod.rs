@@ -56,6 +56,9 @@ pub(crate) const FORM_MAX: usize = 3 * RETURNED_MAX + 64;
 /// Where the system gives no descriptor.
 pub(crate) const NO_DESCRIPTOR: Duration = Duration::from_millis(200);
 
+/// A sign-in that is under way when the bridge stops: its two exchanges, and room to commit what came of them.
+pub(crate) const SETTLE: Duration = Duration::from_secs(60);
+
 /// What the pages need.
 pub struct Console {
     pub store: Store,
@@ -64,6 +67,27 @@ pub struct Console {
     pub public_host: Option<String>,
     /// Whether browsers come by TLS.
     pub secure: bool,
+    pub under_way: UnderWay,
+}
+
+/// Sign-ins whose code is being exchanged, each for itself: their browsers may be gone.
+#[derive(Clone)]
+pub struct UnderWay(Arc<Semaphore>);
+
+impl Default for UnderWay {
+    /// No more at once than there are browsers.
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CONNECTIONS as usize)))
+    }
+}
+
+impl UnderWay {
+    /// Ends when none is under way: a code is good once, and what came for it is nowhere else. Or when it takes too long.
+    pub async fn settle(&self) {
+        if timeout(SETTLE, self.0.acquire_many(CONNECTIONS)).await.is_err() {
+            tracing::warn!("a sign-in at a provider that does not end is cut");
+        }
+    }
 }
 
 /// Answers browsers until `stop` says so, then waits for those that are being answered.
@@ -200,6 +224,8 @@ enum To {
 async fn answered(console: Arc<Console>, page: Page, returned: Returned, at: String, to: To) -> Response {
     // A task of its own: a browser that goes away must not cut an exchange between the provider and the store.
     let done = tokio::spawn(async move {
+        // It is never closed.
+        let _under_way = console.under_way.0.clone().acquire_owned().await;
         let bound = match &to {
             To::Cookie(cookie) => Bound::Cookie(cookie.expose()),
             To::Ticket(ticket) => Bound::Ticket(ticket),

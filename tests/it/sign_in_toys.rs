@@ -1,8 +1,9 @@
 //! What comes back from the page of consent, against toys that say what no authorization server says that can be
 //! installed: permissions that were unticked, no refresh token, another issuer; and a bridge behind a public address.
 
-use crate::harness::{Bridge, Endpoint, Lab, Person, passerelle, secrets, words};
+use crate::harness::{Bridge, Endpoint, Lab, PATIENCE, Person, passerelle, secrets, until, words};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use passerelle::store::Store;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use std::{
@@ -10,7 +11,11 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::Output,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -21,12 +26,16 @@ struct Toys {
     root: tempfile::TempDir,
     endpoint: Endpoint,
     given: Arc<Mutex<(u16, Value)>>,
+    /// Whether its token endpoint was asked, and answers when `given` is free.
+    asked: Arc<AtomicBool>,
 }
 
 impl Toys {
     fn start() -> Self {
         let given = Arc::new(Mutex::new((500, json!({}))));
         let says = given.clone();
+        let asked = Arc::new(AtomicBool::new(false));
+        let is_asked = asked.clone();
         let base = Arc::new(Mutex::new(String::new()));
         let own = base.clone();
         let endpoint = Endpoint::start(move |path, _| match path {
@@ -38,7 +47,10 @@ impl Toys {
                     "authorization_response_iss_parameter_supported": true });
                 (200, said)
             }
-            "/token" => says.lock().expect("no test panicked").clone(),
+            "/token" => {
+                is_asked.store(true, Ordering::SeqCst);
+                says.lock().expect("no test panicked").clone()
+            }
             _ => (404, json!({})),
         });
         *base.lock().expect("no test panicked") = format!("http://127.0.0.1:{}", endpoint.port);
@@ -58,7 +70,7 @@ source = "a test"
         fs::write(root.path().join("providers/toys.toml"), entry).expect("written");
         let register = passerelle(root.path(), &["provider", "register", "toys", "--client-id", "app"], "");
         assert!(register.status.success(), "{}", words(&register));
-        Self { root, endpoint, given }
+        Self { root, endpoint, given, asked }
     }
 
     fn state(&self) -> &Path {
@@ -241,4 +253,44 @@ fn r36_a_public_address_is_known_and_its_cookie_secure() {
     assert!(bridge.drain(), "{}", bridge.log());
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     drop(idle);
+}
+
+#[test]
+fn a_sign_in_that_is_under_way_when_the_bridge_stops_comes_to_its_end() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let toys = Toys::start();
+    let mut bridge = Bridge::configured(&lab, "[timeouts]\ndrain = \"1s\"\n");
+    bridge.know_provider("toys", &fs::read_to_string(toys.state().join("providers/toys.toml")).expect("an entry"));
+    let register = bridge.cli(&["provider", "register", "toys", "--client-id", "app"], b"");
+    assert!(register.status.success(), "{}", words(&register));
+    let output = bridge.cli(&["account", "sign-in", ALICE, "--provider", "toys", "--link", "--json"], b"");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)));
+    let link = said["link"].as_str().expect("a link");
+    secrets::give_out(link.rsplit('/').next().expect("a ticket"));
+    bridge.serve();
+    let mut alice = Person::default();
+    let page = alice.begin(link);
+    let back = format!("{}?code=toy-code&state={}", field(&page, "redirect_uri"), field(&page, "state"));
+
+    toys.gives(400, json!({ "error": "invalid_grant" }));
+    let slow = toys.given.lock().expect("no test panicked");
+    let browser = thread::spawn(move || alice.get(&back));
+    let asked = until(PATIENCE, || toys.asked.load(Ordering::SeqCst).then_some(()));
+    assert!(asked.is_some(), "{}", bridge.log());
+    bridge.ask_to_stop();
+    let over = until(PATIENCE, || bridge.log().contains("sessions that did not end in time are cut").then_some(()));
+    assert!(over.is_some(), "{}", bridge.log());
+    // Longer than it takes a bridge to end that waits for nothing.
+    thread::sleep(Duration::from_millis(500));
+    drop(slow);
+    assert!(bridge.drain(), "{}", bridge.log());
+    drop(browser.join().expect("no panic"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let outcome = runtime.block_on(async {
+        let store = Store::open(&bridge.state(), None, 1).await.expect("a store");
+        let outcome = store.consent_outcome(1).await.expect("the first sign-in");
+        store.close().await;
+        outcome
+    });
+    assert!(outcome.as_ref().is_some_and(|outcome| outcome.contains("invalid_grant")), "{outcome:?}");
 }
