@@ -114,9 +114,9 @@ impl House {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
-    /// All accounts sign in at once, each with a renewal, and the bridge is killed: where it stops for all of them, or
-    /// after so long.
-    fn crash(&mut self, moment: Option<&str>, after: Duration) {
+    /// All accounts sign in at once, each with a renewal, and the bridge is killed: where it stops for all of them, or after
+    /// so long. How many renewals were under way then, as the provider and the clients saw it.
+    fn crash(&mut self, moment: Option<&str>, after: Duration) -> usize {
         if let Some(moment) = moment {
             self.bridge.runs_under(&["env", &format!("PASSERELLE_FAILPOINT={moment}")]);
         }
@@ -128,6 +128,7 @@ impl House {
             wire.line(&format!("a {}", crm.imap_login()));
             wire
         };
+        let (before_all, _) = self.oidc.refreshes();
         let wires: Vec<_> = self.crms.iter().map(|(_, crm)| sign_in(crm)).collect();
         if moment.is_some() {
             let all = until(Duration::from_secs(20), || (self.stopped() >= before + ACCOUNTS).then_some(()));
@@ -136,7 +137,12 @@ impl House {
             thread::sleep(after);
         }
         self.bridge.kill();
-        drop(wires);
+        let told = wires
+            .into_iter()
+            .filter_map(|mut wire| wire.rest().windows(4).any(|text| text == b"a OK").then_some(()))
+            .count();
+        let (shown, _) = self.oidc.refreshes();
+        usize::try_from(shown - before_all).expect("few").saturating_sub(told)
     }
 
     fn stopped(&self) -> usize {
@@ -176,12 +182,14 @@ impl House {
     }
 
     fn at_random(&mut self) -> After {
-        let (mut sum, mut seed) = (After::default(), 0x2545_f491_u32);
+        let (mut sum, mut within, mut seed) = (After::default(), 0, 0x2545_f491_u32);
         for _ in 0..KILLS {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            self.crash(None, Duration::from_millis(u64::from(seed >> 24) / 2));
+            within += self.crash(None, Duration::from_millis(u64::from(seed >> 24) / 2));
             sum += self.after();
         }
+        println!("killed at random: {within} renewals were under way");
+        assert!(within > 0, "no kill came within a renewal: nothing is shown by them");
         sum
     }
 }
