@@ -18,7 +18,7 @@ use crate::{
     },
     provider::{Explanations, Said, Table},
     rules::namespace::Naming,
-    store::{Account, GrantState, QueueState, Store},
+    store::{Account, ForWhom, GrantState, QueueState, Store},
     upstream::{self, Opened, Step, Stream},
     wire::smtp::{Reply, ReplyReader},
 };
@@ -223,6 +223,7 @@ async fn grant(
     let failure = match asked {
         Ok(_) => {
             found.push(Finding::good("token", format!("an access token came from {}", grant.token_endpoint)));
+            found.extend(scopes(&broker.lacks(account.id), grant.for_whom, &again));
             return Ok(true);
         }
         Err(failure) => failure,
@@ -240,6 +241,21 @@ async fn grant(
     let finding = Finding::bad("token", Severity::Problem, what, mend);
     found.push(explained(finding, explanations, Said::Token, &words, account));
     Ok(false)
+}
+
+/// What a provider refuses for a right that was not granted, it refuses in words that say nothing of that.
+fn scopes(lacks: &[String], for_whom: ForWhom, again: &str) -> Option<Finding> {
+    if lacks.is_empty() {
+        return None;
+    }
+    let what = format!("the access token is for less than was asked for; missing: {}", lacks.join(", "));
+    let mend = match for_whom {
+        ForWhom::Consenting => format!("{again}, and leaves every permission ticked"),
+        ForWhom::Tenant | ForWhom::Domain => {
+            "whoever administers the provider's side gives the registered client these permissions".to_owned()
+        }
+    };
+    Some(Finding::bad("scopes", Severity::Warning, what, mend))
 }
 
 /// Providers refuse what is signed with a time that is not theirs, and certificates that seem not to be valid.

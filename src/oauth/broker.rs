@@ -12,7 +12,7 @@ mod lease;
 pub(crate) use self::lease::{ASKED_EACH, LEASE, Lease};
 use super::{
     exchange::Exchange,
-    flow::{Means, Tokens, Trouble},
+    flow::{Means, Tokens, Trouble, scope},
 };
 use crate::{
     failpoint::{Moment, reach},
@@ -83,6 +83,8 @@ struct Held {
     pause: Option<Pause>,
     /// The last one, for whoever asks why.
     trouble: Option<Trouble>,
+    /// What the last token is not for, of what was asked for.
+    lacks: Vec<String>,
     /// What the store says of the registered client: whether the provider refuses it. None: not looked at yet.
     alarmed: Option<bool>,
     /// Came from the provider and could not be committed: not to be used, and not to be lost. Its version says of which
@@ -196,6 +198,12 @@ impl Broker {
         self.desk(id).held().trouble.clone()
     }
 
+    /// What the last access token is not for, of what was asked for, as its endpoint has said.
+    #[must_use]
+    pub fn lacks(&self, id: AccountId) -> Vec<String> {
+        self.desk(id).held().lacks.clone()
+    }
+
     /// Ends when no renewal is under way: one that is cut could lose a refresh token.
     pub async fn settle(&self) {
         let desks: Vec<_> = self.desks.iter().map(|entry| entry.value().clone()).collect();
@@ -288,6 +296,11 @@ impl Broker {
                         return Err(Problem::ConsentNeeded);
                     }
                     grant = now;
+                }
+                Ok(tokens) => {
+                    let lacks = scope::missing(&grant.client.scope, tokens.scope.as_deref());
+                    desk.held().lacks = lacks.into_iter().map(str::to_owned).collect();
+                    return Ok(tokens);
                 }
                 asked => return asked,
             }

@@ -1,6 +1,9 @@
 //! `passerelle doctor`: what is well is said, and what a provider says on the wire is explained by the table.
 
-use crate::harness::{AddAccount, Bridge, IMAP_CAPABILITIES, Lab, Provider, words};
+use crate::{
+    harness::{AddAccount, Bridge, IMAP_CAPABILITIES, Lab, Provider, words},
+    toy_house::{self, Toys},
+};
 use passerelle::provider::{Explanation, Explanations, Said};
 use serde_json::Value;
 use std::{
@@ -203,4 +206,26 @@ fn a_bridge_that_does_not_run_is_a_problem_and_stops_nothing() {
     };
     assert_eq!(of("serve")["severity"], "problem");
     assert_eq!(of("imap-sign-in")["severity"], "ok", "{answer:#}");
+}
+
+#[test]
+fn a_grant_for_less_than_was_asked_for_is_said() {
+    let Some(toys) = Toys::start() else { return };
+    toys.hand_over("add", toy_house::FIRST, &[]);
+    let scopes = || {
+        let output = toys.bridge.cli(&["doctor", toy_house::ALICE, "--json"], b"");
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)));
+        let findings = answer["findings"].as_array().expect("findings").clone();
+        assert!(findings.iter().any(|finding| finding["check"] == "token"), "{answer:#}");
+        findings.into_iter().find(|finding| finding["check"] == "scopes")
+    };
+    assert_eq!(scopes(), None);
+    // Its person has taken the mail away since.
+    toys.knows(|known| known.scope = Some("openid"));
+    let found = scopes().expect("it is said");
+    assert_eq!(
+        (&found["what"], &found["severity"]),
+        (&"the access token is for less than was asked for; missing: mail".into(), &"warning".into())
+    );
+    assert!(found["mend"].as_str().is_some_and(|mend| mend.contains("account sign-in alice@toys.test`")), "{found}");
 }
