@@ -202,7 +202,10 @@ fn refused(status: u16, answer: &Map<String, Value>) -> Trouble {
     let error = answer.get("error").and_then(Value::as_str).unwrap_or_default();
     let known = |list: &[&'static str]| list.iter().copied().find(|known| known.eq_ignore_ascii_case(error));
     let numbers = answer.get("error_codes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_u64);
-    let numbers: Vec<u64> = numbers.collect();
+    let mut numbers: Vec<u64> = numbers.collect();
+    if numbers.is_empty() {
+        numbers.extend(answer.get("error_description").and_then(Value::as_str).and_then(number_in));
+    }
     let number = |list: &[u64]| numbers.iter().copied().find(|number| list.contains(number));
     if let Some(number) = number(&CLIENT_NUMBERS) {
         let code = known(&CLIENT).or(known(&CONSENT)).unwrap_or("invalid_client");
@@ -217,6 +220,14 @@ fn refused(status: u16, answer: &Map<String, Value>) -> Trouble {
         (None, Some(code)) => Trouble::Client(Reason { code, number: numbers.first().copied() }),
         (None, None) => Trouble::Nonsense { status, what: Nonsense::UnknownError },
     }
+}
+
+/// Microsoft's number, where it stands in the words alone. Nothing else of them is believed, or told.
+fn number_in(words: &str) -> Option<u64> {
+    let (_, rest) = words.split_once("AADSTS")?;
+    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    // Its longest have seven: what is longer is no number of its, and could be a piece of anything.
+    Some(digits).filter(|digits| digits.len() <= 7)?.parse().ok()
 }
 
 #[cfg(test)]

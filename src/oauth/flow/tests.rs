@@ -115,6 +115,22 @@ fn refusals_are_told_apart() {
             r#"{"error":"invalid_grant","error_codes":[50173]}"#,
             Trouble::Consent(reason("invalid_grant", Some(50_173))),
         ),
+        // Where the number stands in the words alone; never a longer one.
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"AADSTS700082: The refresh token has expired."}"#,
+            Trouble::Consent(reason("invalid_grant", Some(700_082))),
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"AADSTS7000222: The provided client secret keys are expired."}"#,
+            Trouble::Client(reason("invalid_grant", Some(7_000_222))),
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"AADSTS12345678901234567890"}"#,
+            Trouble::Consent(reason("invalid_grant", None)),
+        ),
         (
             400,
             r#"{"error":"interaction_required","error_codes":[50076]}"#,
