@@ -142,6 +142,9 @@ impl Filing {
                 self.mark(&account, letter).await
             }
             (Commitment::Copy { flags, seen, date }, Some(Whole { spooled, content })) => {
+                // What is older than a day was not sent just now: no provider is about to file it.
+                let is_new = likeness.dated.is_none_or(|dated| (unix_now() - dated).abs() < KNOWN);
+                let files = files && is_new;
                 let copy = Copy { likeness, spooled, content, flags, seen, date, files };
                 self.take_copy(&account, &copy).await
             }
@@ -245,8 +248,8 @@ impl Filing {
 
     async fn take_copy(&self, account: &Account, copy: &Copy) -> Result<(i64, Committed), Failure> {
         let now = unix_now();
-        // A provider that files by itself may not have done so yet.
-        let due = copy.files.then_some(now + LOOKED_AFTER);
+        // A provider that files by itself may not have done so yet. Elsewhere the CRM looks for its copy next.
+        let due = Some(if copy.files { now + LOOKED_AFTER } else { now });
         let joined = match self.store.give_copy(account.id, copy, now, due).await {
             Ok(joined) => joined,
             Err(error) => {

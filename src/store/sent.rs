@@ -249,7 +249,7 @@ const COPY_JOINS: &str =
     RETURNING id, file, filed_at, uid_validity, uid, due_at";
 /// What was sent is kept beside it: the provider may refuse what the CRM wrote.
 const TAKE_COPY: &str = "UPDATE sent SET fallback = file, fallback_octets = octets, file = $2, octets = $3, flags = $4,
-        seen = $5, internal_date = $6, due_at = CASE WHEN $7 IS NULL OR sending = 'queued' THEN due_at ELSE $7 END
+        seen = $5, internal_date = $6, due_at = CASE WHEN $7 IS NULL OR sending IN ('queued', 'marked') THEN due_at ELSE $7 END
     WHERE id = $1";
 const COPY: &str =
     "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
