@@ -151,6 +151,9 @@ lmtp:
   hosts_try_chunking =
   tls_try_verify_hosts =
 
+begin retry
+* * F,1h,1s
+
 begin authenticators
 plain:
   driver = dovecot
