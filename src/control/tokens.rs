@@ -76,12 +76,14 @@ pub(super) async fn sign_in_before(store: &Store, account: &Account, user: &str)
 async fn ask_before(store: &Store, account: &Account, user: &str) -> Result<Option<SignIn>, Error> {
     let Some(grant) = store.way_back_grant(account.id).await? else { return Ok(None) };
     is_unchanged(store, account).await?;
+    // The provider's answer will exist nowhere else.
+    store.hold_reserve().await?;
     let tokens = ask(&grant.client, &grant.means, user).await?;
     // Before it is looked at: the one that was used may be spent.
     if let (Means::Refresh(used), Some(fresh)) = (&grant.means, &tokens.refresh)
         && fresh.expose() != used.expose()
     {
-        match store.rotate_way_back_grant(account.id, grant.version, used, fresh).await {
+        match store.in_reserve(|| store.rotate_way_back_grant(account.id, grant.version, used, fresh)).await {
             // Another went back meanwhile.
             Err(StoreError::Contended(_)) => store.rotate_moved_grant(account.id, used, fresh).await?,
             kept => kept?,

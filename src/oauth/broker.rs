@@ -357,11 +357,7 @@ impl Broker {
             return Ok(new.tokens);
         };
         reach(Moment::BeforeCommit).await;
-        let mut kept = self.store.rotate_grant(id, new.version, &new.used, fresh).await;
-        if matches!(kept, Err(StoreError::DiskFull)) && self.store.give_up_reserve().await {
-            kept = self.store.rotate_grant(id, new.version, &new.used, fresh).await;
-        }
-        match kept {
+        match self.store.in_reserve(|| self.store.rotate_grant(id, new.version, &new.used, fresh)).await {
             Ok(()) => {
                 reach(Moment::BeforeUse).await;
                 Ok(new.tokens)

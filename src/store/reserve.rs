@@ -24,9 +24,17 @@ impl Store {
         made.unwrap_or(Err(Error::Corrupt("reserve")))
     }
 
-    /// Gives the room to a commit that has found none, and says whether there was some to give.
-    pub async fn give_up_reserve(&self) -> bool {
-        tokio::fs::remove_file(self.state.join(RESERVE_FILE)).await.is_ok()
+    /// Commits what exists nowhere else, in the room that is held back where there is no other.
+    ///
+    /// # Errors
+    /// Those of the commit.
+    pub async fn in_reserve<F: Future<Output = Result<(), Error>>>(&self, commit: impl Fn() -> F) -> Result<(), Error> {
+        let kept = commit().await;
+        let is_full = matches!(kept, Err(Error::DiskFull));
+        if is_full && tokio::fs::remove_file(self.state.join(RESERVE_FILE)).await.is_ok() {
+            return commit().await;
+        }
+        kept
     }
 }
 
