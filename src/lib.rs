@@ -66,7 +66,7 @@
 //!    disk first can be.
 //! 4. Where the account wants a Sent copy ([`filing`]), the message goes to disk as it passes, and is committed before the
 //!    end mark leaves; what became of it is committed before our 250. A task files the copy, or finds it filed, over
-//!    restarts.
+//!    restarts. A CRM's own APPEND to Sent goes to the same place, and is the same message there.
 //! 5. Our 250 is the provider's 250. If the lane is lost after the end mark, nobody knows whether the message was sent:
 //!    the client hears 451, and the log says that it may be sent twice.
 //!
