@@ -319,7 +319,8 @@ impl Store {
                 // Their files are swept.
                 "DELETE FROM sent WHERE account_id = $1",
                 grant::FORGET,
-                person::FORGET,
+                person::FORGET[0],
+                person::FORGET[1],
             ]
             .into_iter()
             .chain(swap::FORGET)

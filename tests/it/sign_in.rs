@@ -161,6 +161,15 @@ fn without_a_browser_the_address_is_pasted() {
     let crm = settings(&firm.json(&[&["login", "add", BOB]], ""));
     firm.lives(&crm, BOB);
     assert_eq!(bob.get(&link).status, 400, "a link is good once");
+    // Signed in again, nobody says where: neither does the link that a CRM's login would be told.
+    let again = firm.json(&[&["account", "sign-in", BOB, "--link"]], "");
+    let link = again["link"].as_str().expect("a link").to_owned();
+    secrets::give_out(link.rsplit('/').next().expect("a ticket"));
+    let back = bob.begin(&link);
+    let back = bob.consents(&back, BOB);
+    let done = bob.post(&format!("{link}/answer"), &form(&back));
+    assert_eq!(done.status, 200, "{done:?}\n{}", firm.bridge.log());
+    firm.lives(&crm, BOB);
     assert!(firm.bridge.drain(), "{}", firm.bridge.log());
 }
 

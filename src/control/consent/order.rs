@@ -155,8 +155,16 @@ struct Page {
 ///
 /// # Errors
 /// [`Refusal::NoPage`], [`Refusal::NoClient`], [`Refusal::NotDiscovered`], or if the store fails.
-pub async fn ask(store: &Store, asked: Ask<'_>) -> Result<Order, Error> {
+pub async fn ask(store: &Store, mut asked: Ask<'_>) -> Result<Order, Error> {
     let account = store.account_by_address(asked.address).await?;
+    // Nobody says it a second time.
+    if asked.issuer.is_none()
+        && asked.provider.oauth.is_none()
+        && let Some(account) = &account
+    {
+        let kept = store.issuer(account.id, asked.address).await?;
+        asked.issuer = kept.and_then(|issuer| TokenEndpoint::parse(&issuer).ok());
+    }
     let registered = match (&asked.client, &asked.issuer) {
         (None, None) => {
             let (provider, mailbox) = (&asked.provider.name, Some(asked.address));
@@ -316,12 +324,13 @@ impl Order {
         }
     }
 
-    /// Its person has signed in: is asked for again where nothing else tells who that is.
+    /// Its person has signed in: is asked for again, and at the same place, where nothing else tells who and where that is.
     ///
     /// # Errors
     /// If the store fails.
     pub(super) async fn keep_person(&self, store: &Store) -> Result<(), Error> {
         let Some(account) = store.account_by_address(&self.address).await? else { return Ok(()) };
+        store.keep_issuer(account.id, &self.address, self.issuer.as_deref()).await?;
         let told = delegate(&account.settings.smtp_auth).unwrap_or(self.address.as_str()).to_lowercase();
         let person = Some(self.person.as_str()).filter(|person| *person != told);
         Ok(store.keep_person(account.id, &self.address, person).await?)
