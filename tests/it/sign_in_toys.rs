@@ -278,7 +278,9 @@ fn a_sign_in_that_is_under_way_when_the_bridge_stops_comes_to_its_end() {
     let asked = until(PATIENCE, || toys.asked.load(Ordering::SeqCst).then_some(()));
     assert!(asked.is_some(), "{}", bridge.log());
     bridge.ask_to_stop();
-    let over = until(PATIENCE, || bridge.log().contains("sessions that did not end in time are cut").then_some(()));
+    let over = until(PATIENCE, || {
+        bridge.log().contains("sessions and deliveries that did not end in time are cut").then_some(())
+    });
     assert!(over.is_some(), "{}", bridge.log());
     // Longer than it takes a bridge to end that waits for nothing.
     thread::sleep(Duration::from_millis(500));
