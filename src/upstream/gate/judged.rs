@@ -66,7 +66,14 @@ impl Gates {
             }
             if !lately.knows(key, purpose, Instant::now()) {
                 match login.turn(key, account.generation, purpose, left()).await? {
-                    Some(turn) => break Held::Turn(turn.at(&gate.tokens, left()).await?),
+                    Some(turn) => {
+                        let turn = turn.at(&gate.tokens, left()).await?;
+                        // Another's may have ended between the look and the turn: twice is enough (rule R26).
+                        if passed.of_login.refuses(key, purpose, Instant::now()) {
+                            return Err(Failure::SignInRefused);
+                        }
+                        break Held::Turn(turn);
+                    }
                     None => continue,
                 }
             }
