@@ -195,7 +195,10 @@ impl Gates {
             _ => None,
         };
         let Some((token, purpose)) = token else { return Ok(LetIn { admission, standing, passed: None }) };
-        let of_login = self.gate(admission.account).tokens_of(standing.login).lately.clone();
+        let gate = self.gate(admission.account);
+        // What is known of tokens goes with a generation: the first to come would write to what is forgotten next.
+        gate.reach(standing.generation);
+        let of_login = gate.tokens_of(standing.login).lately.clone();
         let passed =
             Passed::new(token, of_login).ok_or(NotLetIn::Now(Failure::Internal("an access token that is no text")))?;
         self.judged(&admission, standing, &passed, purpose, wait).await.map_err(not_let_in)?;
