@@ -21,6 +21,8 @@ const OWN: &str = "alice@example.test";
 /// PLAIN with the login `alice` and [`SECRET`].
 const AUTH: &[u8] = b"AUTH PLAIN AGFsaWNlAHBzcmwtU0VDUkVULTlmM2E=\r\n";
 const ENCODED: &[u8] = b"AHBzcmwtU0VDUkVU";
+/// Within which a session ends: each command that is unread may ask for a lane of its own.
+const ROUNDS: usize = 512;
 /// What one call may add to an outbox that was not yet above its mark: a reply or the octets of one read, re-spelled.
 const SLACK: usize = 8 * REPLY_TEXT_MAX;
 
@@ -182,7 +184,10 @@ impl Session {
     /// A drain, no more answers, no lane, and the end of whatever message the client was in.
     fn finish(&mut self) {
         self.happens(Event::Drain);
-        for _ in 0..8 {
+        for _ in 0..ROUNDS {
+            if self.ended {
+                break;
+            }
             self.answer(false);
             self.happens(Event::Closed(LaneId(self.lanes)));
             if !self.ended {
