@@ -130,7 +130,7 @@ impl Filing {
         if let Some(Whole { spooled, .. }) = &whole
             && self.store.spooled_octets(id).await.map_err(|error| untold(&error))? + spooled.octets > SPOOL_SHARE
         {
-            tracing::error!(account = id.0, "too many messages of an account wait for its Sent mailbox");
+            tracing::error!(account = id.0, "too many messages of an account wait to be sent, or for its Sent mailbox");
             self.spool.remove([spooled.file.clone()]).await;
             return Err(Failure::OurDiskFull);
         }

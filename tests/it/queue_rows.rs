@@ -75,6 +75,18 @@ async fn a_retry_is_known_until_its_client_has_heard() {
 }
 
 #[tokio::test]
+async fn what_is_queued_counts_in_the_accounts_share_of_the_spool() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, account) = open(root.path()).await;
+    for number in 1..=3 {
+        enqueue(&store, account, &format!("of {number}"), &number.to_string(), NOW).await;
+        assert_eq!(store.spooled_octets(account).await.expect("a sum"), number * 10);
+    }
+    let others = AccountId(account.0 + 1);
+    assert_eq!(store.spooled_octets(others).await.expect("a sum"), 0);
+}
+
+#[tokio::test]
 async fn a_copy_of_the_crms_joins_before_and_while_it_waits() {
     let root = tempfile::tempdir().expect("a directory");
     let (store, account) = open(root.path()).await;

@@ -178,8 +178,9 @@ impl Store {
     /// If the store fails.
     pub async fn spooled_octets(&self, account: AccountId) -> Result<u64, Error> {
         const OCTETS: &str =
-            "SELECT COALESCE(SUM(octets + CASE WHEN fallback IS NULL THEN 0 ELSE fallback_octets END), 0)
-            FROM sent WHERE account_id = $1 AND file IS NOT NULL";
+            "SELECT (SELECT COALESCE(SUM(octets + CASE WHEN fallback IS NULL THEN 0 ELSE fallback_octets END), 0)
+                FROM sent WHERE account_id = $1 AND file IS NOT NULL)
+            + (SELECT COALESCE(SUM(octets), 0) FROM queue WHERE account_id = $1 AND file IS NOT NULL)";
         let octets: i64 = on!(self, pool => sqlx::query_scalar(OCTETS).bind(account.0).fetch_one(pool).await?);
         Ok(u64::try_from(octets).unwrap_or_default())
     }
