@@ -194,7 +194,7 @@ fn before_login() -> Vec<Limit> {
         count("filing-outcomes", filing::SETTLED_AGAIN, "such tries, then Sent is looked at"),
         count("filing-of-one", crate::store::sent::due::OF_ONE, "Sent copies of one account at a time"),
         count("queued-recipients", model::number(smtp::queued::QUEUED_RECIPIENTS_MAX), "of one message that is queued"),
-        count("queue-per-connection", queue::MESSAGES_PER_LANE, "queued messages over one connection"),
+        count("queue-of-one", queue::IN_A_ROW, "queued messages of one account in a row"),
         count("queue-accounts", model::number(queue::ACCOUNTS_AT_ONCE), "accounts that are delivered for at once"),
         count("queue-transaction", model::number(queue::RECIPIENTS_AT_ONCE), "recipients of a queued message at once"),
         wait("queue-looked-at", queue::AT_LEAST, "the queue is looked at"),

@@ -1,6 +1,10 @@
 //! The delivery of one message: from MAIL to what is known of it when the provider has answered, or nobody knows.
 
-use super::{LANE_WAIT, Next, Queue, speak::Speaker, standing::Standing};
+use super::{
+    LANE_WAIT, Next, Queue,
+    speak::{Speaker, Spoken},
+    standing::Standing,
+};
 use crate::{
     failpoint::{Moment, reach},
     failure::{Failure, SmtpMoment},
@@ -19,19 +23,8 @@ const TOO_MANY: u16 = 452;
 /// How a reply begins that closes the connection.
 const CLOSES: &str = "421";
 
-/// How the talk about a message ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spoken {
-    /// The lane is as before.
-    Clean,
-    /// The message may still be open on it.
-    Open,
-    /// The lane is of no use any more.
-    Broken,
-}
-
 impl Queue {
-    pub(super) async fn deliver(&self, account: &Account, message: Queued, speaker: &mut Option<Speaker>) -> Next {
+    pub(super) async fn deliver(&self, account: &Account, message: Queued) -> Next {
         let mut standing = Standing::of(message);
         if account.settings.uncertain == Uncertain::Resend && standing.any(RecipientState::Uncertain) {
             self.look_before(account, &mut standing).await;
@@ -65,29 +58,25 @@ impl Queue {
                 return Next::Go;
             }
         };
-        if speaker.is_none() {
-            let own = self.filing.gates.own_submission(account.id, LANE_WAIT).await;
-            match own {
-                Ok(Some(own)) => *speaker = Some(Speaker::new(own)),
-                Ok(None) => {
-                    let words = "the bridge has nothing of its own to sign in with for this account";
-                    self.keep(Some(account), &standing.put_off(words)).await;
-                    return Next::Go;
-                }
-                Err(failure) => {
-                    return self.rest(account, standing.put_off(&words_of(&failure))).await;
-                }
+        let own = match self.filing.gates.own_submission(account.id, LANE_WAIT).await {
+            Ok(Some(own)) => own,
+            Ok(None) => {
+                let words = "the bridge has nothing of its own to sign in with for this account";
+                self.keep(Some(account), &standing.put_off(words)).await;
+                return Next::Go;
             }
-        }
-        let Some(speaking) = speaker.as_mut() else { return Next::Rest };
-        let (spoken, words) = match self.speak(account, &mut standing, speaking, file).await {
-            Ok((spoken, words)) => (spoken, words),
-            Err(failure) => (Spoken::Broken, Some(words_of(&failure))),
+            Err(failure) => {
+                return self.rest(account, standing.put_off(&words_of(&failure))).await;
+            }
         };
-        speaking.is_open = spoken == Spoken::Open;
-        if spoken == Spoken::Broken || speaking.owes() {
-            *speaker = None;
-        }
+        let mut speaker = Speaker::new(own);
+        let words = match self.speak(account, &mut standing, &mut speaker, file).await {
+            Ok((spoken, words)) => {
+                speaker.end(spoken);
+                words
+            }
+            Err(failure) => Some(words_of(&failure)),
+        };
         match words {
             // Of the account: its next message would hear the same.
             Some(words) if words.starts_with(CLOSES) || advised(&words).is_some() => {
@@ -145,12 +134,6 @@ impl Queue {
         file: tokio::fs::File,
     ) -> Result<(Spoken, Option<String>), Failure> {
         use RecipientState::{Failed, Offered, Waiting};
-        if speaker.is_open {
-            let reply = speaker.command("RSET").await?;
-            if reply.class() != 2 {
-                return Ok((Spoken::Broken, Some(reply.words())));
-            }
-        }
         let octets = standing.message.spooled.as_ref().map_or(0, |spooled| spooled.octets);
         let (sender, body) = (standing.message.sender.clone(), standing.message.body);
         let reply = speaker.mail(&sender, octets, body).await?;
@@ -180,7 +163,7 @@ impl Queue {
         }
         if !standing.any(Offered) {
             let words = standing.any(Waiting).then(|| self.words_of_waiting(standing));
-            return Ok((Spoken::Open, words));
+            return Ok((Spoken::Whole, words));
         }
         let reply = speaker.command("DATA").await?;
         if reply.code != 354 {
@@ -210,7 +193,7 @@ impl Queue {
             Ok(reply) if reply.class() == 2 => {
                 standing.is_accepted(&reply.words());
                 standing.tries_others_at_once(too_many);
-                Ok((Spoken::Clean, None))
+                Ok((Spoken::Whole, None))
             }
             Ok(reply) if reply.class() != 3 => Ok(self.no(standing, &reply, after(&reply))),
             // Whatever it says now, it has the message.
@@ -247,7 +230,7 @@ impl Queue {
 
 /// A 421 speaks of the connection.
 fn after(reply: &Reply) -> Spoken {
-    if reply.code == 421 { Spoken::Broken } else { Spoken::Open }
+    if reply.code == 421 { Spoken::Broken } else { Spoken::Whole }
 }
 
 /// As people are told.

@@ -31,7 +31,6 @@ use crate::{
 };
 pub(crate) use delivery::RECIPIENTS_AT_ONCE;
 pub(crate) use notice::REPORT;
-use speak::Speaker;
 use standing::Standing;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -46,8 +45,8 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Messages of one account that are delivered over one connection: no provider takes more.
-pub(crate) const MESSAGES_PER_LANE: u32 = 20;
+/// Messages of one account that are delivered in a row, before another account's may have its room.
+pub(crate) const IN_A_ROW: u32 = 20;
 /// Accounts that are delivered for at a time.
 pub(crate) const ACCOUNTS_AT_ONCE: usize = 32;
 /// The queue is looked at this often, whatever the store said.
@@ -114,7 +113,7 @@ impl Queue {
         // The command line changes rows, too. Without this they are seen later.
         let mut changes = self.filing.store.changes().await.ok();
         loop {
-            let wait = match self.filing.store.due_queued(unix_now(), MESSAGES_PER_LANE).await {
+            let wait = match self.filing.store.due_queued(unix_now(), IN_A_ROW).await {
                 Ok((due, next)) => {
                     self.start(due, &mut tasks, &room);
                     let until = next.map_or(AT_LEAST, |next| seconds(next - unix_now()));
@@ -157,15 +156,9 @@ impl Queue {
             let room = room.clone();
             tasks.spawn(async move {
                 let _room = room.acquire_owned().await;
-                let mut speaker = None;
                 for id in messages {
                     let draining = turn.queue.draining.load(Ordering::Relaxed);
-                    let next = if draining { Next::Rest } else { turn.queue.attend(id, &mut speaker).await };
-                    // A lane is for one message: its provider's bounds are kept by the gate.
-                    if let Some(speaker) = speaker.take() {
-                        Speaker::end(speaker).await;
-                    }
-                    if next == Next::Rest {
+                    if draining || turn.queue.attend(id).await == Next::Rest {
                         break;
                     }
                 }
@@ -173,7 +166,7 @@ impl Queue {
         }
     }
 
-    async fn attend(&self, id: i64, speaker: &mut Option<Speaker>) -> Next {
+    async fn attend(&self, id: i64) -> Next {
         let now = unix_now();
         let store = &self.filing.store;
         let message = match store.claim_queued(id, now, now + CLAIM).await {
@@ -213,7 +206,7 @@ impl Queue {
                 self.keep(Some(&account), &standing).await;
                 Next::Go
             }
-            _ => self.deliver(&account, message, speaker).await,
+            _ => self.deliver(&account, message).await,
         }
     }
 

@@ -31,9 +31,17 @@ pub(crate) const READ: usize = 4 * 1024;
 const LOST: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
 const TIMED_OUT: Failure = Failure::ProviderUnreachable(Unreachable::TimedOut);
 
-/// A lane, and whether a message may be open on it that came to nothing.
+/// How the talk about a message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// The lane is of use: what may still be open on it is reset before its next message, by the gate.
+    Whole,
+    /// The lane is of no use any more.
+    Broken,
+}
+
+/// Who says one message over a lane.
 pub(super) struct Speaker {
-    pub(super) is_open: bool,
     lane: Lane,
     extensions: Extensions,
     reader: ReplyReader,
@@ -41,17 +49,14 @@ pub(super) struct Speaker {
 
 impl Speaker {
     pub(super) fn new(own: OwnSubmission) -> Self {
-        Self { is_open: false, lane: own.lane, extensions: own.extensions, reader: ReplyReader::default() }
+        Self { lane: own.lane, extensions: own.extensions, reader: ReplyReader::default() }
     }
 
-    /// Gives the lane back, for the next message where no part of this one can be left on it.
-    pub(super) async fn end(mut self) {
-        if !self.is_open && !self.owes() {
+    /// Gives the lane back.
+    pub(super) fn end(self, spoken: Spoken) {
+        if spoken == Spoken::Whole && !self.owes() {
             let _ = self.lane.park(LaneState::Clean);
-            return;
         }
-        let _ = timeout(LAST_WORDS, self.write(b"QUIT\r\n")).await;
-        let _ = self.lane.park(LaneState::Unknown);
     }
 
     pub(super) async fn mail(&mut self, sender: &str, octets: u64, body: Option<BodyKind>) -> Result<Reply, Failure> {
@@ -128,7 +133,7 @@ impl Speaker {
     }
 
     /// Whether it has said what nobody asked for: no later reply could be believed.
-    pub(super) fn owes(&self) -> bool {
+    fn owes(&self) -> bool {
         !self.lane.unread.is_empty() || self.reader.is_within() || self.reader.is_within_line()
     }
 

@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "how long it is waited is told by the clock")]
 
 use super::{
-    Gates,
+    Gate, Gates,
     lease::{Held, OUTDATED, Opening},
     said,
 };
@@ -41,11 +41,7 @@ impl Gates {
     /// Why there is none now.
     pub async fn own_lane(self: &Arc<Self>, id: AccountId, wait: Duration) -> Result<Option<Own>, Failure> {
         let began = Instant::now();
-        // The gate before the account: whatever changes after the account was read is noticed at the gate.
-        let gate = self.gate(id);
-        let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
-        let Some(account) = account.filter(|account| !account.by_client_token) else { return Ok(None) };
-        gate.reach(account.generation);
+        let Some((gate, account)) = self.own_account(id).await? else { return Ok(None) };
         let permit = self.place(&gate, &account, LaneUse::Imap, wait).await?;
         let lane = match gate.pool.take(account.generation, key(None), None) {
             Some(parked) => gate.unparked(parked, account.generation, key(None), permit),
@@ -65,6 +61,17 @@ impl Gates {
             }
             _ => Err(OUTDATED),
         }
+    }
+
+    /// An account that the bridge itself can sign in to. None: there is no such account any more, or nothing by which it
+    /// could.
+    pub(super) async fn own_account(&self, id: AccountId) -> Result<Option<(Arc<Gate>, Account)>, Failure> {
+        // The gate before the account: whatever changes after the account was read is noticed at the gate.
+        let gate = self.gate(id);
+        let account = self.store.account(id).await.map_err(|error| said(&error, "an account cannot be read"))?;
+        let Some(account) = account.filter(|account| !account.by_client_token) else { return Ok(None) };
+        gate.reach(account.generation);
+        Ok(Some((gate, account)))
     }
 
     /// Whether the bridge sees to the Sent copies of whom a verdict let in.

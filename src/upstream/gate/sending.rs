@@ -17,7 +17,7 @@ use crate::{
     rules::rate::Rate,
     store::{Account, GrantState, Standing},
     upstream::{
-        lane::{LaneNumber, Leased},
+        lane::{Lane, LaneNumber, Leased},
         passed::{LaneKey, Passed, key},
         places::{self, Allowance},
         pool::{Parked, Pool},
@@ -105,38 +105,43 @@ impl Gates {
         passed: Option<&Passed>,
     ) -> Result<Leased, Failure> {
         let (gate, account) = self.standing(id, standing).await?;
-        // One wait for all: the client is told in time, whatever was short.
-        let (wait, began) = (self.bounds.sending.wait, Instant::now());
+        let mut lane = self.lane_for_a_message(&gate, account, last, passed, self.bounds.sending.wait).await?;
+        self.still_stands(&gate, standing)?;
+        let extensions = lane.begin_message().ok_or(OUTDATED)?;
+        Ok(Leased { lane, facts: LaneFacts::Smtp { extensions } })
+    }
+
+    /// One that nothing was said on, whoever the message is from; one `wait` for all: whoever waits is told in time,
+    /// whatever was short.
+    pub(super) async fn lane_for_a_message(
+        self: &Arc<Self>,
+        gate: &Arc<Gate>,
+        account: Account,
+        last: Option<LaneNumber>,
+        passed: Option<&Passed>,
+        wait: Duration,
+    ) -> Result<Lane, Failure> {
+        let began = Instant::now();
         let per_minute = self.allowance(&account).per_minute;
         let waits = gate.sending.line(per_minute, wait)?;
-        let permit = self.place(&gate, &account, LaneUse::Submission, wait).await?;
+        let permit = self.place(gate, &account, LaneUse::Submission, wait).await?;
         // After the place: whoever waited for that with a turn would go with those of a later minute.
         gate.sending.turn(per_minute, began + wait).await?;
         drop(waits);
         if self.has_lost_its_grant(&account).await? {
             gate.sending.pool.shrink(0);
         }
-        let key = key(passed);
-        let mut lane = match gate.sending.clean(standing.generation, key, last).await {
-            Some(parked) => gate.unparked(parked, standing.generation, key, permit),
-            None => {
-                if passed
-                    .is_some_and(|passed| gate.tokens.lately.refuses(passed.key, LaneUse::Submission, Instant::now()))
-                {
-                    return Err(Failure::SignInRefused);
-                }
-                let wanted = Opening {
-                    account,
-                    purpose: LaneUse::Submission,
-                    passed: passed.cloned(),
-                    held: Held::Place(permit),
-                };
-                self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?
-            }
-        };
-        self.still_stands(&gate, standing)?;
-        let extensions = lane.begin_message().ok_or(OUTDATED)?;
-        Ok(Leased { lane, facts: LaneFacts::Smtp { extensions } })
+        let (generation, key) = (account.generation, key(passed));
+        if let Some(parked) = gate.sending.clean(generation, key, last).await {
+            return Ok(gate.unparked(parked, generation, key, permit));
+        }
+        let lately = &gate.tokens.lately;
+        if passed.is_some_and(|passed| lately.refuses(passed.key, LaneUse::Submission, Instant::now())) {
+            return Err(Failure::SignInRefused);
+        }
+        let held = Held::Place(permit);
+        let wanted = Opening { account, purpose: LaneUse::Submission, passed: passed.cloned(), held };
+        self.opened_within(gate, wanted, wait.saturating_sub(began.elapsed())).await
     }
 
     /// Whether its owner must consent again before it sends: what was opened before is nobody's then, even where the
