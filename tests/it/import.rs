@@ -1,7 +1,9 @@
 //! The way from email-oauth2-proxy: a configuration that the real program has written, its tokens sealed by its own code,
 //! of a real authorization server.
 
-use crate::harness::{Bridge, CrmSettings, Dovecot, Exim, Lab, Oidc, Program, find, passerelle, run, secrets, words};
+use crate::harness::{
+    Bridge, CrmSettings, Dovecot, Exim, Lab, Oidc, PATIENCE, Program, find, passerelle, run, secrets, until, words,
+};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, process::Command};
 
@@ -13,7 +15,7 @@ const FORGOTTEN: &str = "local-password-3";
 
 struct House {
     oidc: Oidc,
-    _exim: Exim,
+    exim: Exim,
     dovecot: Dovecot,
     bridge: Bridge,
     /// The configuration of the program.
@@ -30,11 +32,11 @@ impl House {
         let bridge = Bridge::prepare(&lab);
         bridge.know_provider("lab", &entry(&oidc.token_endpoint()));
         let file = lab.folder("p").join("emailproxy.config");
-        let house = Self { oidc, _exim: exim, dovecot, bridge, file, lab };
+        let house = Self { oidc, exim, dovecot, bridge, file, lab };
         let servers = [
             ("IMAP-1993", house.dovecot.imaps, ""),
             ("POP-1995", house.dovecot.imaps, ""),
-            ("SMTP-1465", house._exim.submissions, "starttls = False\n"),
+            ("SMTP-1465", house.exim.submissions, "starttls = False\n"),
         ];
         let mut text =
             "# by hand\n[Server setup]\ndocumentation = Local servers are\n\t[described] here = at length\n\n"
@@ -72,6 +74,21 @@ impl House {
         let command = [SCRIPT, Program::EMAILPROXY, &self.file.to_string_lossy()];
         let output = run(60, Command::new(python).args(command), accounts.to_string().as_bytes());
         assert!(output.status.success(), "{}", words(&output));
+    }
+
+    /// A message goes out by the bridge that runs, comes in, and is fetched.
+    fn lives(&self, crm: &CrmSettings, address: &str) {
+        let mut smtp = self.bridge.sign_in_smtp(crm);
+        smtp.smtp(&format!("MAIL FROM:<{address}>"), 250);
+        smtp.smtp(&format!("RCPT TO:<{address}>"), 250);
+        smtp.smtp("DATA", 354);
+        smtp.send(format!("From: {address}\r\nSubject: still here\r\n\r\nHello.\r\n").as_bytes());
+        smtp.smtp(".", 250);
+        let arrived = until(PATIENCE, || (self.dovecot.count(address, "INBOX") == 1).then_some(()));
+        assert!(arrived.is_some(), "{}", self.exim.log());
+        let mut imap = self.bridge.sign_in(crm);
+        imap.imap_ok("SELECT INBOX");
+        assert!(imap.imap_ok("FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]").text().contains("still here"));
     }
 
     /// What the command says, and its exit code.
@@ -169,13 +186,8 @@ fn accounts_of_email_oauth2_proxy_come_over_with_their_sign_ins() {
     assert_eq!(fs::read(&house.file).expect("it is there"), before, "the file is another's");
 
     house.bridge.serve();
-    for crm in &crms {
-        let letter = b"Subject: still here\r\n\r\nHello.\r\n";
-        let mut wire = house.bridge.sign_in(crm);
-        assert!(wire.append("INBOX", "", letter).is_ok());
-        wire.imap_ok("SELECT INBOX");
-        assert!(wire.imap_ok("FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]").text().contains("still here"));
-        drop(house.bridge.sign_in_smtp(crm));
+    for (crm, address) in crms.iter().zip(["alice@ovh.test", "bob@ovh.test"]) {
+        house.lives(crm, address);
     }
     let checked = words(&house.bridge.cli(&["account", "check", "gina@ovh.test"], b""));
     assert!(checked.contains("refused the bridge's sign-in"), "{checked}");
@@ -187,7 +199,7 @@ fn accounts_of_email_oauth2_proxy_come_over_with_their_sign_ins() {
         (&"there".into(), &"left".into())
     );
     eprintln!(
-        "import: 2 of 7 accounts come over to a FETCH, 1 is kept unchecked, 4 are told why not; {:?} tokens shown and refused",
+        "import: 2 of 7 accounts come over to a FETCH and a sent mail, 1 is kept unchecked, 4 are told why not; {:?} tokens shown and refused",
         house.oidc.refreshes()
     );
 }
