@@ -64,6 +64,7 @@ mod queue_crashes;
 mod queue_rows;
 mod readme;
 mod refused;
+mod refused_tokens;
 mod renewal;
 mod revocation;
 mod scopes;
