@@ -31,7 +31,10 @@ pub(super) async fn run(command: Account, place: &Place) -> Result<(), Error> {
         Account::Swap(swap) => self::swap::run(*swap, place).await,
         Account::List => list(place).await,
         Account::Set(set) => self::set::run(place, *set).await,
-        Account::SignIn(sign_in) if sign_in.device => self::set::sign_in(place, sign_in.address()).await,
+        Account::SignIn(sign_in) if sign_in.device => {
+            let person = sign_in.person.as_ref().map(|person| &person.0);
+            self::set::sign_in(place, sign_in.address(), person).await
+        }
         Account::SignIn(sign_in) => self::sign_in::run(place, *sign_in).await,
         Account::Show { address } => show(place, &address.0).await,
         Account::Remove { address } => remove(place, &address.0).await,

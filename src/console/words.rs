@@ -109,8 +109,8 @@ const WORDS: [(Say, &str, &str); 19] = [
     (Say::OtherHost, "The bridge is not known by this name.", "La passerelle n’est pas connue sous ce nom."),
     (
         Say::OtherPerson,
-        "Somebody else signed in than the owner of this mailbox. Nothing was stored.",
-        "Ce n’est pas le titulaire de cette boîte qui s’est connecté. Rien n’a été enregistré.",
+        "Somebody else signed in than who was asked to for this mailbox. Nothing was stored.",
+        "Ce n’est pas la personne attendue pour cette boîte qui s’est connectée. Rien n’a été enregistré.",
     ),
     (Say::OtherSite, "This came from another site.", "Ceci vient d’un autre site."),
     (

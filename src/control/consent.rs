@@ -8,7 +8,7 @@ mod links;
 mod order;
 
 pub use links::Links;
-pub use order::{Ask, Mailbox, Order, Stands, ask};
+pub use order::{Ask, Mailbox, Order, Stands, ask, expected};
 
 use super::{
     Error, Manner, OwnListeners, account,
@@ -102,7 +102,7 @@ impl Refusal {
             Self::NotReturned(_) => "copy the whole address from the browser's bar after the sign-in, even if its page does not load",
             Self::OtherIssuer => "begin anew; if it happens again, somebody may stand between",
             Self::OtherPerson { .. } => {
-                "sign in as the owner of the mailbox; if that is another name of the owner, or a delegate's, begin with \
+                "sign in as the one who was asked for; if somebody else may open this mailbox, begin with \
                  `--as THAT-ADDRESS`"
             }
             Self::Unknown => "begin anew with `passerelle account sign-in ADDRESS`",

@@ -353,7 +353,7 @@ fn registered_hint(trouble: &Trouble) -> &'static str {
             "check the client's id, and that its secret or key is the one that the provider has and still takes; what it needs \
              there is said by `passerelle provider register PROVIDER --for WAY`, which also takes a new secret"
         }
-        Trouble::Consent(_) => "begin again, and sign in as the owner of the mailbox",
+        Trouble::Consent(_) => "begin again, and sign in as the one who is asked for",
         Trouble::Nonsense { .. } => {
             "check that it is a token endpoint: `passerelle provider show NAME` has its address"
         }

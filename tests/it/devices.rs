@@ -125,6 +125,40 @@ fn a_code_that_comes_to_nothing_says_why_and_nothing_is_kept() {
 }
 
 #[test]
+fn the_code_of_a_shared_mailbox_is_for_its_delegate() {
+    let root = tempfile::tempdir().expect("a directory");
+    let declined = || (400, json!({ "error": "authorization_declined" }));
+    let endpoint = says(900, (0..6).map(|_| declined()).collect());
+    toys(root.path(), endpoint.port);
+    let told = |arguments: &[&str]| {
+        let output = passerelle(root.path(), arguments, "");
+        assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned()
+    };
+    let shared = "info@example.test";
+    let add = ["account", "add", shared, "--provider", "toys", "--smtp-delegate", "Dave@example.test"];
+    let of_dave = "As dave@example.test, on any device with a browser:";
+    assert_eq!(told(&[&add[..], &["--device"]].concat()), of_dave);
+    assert_eq!(told(&ADD), "As alice@example.test, on any device with a browser:");
+
+    let there = [&add[..], &["--password-stdin", "--unchecked", "--json"]].concat();
+    let added = passerelle(root.path(), &there, "a-password-of-before\n");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let sign_in = ["account", "sign-in", shared, "--device"];
+    assert_eq!(told(&sign_in), of_dave);
+    assert_eq!(
+        told(&[&sign_in[..], &["--as", "erin@example.test"]].concat()),
+        "As erin@example.test, on any device with a browser:"
+    );
+    let set = ["account", "set", shared, "--device"];
+    assert_eq!(told(&set), of_dave);
+    assert_eq!(
+        told(&[&set[..], &["--smtp-delegate", "frank@example.test"]].concat()),
+        "As frank@example.test, on any device with a browser:"
+    );
+}
+
+#[test]
 fn polls_slow_down_when_they_are_told_and_end_with_the_code() {
     let root = tempfile::tempdir().expect("a directory");
     let endpoint = says(8, vec![(400, json!({ "error": "slow_down" }))]);

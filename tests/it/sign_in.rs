@@ -197,7 +197,9 @@ fn where_no_bridge_runs_the_command_answers_the_browser() {
     let waiting = Waiting::start(&firm, &sign_in(ALICE, &ca));
     let page = alice.begin(&waiting.open);
     let back = Person::default().consents(&page, BOB);
-    assert_eq!(alice.get(&back).status, 403);
+    let other = alice.get(&back);
+    assert_eq!(other.status, 403);
+    assert!(other.body.contains("Ce n’est pas la personne attendue pour cette boîte"), "{}", other.body);
     let (ended, said) = waiting.end();
     assert_eq!(ended, "exit status: 4", "{said}");
     let error = said["error"].as_str().expect("an error");

@@ -77,8 +77,10 @@ async fn prepare<'a>(
         None => find::whereto(place, table, address, at, &arguments.finding).await?,
     };
     let provider = to.provider;
-    let grant =
-        grant::of(&arguments.grant, Some(provider), address, place, store.as_ref()).await?.map(Credential::Grant);
+    let wished = arguments.settings.smtp_auth();
+    let grant = grant::of(&arguments.grant, Some(provider), address, place, store.as_ref(), wished.as_ref())
+        .await?
+        .map(Credential::Grant);
     let grant = grant.or_else(|| arguments.crm_token.then_some(Credential::OfClient));
     let consented = arguments.grant.device;
     let draft = draft(place, arguments, to, grant.or(registered.as_ref().and_then(registration::credential)))?;

@@ -7,20 +7,22 @@ use passerelle::{
     oauth::flow::device::Code,
     provider::Provider,
     store::{NewGrant, Store},
+    telemetry::visible,
 };
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Serialize;
 use std::io::IsTerminal as _;
 
-/// The grant that a person gives on another device. Ctrl-C ends the program, as always: nothing is kept until then.
+/// The grant that this person gives on another device. Ctrl-C ends the program, as always: nothing is kept until then.
 pub(super) async fn grant(
     place: &Place,
     store: &Store,
     provider: &Provider,
     mailbox: &Address,
+    person: &str,
 ) -> Result<NewGrant, Error> {
     let waiting = device::start(store, provider, mailbox).await?;
-    show(place, &waiting.code)?;
+    show(place, &waiting.code, person)?;
     Ok(waiting.grant().await?)
 }
 
@@ -33,7 +35,7 @@ struct CodeJson<'a> {
     expires_in: u64,
 }
 
-fn show(place: &Place, code: &Code) -> Result<(), Error> {
+fn show(place: &Place, code: &Code, person: &str) -> Result<(), Error> {
     if place.json {
         let json = CodeJson {
             user_code: &code.user,
@@ -43,7 +45,7 @@ fn show(place: &Place, code: &Code) -> Result<(), Error> {
         };
         return out::json_line(&json);
     }
-    let mut text = String::from("As the owner of the mailbox, on any device with a browser:\n\n");
+    let mut text = format!("As {}, on any device with a browser:\n\n", visible(person));
     field(&mut text, "open", &code.address);
     field(&mut text, "type", &code.user);
     if std::io::stdout().is_terminal() {

@@ -3,8 +3,8 @@
 use super::device;
 use crate::cli::{Error, Place, arguments::GrantArguments, secret};
 use passerelle::{
-    control::registration,
-    model::Address,
+    control::{consent, registration},
+    model::{Address, SmtpAuth},
     oauth::{
         TokenEndpoint,
         flow::{Client, Means, Proof, is_refresh_token},
@@ -14,15 +14,22 @@ use passerelle::{
 };
 
 /// The grant, where one is given: a refresh token on standard input, or a sign-in on another device, which wants the store.
+/// `wished` tells whose grant opens a shared mailbox, where it is not what the account has.
 pub(super) async fn of(
     arguments: &GrantArguments,
     provider: Option<&Provider>,
     mailbox: &Address,
     place: &Place,
     store: Option<&Store>,
+    wished: Option<&SmtpAuth>,
 ) -> Result<Option<NewGrant>, Error> {
     match (arguments.device, provider, store) {
-        (true, Some(provider), Some(store)) => device::grant(place, store, provider, mailbox).await.map(Some),
+        (true, Some(provider), Some(store)) => {
+            let account = store.account_by_address(mailbox).await?;
+            let smtp_auth = wished.or(account.as_ref().map(|account| &account.settings.smtp_auth));
+            let person = consent::expected(store, mailbox, smtp_auth, account.as_ref()).await?;
+            device::grant(place, store, provider, mailbox, &person).await.map(Some)
+        }
         (true, ..) => Err(Error::NoTokenEndpoint),
         (false, provider, _) => read(arguments, provider),
     }

@@ -6,7 +6,7 @@ use passerelle::{
     control::{
         self, Manner,
         account::{self, Shown},
-        registration,
+        consent, registration,
         settings::{self, Wish},
     },
     model::Address,
@@ -44,7 +44,10 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     // Nobody is asked for the password of an account that there is not.
     let account = account::by_address(&store, &address).await?;
     let provider = settings.at.provider.as_deref().unwrap_or(&account.settings.provider);
-    if let Some(grant) = grant::of(&arguments.grant, table.named(provider), &address, place, Some(&store)).await? {
+    if let Some(grant) =
+        grant::of(&arguments.grant, table.named(provider), &address, place, Some(&store), wish.smtp_auth.as_ref())
+            .await?
+    {
         wish.credential = Some(Credential::Grant(grant));
         wish.consented = arguments.grant.device;
     } else if arguments.by_registration {
@@ -64,12 +67,16 @@ pub(super) async fn run(place: &Place, arguments: AccountSet) -> Result<(), Erro
     change(place, &store, &table, &address, wish, settings.unchecked).await
 }
 
-/// `passerelle account sign-in`.
-pub(super) async fn sign_in(place: &Place, address: &Address) -> Result<(), Error> {
+/// `passerelle account sign-in --device`, as this person.
+pub(super) async fn sign_in(place: &Place, address: &Address, person: Option<&Address>) -> Result<(), Error> {
     let (store, table) = (place.store().await?, place.providers()?);
     let account = account::by_address(&store, address).await?;
     let provider = control::provider::named(&table, &account.settings.provider)?;
-    let grant = device::grant(place, &store, provider, address).await?;
+    let person = match person {
+        Some(person) => person.to_string().to_lowercase(),
+        None => consent::expected(&store, address, Some(&account.settings.smtp_auth), Some(&account)).await?,
+    };
+    let grant = device::grant(place, &store, provider, address, &person).await?;
     let wish = Wish { credential: Some(Credential::Grant(grant)), consented: true, ..Wish::default() };
     change(place, &store, &table, address, wish, false).await
 }

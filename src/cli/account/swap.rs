@@ -8,7 +8,7 @@ use passerelle::{
         settings::User,
         swap::{self, Draft, Folders, Moved, Prepared, Switched},
     },
-    model::{Certificates, quoted},
+    model::{Certificates, SmtpAuth, quoted},
     store::{Credential, Store, unix_now},
 };
 use serde::Serialize;
@@ -66,8 +66,9 @@ async fn prepare(arguments: AccountSwap, place: &Place) -> Result<Ready, Error> 
         Some(registration) => registration::provider_of(&table, registration)?,
         None => control::provider::of_account(&table, at.provider.as_deref(), &address, [&imap, &smtp])?,
     };
-    let grant =
-        grant::of(&arguments.grant, Some(provider), &address, place, Some(&store)).await?.map(Credential::Grant);
+    // No delegate moves along: whoever opens the mailbox at its new provider is its own.
+    let grant = grant::of(&arguments.grant, Some(provider), &address, place, Some(&store), Some(&SmtpAuth::Same));
+    let grant = grant.await?.map(Credential::Grant);
     let given = grant.or(registered.as_ref().and_then(registration::credential));
     // Whoever names another host knows better than the table.
     if imap.host.is_none() && given.is_none() {

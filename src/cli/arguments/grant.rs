@@ -8,7 +8,7 @@ const TOKENS: &str = "Sign in with access tokens";
 
 #[derive(Args)]
 pub(in crate::cli) struct GrantArguments {
-    /// Show a code to sign in with on another device, as the mailbox's owner
+    /// Show a code to sign in with on another device, as the mailbox's owner or its delegate
     #[arg(long, conflicts_with_all = ["refresh_token_stdin", "password_stdin"], help_heading = TOKENS)]
     pub(in crate::cli) device: bool,
     /// Read a refresh token from the first line of standard input, in the place of a password

@@ -23,17 +23,20 @@ the browser, else this command does.
 On a server without a browser: --paste prints an address to open anywhere. Its
 last page may not load: paste the address that the browser then shows. With
 --json it ends after printing, and --answer-stdin takes the address within ten
-minutes. --link prints a link for the owner of the mailbox, good once and for a
-day; it begins with console.public-url where one is set. An account that is new
-has no login then: `passerelle login add ADDRESS` makes one.
+minutes. --link prints a link for who signs in, good once and for a day; it
+begins with console.public-url where one is set. An account that is new has no
+login then: `passerelle login add ADDRESS` makes one.
 
 --device shows a code, which is typed or scanned on any device with a browser,
-by the mailbox's owner; Google gives none for mail. The client is the one of
+by whoever signs in; Google gives none for mail. The client is the one of
 `passerelle provider register`, or of --client-id.
+
+Who signs in is the mailbox's owner, or the delegate of a shared mailbox that
+--smtp-delegate names, or whom --as names.
 ";
 
 /// The heading of how the person signs in.
-const WAY: &str = "How its owner signs in";
+const WAY: &str = "How its owner or delegate signs in";
 
 #[derive(Args)]
 pub(in crate::cli) struct AccountSignIn {
@@ -48,7 +51,7 @@ pub(in crate::cli) struct AccountSignIn {
     /// Read the address where a sign-in ended that `--paste --json` began
     #[arg(long, conflicts_with = "link", help_heading = WAY)]
     pub(in crate::cli) answer_stdin: bool,
-    /// Print a link for the owner of the mailbox, and do not wait
+    /// Print a link for who signs in, and do not wait
     #[arg(long, help_heading = WAY)]
     pub(in crate::cli) link: bool,
     /// Somebody else signs in, who may open this mailbox [default: its delegate, or who did so before]

@@ -213,6 +213,20 @@ async fn person(store: &Store, asked: &Ask<'_>, account: Option<&Account>) -> Re
     }
     let of_new = asked.mailbox.as_ref().map(|mailbox| &mailbox.smtp_auth);
     let smtp_auth = account.map(|account| &account.settings.smtp_auth).or(of_new);
+    expected(store, asked.address, smtp_auth, account).await
+}
+
+/// Who signs in for a mailbox where nobody is named, in lower case: the delegate of these settings, or who did so before,
+/// or the mailbox itself.
+///
+/// # Errors
+/// If the store fails.
+pub async fn expected(
+    store: &Store,
+    address: &Address,
+    smtp_auth: Option<&SmtpAuth>,
+    account: Option<&Account>,
+) -> Result<String, Error> {
     if let Some(delegate) = smtp_auth.and_then(delegate) {
         return Ok(delegate.to_lowercase());
     }
@@ -220,7 +234,7 @@ async fn person(store: &Store, asked: &Ask<'_>, account: Option<&Account>) -> Re
         Some(account) => store.person(account.id, &account.address).await?,
         None => None,
     };
-    Ok(kept.unwrap_or_else(|| asked.address.to_string().to_lowercase()))
+    Ok(kept.unwrap_or_else(|| address.to_string().to_lowercase()))
 }
 
 async fn page(asked: &Ask<'_>, registered: Option<&Registration>) -> Result<Page, Error> {
