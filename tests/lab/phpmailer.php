@@ -5,7 +5,7 @@
  *
  *   php phpmailer.php HOST SMTP-PORT IMAP-PORT USER PASSWORD ADDRESS SUBJECT COPY
  *
- * COPY is "copy" or "none". The answer is one JSON document.
+ * COPY is "copy" or "none". The answer is one JSON document; "message" is what was sent, in Base64.
  */
 
 require '/usr/share/php/libphp-phpmailer/autoload.php';
@@ -41,4 +41,9 @@ if ($copy === 'copy') {
     $appended = imap_append($connection, "{$server}Sent", "Bcc: boss@ovh.test\r\n" . $mail->getSentMIMEMessage(), '\\Seen');
     imap_close($connection);
 }
-echo json_encode(['sent' => $sent, 'appended' => $appended, 'errors' => imap_errors() ?: []]), "\n";
+echo json_encode([
+    'sent' => $sent,
+    'appended' => $appended,
+    'message' => base64_encode($mail->getSentMIMEMessage()),
+    'errors' => imap_errors() ?: [],
+]), "\n";
