@@ -26,8 +26,15 @@ const CLOSES: &str = "421";
 impl Queue {
     pub(super) async fn deliver(&self, account: &Account, message: Queued) -> Next {
         let mut standing = Standing::of(message);
-        if account.settings.uncertain == Uncertain::Resend && standing.any(RecipientState::Uncertain) {
-            self.look_before(account, &mut standing).await;
+        let in_doubt = account.settings.uncertain == Uncertain::Resend && standing.any(RecipientState::Uncertain);
+        // What may stand in Sent is not sent again unseen, but for the last look at it: its time is over anyway.
+        if in_doubt
+            && let Err(failure) = self.look_before(account, &mut standing).await
+            && unix_now() < standing.message.expires_at
+        {
+            let words = format!("Sent could not be looked at before it is sent again: {failure}");
+            self.keep(Some(account), &standing.put_off(&words)).await;
+            return Next::Go;
         }
         if unix_now() >= standing.message.expires_at {
             let words = standing.message.words.clone();
@@ -109,20 +116,31 @@ impl Queue {
     }
 
     /// Before what may have been sent is sent again, Sent is looked at: a provider that files by itself shows it there.
-    async fn look_before(&self, account: &Account, standing: &mut Standing) {
-        let looked = async {
-            let copy = self.filing.store.sent_message(standing.message.sent?).await.ok()??;
-            // What may stand there by anybody else proves nothing.
-            if self.filing.store.may_be_others(&copy).await.ok()? {
-                return None;
-            }
-            self.filing.looked(account.id, &copy).await.ok()
-        };
-        let (to, words) = match looked.await {
-            Some(true) => (RecipientState::Accepted, "it stands in Sent: the provider has sent it"),
-            Some(false) | None => (RecipientState::Waiting, ""),
+    ///
+    /// # Errors
+    /// If nobody can tell now whether it stands there.
+    async fn look_before(&self, account: &Account, standing: &mut Standing) -> Result<(), Failure> {
+        let (to, words) = match self.stands_in_sent(account, standing).await? {
+            true => (RecipientState::Accepted, "it stands in Sent: the provider has sent it"),
+            false => (RecipientState::Waiting, ""),
         };
         standing.turn(RecipientState::Uncertain, to, words);
+        Ok(())
+    }
+
+    async fn stands_in_sent(&self, account: &Account, standing: &Standing) -> Result<bool, Failure> {
+        let store = &self.filing.store;
+        let Some(sent) = standing.message.sent.filter(|_| self.filing.gates.files(account) != Some(false)) else {
+            return Ok(false);
+        };
+        let Some(copy) = store.sent_message(sent).await.map_err(|error| Failure::from(&error))? else {
+            return Ok(false);
+        };
+        // What may stand there by anybody else proves nothing.
+        if store.may_be_others(&copy).await.map_err(|error| Failure::from(&error))? {
+            return Ok(false);
+        }
+        self.filing.looked(account.id, &copy).await
     }
 
     /// What is said of it. Words: why it is tried again as a whole; else each recipient stands as is known.

@@ -61,6 +61,7 @@ mod moved;
 mod provider;
 mod queue;
 mod queue_crashes;
+mod queue_resend;
 mod queue_rows;
 mod readme;
 mod refused;

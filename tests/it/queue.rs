@@ -30,7 +30,7 @@ impl Firm {
         let exim = Exim::submission(&lab, &dovecot);
         dovecot.add_user(ALICE, "direct");
         let account = AddAccount::of(&lab, &dovecot, &exim, ALICE);
-        Some((Self::of(lab, dovecot, account, "hold"), exim))
+        Some((Self::of(lab, dovecot, account, "hold", "always"), exim))
     }
 
     /// With a double for what takes its mail.
@@ -52,12 +52,13 @@ impl Firm {
         });
         let at = AddAccount::at(&lab, [dovecot.imaps, smtp.port], ALICE);
         let account = AddAccount { password: dovecot.password(ALICE), ..at };
-        Some((Self::of(lab, dovecot, account, uncertain), smtp))
+        Some((Self::of(lab, dovecot, account, uncertain, "always"), smtp))
     }
 
-    fn of(lab: Lab, dovecot: Dovecot, account: AddAccount, uncertain: &str) -> Self {
+    /// At any servers; `uncertain` and `copy` are the account's.
+    pub(crate) fn of(lab: Lab, dovecot: Dovecot, account: AddAccount, uncertain: &str, copy: &str) -> Self {
         let mut bridge = Bridge::prepare(&lab);
-        let more = ["--submission", "queued", "--uncertain", uncertain, "--sent-copy", "always"];
+        let more = ["--submission", "queued", "--uncertain", uncertain, "--sent-copy", copy];
         let more = account.more.iter().cloned().chain(more.map(str::to_owned)).collect();
         let crm = bridge.add_account(&AddAccount { more, ..account });
         bridge.serve();
@@ -100,7 +101,7 @@ impl Firm {
         self.awaits("empty", <[Value]>::is_empty);
     }
 
-    fn retry(&self, what: &str) {
+    pub(crate) fn retry(&self, what: &str) {
         let output = self.bridge.cli(&["queue", "retry", what], b"");
         assert!(output.status.success(), "{}", words(&output));
     }
@@ -134,15 +135,15 @@ fn takes(visit: &mut Visit, line: &str) -> Option<()> {
     }
 }
 
-fn state(queue: &[Value]) -> &str {
+pub(crate) fn state(queue: &[Value]) -> &str {
     queue.first().and_then(|one| one["state"].as_str()).unwrap_or("none")
 }
 
-fn tries(queue: &[Value]) -> u64 {
+pub(crate) fn tries(queue: &[Value]) -> u64 {
     queue.first().and_then(|one| one["tries"].as_u64()).unwrap_or_default()
 }
 
-fn why(queue: &[Value]) -> &str {
+pub(crate) fn why(queue: &[Value]) -> &str {
     queue.first().and_then(|one| one["words"].as_str()).unwrap_or_default()
 }
 
