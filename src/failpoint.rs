@@ -25,6 +25,8 @@ pub(crate) enum Moment {
     BeforeCommit,
     BeforeUse,
     AfterUse,
+    /// A message has a file in the spool, and more of it is about to go there.
+    BeforeSpool,
     /// Some of a message is in the spool.
     SpoolWritten,
     BeforeSync,
@@ -43,6 +45,11 @@ pub(crate) enum Moment {
     /// The provider has the copy.
     BeforeFiled,
     AfterFiled,
+    BeforeCopy,
+    /// A copy of a CRM's own is committed.
+    AfterCopy,
+    /// And it has come to be known where it stands, or that took too long; the CRM has not heard of it.
+    BeforeCopyReply,
     BeforeQueued,
     /// The message is in the queue; the client has not heard of it.
     AfterQueued,
@@ -70,6 +77,7 @@ impl Moment {
             Self::BeforeCommit => "before-commit",
             Self::BeforeUse => "before-use",
             Self::AfterUse => "after-use",
+            Self::BeforeSpool => "before-spool",
             Self::SpoolWritten => "spool-written",
             Self::BeforeSync => "before-sync",
             Self::AfterSync => "after-sync",
@@ -82,6 +90,9 @@ impl Moment {
             Self::WithinAppend => "within-append",
             Self::BeforeFiled => "before-filed",
             Self::AfterFiled => "after-filed",
+            Self::BeforeCopy => "before-copy",
+            Self::AfterCopy => "after-copy",
+            Self::BeforeCopyReply => "before-copy-reply",
             Self::BeforeQueued => "before-queued",
             Self::AfterQueued => "after-queued",
             Self::BeforeQueueMark => "before-queue-mark",

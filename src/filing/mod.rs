@@ -250,6 +250,7 @@ impl Filing {
         let now = unix_now();
         // A provider that files by itself may not have done so yet. Elsewhere the CRM looks for its copy next.
         let due = Some(if copy.files { now + LOOKED_AFTER } else { now });
+        reach(Moment::BeforeCopy).await;
         let joined = match self.store.give_copy(account.id, copy, now, due).await {
             Ok(joined) => joined,
             Err(error) => {
@@ -257,6 +258,7 @@ impl Filing {
                 return Err(untold(&error));
             }
         };
+        reach(Moment::AfterCopy).await;
         self.spool.remove(joined.spare).await;
         self.wake.notify_one();
         let place = match joined.filed {
@@ -265,6 +267,7 @@ impl Filing {
             false if due.or(joined.due).is_none_or(|due| due > now + as_seconds(COPY_WAIT)) => None,
             false => timeout(COPY_WAIT, self.filed(joined.id)).await.ok().flatten(),
         };
+        reach(Moment::BeforeCopyReply).await;
         let filed = place.map(|SentPlace { uid_validity, uid }| Committed::Filed(uid_validity, uid));
         Ok((joined.id, filed.unwrap_or(Committed::Kept)))
     }

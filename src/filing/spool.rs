@@ -154,6 +154,7 @@ impl Spooling {
         }
         self.kept.octets += more;
         self.content.update(octets);
+        reach(Moment::BeforeSpool).await;
         self.file.write_all(octets).await?;
         // What is only buffered has not met a full disk yet.
         self.file.flush().await?;

@@ -3,7 +3,10 @@
 //! Each message is counted in the end: what was acknowledged has arrived once and stands in Sent once; what arrived without
 //! having been acknowledged stands there too; and nothing is sent or filed twice by us.
 
-use crate::harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, until, words};
+use crate::{
+    filing::SENT,
+    harness::{AddAccount, Bridge, CrmSettings, Dovecot, Exim, Lab, Program, until, words},
+};
 use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 use std::{
     collections::BTreeMap,
@@ -12,15 +15,14 @@ use std::{
 };
 
 /// Killed together, each in a message of its own. The filer attends to no more accounts at a time.
-const ACCOUNTS: usize = 4;
+pub(crate) const ACCOUNTS: usize = 4;
 /// How often at each moment: with four accounts, eight messages.
 const TIMES: usize = 2;
 /// Kills at random moments: with four accounts each, 200 messages.
 const KILLS: usize = 50;
-/// What Dovecot calls Sent.
-const SENT: &str = "INBOX.Sent";
 /// Those of `failpoint` that a message passes.
-const MOMENTS: [&str; 12] = [
+const MOMENTS: [&str; 13] = [
+    "before-spool",
     "spool-written",
     "before-sync",
     "after-sync",
@@ -99,11 +101,11 @@ impl fmt::Display for Sum {
     }
 }
 
-struct House {
+pub(crate) struct House {
     dovecot: Dovecot,
     exim: Exim,
-    bridge: Bridge,
-    crms: Vec<(String, CrmSettings)>,
+    pub(crate) bridge: Bridge,
+    pub(crate) crms: Vec<(String, CrmSettings)>,
     /// The bridge delivers by itself.
     queued: bool,
     /// The provider files what is sent, too: what we have filed is looked at once more.
@@ -114,7 +116,7 @@ struct House {
 }
 
 impl House {
-    fn start(settings: &[&str]) -> Option<Self> {
+    pub(crate) fn start(settings: &[&str]) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot, Program::Exim])?;
         let dovecot = Dovecot::ovh(&lab);
         let exim = Exim::submission(&lab, &dovecot);
@@ -180,12 +182,12 @@ impl House {
         }
     }
 
-    fn stopped(&self) -> usize {
+    pub(crate) fn stopped(&self) -> usize {
         self.bridge.log().matches("stopped at a moment that a test has named").count()
     }
 
     /// Lets the time pass that what is uncertain waits for, until nothing is left to do.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let began = Instant::now();
         self.exim.deliver();
         while self.open() > 0 {
@@ -240,7 +242,7 @@ impl House {
     }
 
     /// The Message-IDs of a mailbox, as often as they stand there.
-    fn ids(&self, account: usize, mailbox: &str) -> String {
+    pub(crate) fn ids(&self, account: usize, mailbox: &str) -> String {
         let mut wire = self.dovecot.sign_in(&self.crms[account].0);
         if !wire.imap(&format!("EXAMINE {mailbox}")).is_ok() || wire.count(mailbox) == 0 {
             return String::new();

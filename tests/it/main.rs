@@ -50,6 +50,7 @@ mod hostile_tls;
 mod hostile_validity;
 mod import;
 mod killed;
+mod killed_copies;
 mod lab;
 mod lanes;
 mod layers;
