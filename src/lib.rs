@@ -68,7 +68,8 @@
 //!    end mark leaves; what became of it is committed before our 250. A task files the copy, or finds it filed, over
 //!    restarts. A CRM's own APPEND to Sent goes to the same place, and is the same message there.
 //! 5. Our 250 is the provider's 250. If the lane is lost after the end mark, nobody knows whether the message was sent:
-//!    the client hears 451, and the log says that it may be sent twice.
+//!    the client hears 451, and the log says that it may be sent twice. A client that is gone before it hears 250 is told
+//!    at its next try, which is not sent.
 //!
 //! An account whose mail is queued ([`queue`]) has no lane in steps 1 to 3: the bridge answers by itself, its 250 is said
 //! when message and row are on disk, and a task delivers: the row is marked before each end mark, told of each answer

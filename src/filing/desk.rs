@@ -12,7 +12,7 @@ use crate::{
 };
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use tokio::sync::Mutex;
 
@@ -22,6 +22,8 @@ pub struct Desk {
     state: Arc<Mutex<State>>,
     /// The draft whose commitment the session knows of: from there on its end mark may be sent.
     told: Arc<AtomicU32>,
+    /// Whatever the client says next, it has said before it was answered, or it was gone by then.
+    unheard: AtomicBool,
 }
 
 /// The draft under way; those of lower numbers are over.
@@ -40,9 +42,15 @@ enum Stage {
     Committed(i64),
     /// By its number in the queue.
     Queued(i64),
+    /// Sent, by its number in the store; its client is not known to have heard so.
+    Answered(i64),
 }
 
 impl State {
+    fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Answered(_))
+    }
+
     /// Turns to this draft, and says whether it begins here: it takes the place of the last then.
     fn turn_to(&mut self, id: DraftId) -> Result<bool, Failure> {
         let begins = id > self.id;
@@ -56,7 +64,7 @@ impl State {
 impl Desk {
     #[must_use]
     pub fn new(filing: Arc<Filing>) -> Self {
-        Self { filing, state: Arc::default(), told: Arc::default() }
+        Self { filing, state: Arc::default(), told: Arc::default(), unheard: AtomicBool::new(false) }
     }
 
     /// Writes the next octets of a draft.
@@ -69,7 +77,7 @@ impl Desk {
             }
             match &mut state.stage {
                 Stage::Writing(spooling) => spooling.write(&octets).await.map_err(|error| not_kept(&error)),
-                Stage::Over | Stage::Committed(_) | Stage::Queued(_) => Err(GIVEN_UP),
+                Stage::Over | Stage::Committed(_) | Stage::Queued(_) | Stage::Answered(_) => Err(GIVEN_UP),
             }
         })
     }
@@ -90,7 +98,7 @@ impl Desk {
             let spooled = match std::mem::take(&mut state.stage) {
                 Stage::Writing(spooling) => Some(spooling.finish().await.map_err(|error| not_kept(&error))?),
                 Stage::Over if begins => None,
-                Stage::Over | Stage::Committed(_) | Stage::Queued(_) => return Err(GIVEN_UP),
+                Stage::Over | Stage::Committed(_) | Stage::Queued(_) | Stage::Answered(_) => return Err(GIVEN_UP),
             };
             let is_sent = matches!(commitment, Commitment::Sending { .. });
             let (row, committed) = filing.commit(account, spooled, likeness, commitment).await?;
@@ -98,6 +106,8 @@ impl Desk {
                 state.stage = Stage::Queued(number);
             } else if is_sent && committed == Committed::Kept {
                 state.stage = Stage::Committed(row);
+            } else if is_sent && committed == Committed::SentBefore && row != 0 {
+                state.stage = Stage::Answered(row);
             }
             Ok(committed)
         })
@@ -108,21 +118,50 @@ impl Desk {
         self.told.store(id.0, Ordering::Relaxed);
     }
 
-    /// Says what became of a draft.
+    /// What the session is about to say, its client answers only where it is still there and has said nothing since.
+    pub fn answers(&self, is_there: bool) {
+        self.unheard.store(!is_there, Ordering::Relaxed);
+    }
+
+    /// Says what became of a draft; once more, that its client has heard so. From here on that is done, whoever waits.
     pub fn settle(&self, id: DraftId, outcome: Outcome) -> impl Future<Output = ()> + Send + 'static {
         let (filing, state) = (self.filing.clone(), self.state.clone());
-        let settled = whole(async move {
+        let is_heard = outcome == Outcome::Accepted && !self.unheard.load(Ordering::Relaxed);
+        let settled = tokio::spawn(async move {
             let mut state = state.lock().await;
-            state.turn_to(id)?;
+            if state.turn_to(id).is_err() {
+                return;
+            }
             match std::mem::take(&mut state.stage) {
-                Stage::Committed(row) => filing.settle(row, outcome).await,
+                Stage::Committed(row) => {
+                    filing.settle(row, outcome).await;
+                    if outcome == Outcome::Accepted {
+                        state.stage = Stage::Answered(row);
+                    }
+                }
                 // Its client has heard of it.
                 Stage::Queued(number) => filing.queued_is_told(number).await,
+                Stage::Answered(row) if is_heard => filing.sent_is_told(row).await,
+                Stage::Answered(row) => state.stage = Stage::Answered(row),
                 Stage::Over | Stage::Writing(_) => {}
             }
-            Ok(())
         });
         async move { drop(settled.await) }
+    }
+
+    /// The client has left in peace, and all that was said to it was on its way before.
+    pub fn left_in_peace(&self) {
+        let (filing, state) = (self.filing.clone(), self.state.clone());
+        if self.unheard.load(Ordering::Relaxed) || state.try_lock().is_ok_and(|state| !state.is_answered()) {
+            return;
+        }
+        tokio::spawn(async move {
+            let mut state = state.lock().await;
+            if let Stage::Answered(row) = state.stage {
+                state.stage = Stage::Over;
+                filing.sent_is_told(row).await;
+            }
+        });
     }
 }
 
@@ -131,7 +170,7 @@ impl Drop for Desk {
     fn drop(&mut self) {
         let (filing, state, told) = (self.filing.clone(), self.state.clone(), self.told.load(Ordering::Relaxed));
         // Nothing is under way: the usual case.
-        if state.try_lock().is_ok_and(|state| matches!(state.stage, Stage::Over)) {
+        if state.try_lock().is_ok_and(|state| matches!(state.stage, Stage::Over | Stage::Answered(_))) {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };

@@ -18,6 +18,9 @@
 //! | `filer` | looks, files, tries again |
 //! | `talk`, `line` | the bridge's own IMAP |
 //!
+//! Whether the client has heard its 250 is known by its next command, or by its leaving in peace behind it. One that was gone
+//! before sends the same again: it is told that it was sent, and nothing is.
+//!
 //! A message that is queued begins here too, and `queue` delivers it: its Sent copy is then as that of any other.
 
 pub mod desk;
@@ -137,8 +140,8 @@ impl Filing {
         let files = self.gates.files(&account) == Some(true);
         match (commitment, whole) {
             (Commitment::Sending { recipients }, whole) => {
-                let spooled = whole.map(|whole| whole.spooled);
-                let letter = Letter { likeness, recipients, spooled, files };
+                let (spooled, content) = whole.map(|whole| (whole.spooled, whole.content)).unzip();
+                let letter = Letter { likeness, recipients, spooled, content, files };
                 self.mark(&account, letter).await
             }
             (Commitment::Copy { flags, seen, date }, Some(Whole { spooled, content })) => {
@@ -148,9 +151,9 @@ impl Filing {
                 let copy = Copy { likeness, spooled, content, flags, seen, date, files };
                 self.take_copy(&account, &copy).await
             }
-            (Commitment::Queued(envelope), Some(Whole { spooled, .. })) => {
+            (Commitment::Queued(envelope), Some(Whole { spooled, content })) => {
                 let recipients = Some(one_form(&envelope.recipients));
-                let letter = Letter { likeness, recipients, spooled: Some(spooled), files };
+                let letter = Letter { likeness, recipients, spooled: Some(spooled), content: Some(content), files };
                 self.enqueue(&account, &letter, &envelope).await
             }
             (Commitment::Queued(_), None) => Err(Failure::Internal("a queued message without its octets")),
@@ -163,6 +166,13 @@ impl Filing {
         if self.store.is_under_way(account.id, &letter, since).await.map_err(|error| untold(&error))? {
             self.spool.remove(letter.spooled.map(|spooled| spooled.file)).await;
             return Ok((0, Committed::UnderWay));
+        }
+        let unheard = self.store.untold_sent(account.id, &letter, unix_now()).await.map_err(|error| untold(&error))?;
+        if let Some(id) = unheard {
+            self.spool.remove(letter.spooled.map(|spooled| spooled.file)).await;
+            let account = account.address.as_str();
+            tracing::info!(account, "a message whose client had gone before it was told is not sent again");
+            return Ok((id, Committed::SentBefore));
         }
         let before = timeout(RETRY_LOOK, self.was_sent_before(account, &letter)).await;
         let before = match before.unwrap_or(Err(LOOK_FAILED)) {
@@ -221,6 +231,13 @@ impl Filing {
     /// The client of a queued message is known to have heard of it.
     async fn queued_is_told(&self, id: i64) {
         if let Err(error) = self.store.told_queued(id).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "that a client knows of its message is not kept");
+        }
+    }
+
+    /// The client of a message that was sent while it waited is known to have heard of it.
+    async fn sent_is_told(&self, id: i64) {
+        if let Err(error) = self.store.told_sent(id).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "that a client knows of its message is not kept");
         }
     }

@@ -168,6 +168,9 @@ impl Session {
                 admitted.take();
             }
             if self.client_has_left() {
+                if !self.client.is_broken() && !self.client.owes() && self.outbox.waiting(Side::Client) == 0 {
+                    self.requests.left_in_peace();
+                }
                 return Ok(());
             }
             // A message whose end mark is sent may be out: its outcome is waited for, or it might be sent twice.
@@ -189,7 +192,14 @@ impl Session {
     /// heard to have left once nothing but its own words is waited for.
     fn client_has_left(&self) -> bool {
         let owed = self.requests.any() || !matches!(self.relay.awaits(), Awaited::Client | Awaited::Login);
-        self.client.is_broken() || (self.client.is_drained() && !owed)
+        // A message whose end mark is sent may be out: else nobody would know whether it was.
+        let is_broken = self.client.is_broken() && self.relay.awaits() != Awaited::EndOfData;
+        is_broken || (self.client.is_drained() && !owed)
+    }
+
+    /// Whether what the client says next can only be said behind what it hears now.
+    fn client_listens(&self) -> bool {
+        !self.client.has_ended() && self.client.unread().is_empty()
     }
 
     async fn next_turn(&mut self) -> Result<Flow, Failure> {
@@ -215,9 +225,15 @@ impl Session {
                 Ok(Flow::More)
             }
             Turn::Done(Done::Refused(id)) => self.tell(Event::Answer(id, Answer::Verdict(Err(Failure::LoginRefused)))),
-            Turn::Done(Done::Answer(id, answer)) => self.tell(Event::Answer(id, answer)),
+            Turn::Done(Done::Answer(id, answer)) => {
+                if matches!(answer, Answer::Settled) {
+                    self.requests.answers(self.client_listens());
+                }
+                self.tell(Event::Answer(id, answer))
+            }
             Turn::Done(Done::Committed(id, draft, committed)) => {
                 self.requests.told(draft);
+                self.requests.answers(self.client_listens());
                 self.tell(Event::Answer(id, Answer::Committed(committed)))
             }
             Turn::Done(Done::Elapsed(id)) => self.tell(Event::Elapsed(id)),

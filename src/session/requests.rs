@@ -305,6 +305,20 @@ impl Requests {
         }
     }
 
+    /// What is said of a draft is on its way next; `is_there`: the client is, and has said nothing that was not heard yet.
+    pub(super) fn answers(&self, is_there: bool) {
+        if let Some(desk) = &self.desk {
+            desk.answers(is_there);
+        }
+    }
+
+    /// The client has left, behind all that was said to it.
+    pub(super) fn left_in_peace(&self) {
+        if let Some(desk) = &self.desk {
+            desk.left_in_peace();
+        }
+    }
+
     /// Keeps back the answer to a refused login. Owed to nobody: who leaves gives its place to others.
     pub(super) fn refuse(&mut self, id: RequestId, wait: Wait) {
         self.refused = self.refused.saturating_add(1);

@@ -5,6 +5,7 @@
 //! caller to say.
 
 pub(crate) mod due;
+mod told;
 
 use super::{Error, Store, on};
 use crate::{
@@ -107,6 +108,8 @@ pub struct Letter {
     /// Of its envelope, in one form; None: too many to tell a retry by.
     pub recipients: Option<String>,
     pub spooled: Option<Spooled>,
+    /// A digest of its octets, where they are kept.
+    pub content: Option<Vec<u8>>,
     /// The provider is known to file by itself.
     pub files: bool,
 }
@@ -222,11 +225,12 @@ use columns;
 /// Joins a message that is sent to an earlier try of which nobody knows the end, else to the copy that the CRM gave before.
 /// `$1` account, `$2` Message-ID, `$3` digest, `$4` Date, `$5` now, `$6` Unix seconds from which what is alike may be, `$7`
 /// due, `$8` how far Dates may differ, `$9` digest of the recipients, `$10` Unix seconds from which a Message-ID is known,
-/// `$11` what is known of its sending.
+/// `$11` what is known of its sending, `$12` digest of its octets. The client of one that is queued hears by another row.
 pub(super) const SEND_JOINS: &str =
     "UPDATE sent SET began_at = $5, due_at = $7, claimed_until = 0, envelope = $9, tries = 0,
         copy_id = CASE WHEN message_id = $2 THEN copy_id ELSE COALESCE(message_id, copy_id) END, message_id = $2,
-        doubted = CASE WHEN sending = 'uncertain' THEN 1 ELSE doubted END, sending = $11
+        doubted = CASE WHEN sending = 'uncertain' THEN 1 ELSE doubted END, sending = $11,
+        told = CASE WHEN $11 = 'queued' THEN 1 ELSE 0 END, sent_content = $12
     WHERE id = (SELECT id FROM sent WHERE account_id = $1 AND alone = 0 AND (
             (sending = 'uncertain' AND message_id = $2 AND envelope = $9 AND began_at >= $10)
             OR (sending = 'none' AND message_id = $2 AND began_at >= $10)
@@ -235,8 +239,9 @@ pub(super) const SEND_JOINS: &str =
     RETURNING id, file, filed_at, uid_validity, uid, due_at";
 pub(super) const SEND: &str =
     "INSERT INTO sent (account_id, sending, message_id, alike, dated, began_at, file, octets, files, due_at,
-        envelope)
-    VALUES ($1, $11, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+        envelope, told, sent_content)
+    VALUES ($1, $11, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $11 = 'queued' THEN 1 ELSE 0 END, $12)
+    RETURNING id";
 pub(super) const GIVE_FILE: &str = "UPDATE sent SET file = $2, octets = $3 WHERE id = $1";
 const UNDER_WAY: &str = "SELECT COUNT(*) FROM sent WHERE account_id = $1 AND message_id = $2 AND envelope = $3
     AND sending = 'marked' AND began_at >= $4";
@@ -279,6 +284,7 @@ macro_rules! begin_sent {
             .bind(&envelope)
             .bind($now - KNOWN)
             .bind($sending.name())
+            .bind(&$letter.content)
             .fetch_optional(&mut *$transaction)
             .await?;
         match joined {
@@ -304,6 +310,7 @@ macro_rules! begin_sent {
                     .bind($due)
                     .bind(envelope)
                     .bind($sending.name())
+                    .bind(&$letter.content)
                     .fetch_one(&mut *$transaction)
                     .await?;
                 Joined { id, spare: None, filed: false, place: None, due: $due }

@@ -89,5 +89,6 @@ mod token_trouble;
 mod tokens;
 mod toy_house;
 mod uncertain;
+mod unheard;
 mod unknown_tokens;
 mod untried;

@@ -27,8 +27,13 @@ fn spooled(file: &str) -> Spooled {
 async fn enqueue(store: &Store, account: AccountId, id: &str, file: &str, now: i64) -> Enqueued {
     let recipients = vec!["bob@x.test".to_owned(), "ann@x.test".to_owned()];
     let likeness = Likeness { message_id: Some(id.to_owned()), dated: Some(NOW), alike: None };
-    let letter =
-        Letter { likeness, recipients: Some(recipients.join("\n")), spooled: Some(spooled(file)), files: false };
+    let letter = Letter {
+        likeness,
+        recipients: Some(recipients.join("\n")),
+        spooled: Some(spooled(file)),
+        content: None,
+        files: false,
+    };
     let envelope = Envelope { sender: "alice@x.test".to_owned(), body: None, recipients };
     store.enqueue(account, &letter, &envelope, true, now, now + DAY).await.expect("queued")
 }

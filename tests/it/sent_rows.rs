@@ -28,7 +28,7 @@ fn spooled(file: &str) -> Spooled {
 
 fn letter(id: &str, to: &str, file: &str) -> Letter {
     let likeness = likeness(id, "one", NOW);
-    Letter { likeness, recipients: Some(to.to_owned()), spooled: Some(spooled(file)), files: false }
+    Letter { likeness, recipients: Some(to.to_owned()), spooled: Some(spooled(file)), content: None, files: false }
 }
 
 fn copy(likeness: Likeness, file: &str) -> Copy {
@@ -130,6 +130,28 @@ async fn r40_a_retry_is_known_by_its_id_and_its_recipients_for_a_day() {
     assert_eq!(known(letter("two", "b", ""), NOW).await, 0);
     store.settle_sent(sent.id, Outcome::Accepted, Some(NOW)).await.expect("settled");
     assert_eq!(known(letter("one", "b", ""), NOW).await, 0, "its outcome is known after all");
+}
+
+#[tokio::test]
+async fn r40_a_client_that_has_not_heard_is_known_for_a_day_by_the_same_message() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, account) = open(root.path()).await;
+    let with = |content: &[u8]| Letter { content: Some(content.to_vec()), ..letter("one", "b", "1") };
+    let unheard = async |letter: Letter, at| store.untold_sent(account, &letter, at).await.expect("read");
+    let sent = mark(&store, account, &with(b"x")).await;
+    assert_eq!(unheard(with(b"x"), NOW).await, None, "nobody knows yet whether it is sent");
+    store.settle_sent(sent.id, Outcome::Accepted, Some(NOW)).await.expect("settled");
+    assert_eq!(unheard(with(b"x"), NOW + DAY).await, Some(sent.id));
+    assert_eq!(unheard(with(b"x"), NOW + DAY + 1).await, None);
+    assert_eq!(unheard(with(b"y"), NOW).await, None);
+    // Where the octets are not kept, the others decide.
+    assert_eq!(unheard(letter("one", "b", ""), NOW).await, Some(sent.id));
+    for other in [letter("one", "c", ""), letter("two", "b", ""), Letter { recipients: None, ..letter("one", "b", "") }]
+    {
+        assert_eq!(unheard(other, NOW).await, None);
+    }
+    store.told_sent(sent.id).await.expect("told");
+    assert_eq!(unheard(with(b"x"), NOW).await, None);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-const ALICE: &str = "alice@ovh.test";
+pub(crate) const ALICE: &str = "alice@ovh.test";
 const SENT: &str = "INBOX.Sent";
 const TIMES: &str = "[timeouts]\nprogress = \"2s\"\nend-of-data = \"2s\"\n";
 /// An answer that says more than it may before it ends.
@@ -45,10 +45,10 @@ fn answer(visit: &mut Visit, subject: &str, times: usize) -> Option<()> {
     Some(())
 }
 
-struct House {
+pub(crate) struct House {
     dovecot: Dovecot,
-    bridge: Bridge,
-    crm: CrmSettings,
+    pub(crate) bridge: Bridge,
+    pub(crate) crm: CrmSettings,
     /// The subjects of all whole messages.
     taken: Arc<Mutex<Vec<String>>>,
     _smtp: Provider,
@@ -56,7 +56,7 @@ struct House {
 }
 
 impl House {
-    fn start(copy: &str) -> Option<Self> {
+    pub(crate) fn start(copy: &str) -> Option<Self> {
         let lab = Lab::needing(&[Program::Dovecot])?;
         let dovecot = Dovecot::ovh(&lab);
         dovecot.add_user(ALICE, "hunter2");
@@ -105,7 +105,7 @@ impl House {
     }
 
     /// What a CRM hears in the end of a message of this subject, whose Message-ID it is too.
-    fn send(&self, subject: &str) -> (u16, String) {
+    pub(crate) fn send(&self, subject: &str) -> (u16, String) {
         let mut wire = self.bridge.sign_in_smtp(&self.crm);
         wire.smtp(&format!("MAIL FROM:<{ALICE}>"), 250);
         wire.smtp("RCPT TO:<bob@client.test>", 250);
@@ -116,11 +116,11 @@ impl House {
         wire.reply()
     }
 
-    fn taken(&self, subject: &str) -> usize {
+    pub(crate) fn taken(&self, subject: &str) -> usize {
         self.taken.lock().expect("no test panicked in here").iter().filter(|taken| *taken == subject).count()
     }
 
-    fn filed(&self, subject: &str) -> usize {
+    pub(crate) fn filed(&self, subject: &str) -> usize {
         let mut wire = self.dovecot.sign_in(ALICE);
         if wire.count(SENT) == 0 {
             return 0;
@@ -135,7 +135,7 @@ impl House {
         assert!(found.is_some(), "{subject}\n{}", self.bridge.log());
     }
 
-    async fn store(&self) -> SqliteConnection {
+    pub(crate) async fn store(&self) -> SqliteConnection {
         let file = self.bridge.state().join("passerelle.db");
         SqliteConnectOptions::new().filename(file).connect().await.expect("the store")
     }

@@ -299,6 +299,7 @@ impl SmtpRelay {
                 }
                 Ok(Committed::Queued(number)) => self.is_in_queue(&draft, number, out),
                 Ok(Committed::SentBefore | Committed::Filed(..)) => {
+                    self.untold = Some(draft.id());
                     self.not_sent(draft, out);
                     write_reply(out.client(), 250, "2.0.0", "This message was sent before, it stands in Sent");
                 }
@@ -324,6 +325,7 @@ impl SmtpRelay {
 
     /// What the client hears waits until what became of the draft is committed.
     pub(super) fn tell_outcome(&mut self, draft: Option<DraftId>, outcome: Outcome, words: Vec<u8>, out: &mut Outbox) {
+        self.untold = draft.filter(|_| outcome == Outcome::Accepted);
         match draft {
             Some(draft) => self.phase = Phase::AwaitingOutcome(out.ask(Request::Outcome(draft, outcome)), words),
             None => {

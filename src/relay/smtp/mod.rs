@@ -76,7 +76,7 @@ pub struct SmtpRelay {
     recipients: Option<Vec<u8>>,
     /// The same for a message that is queued.
     envelope: Envelope,
-    /// What was queued, and nothing shows yet that the client has heard of it.
+    /// What was queued or sent, and nothing shows yet that the client has heard of it.
     untold: Option<DraftId>,
 }
 

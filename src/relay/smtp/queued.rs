@@ -106,7 +106,7 @@ impl SmtpRelay {
         write_reply(out.client(), 250, "2.0.0", &format!("Queued as {number}"));
     }
 
-    /// The client goes on: it has heard what was said of its last message.
+    /// The client goes on: it has heard what was said of its last message, queued or not.
     pub(super) fn has_heard(&mut self, out: &mut Outbox) {
         if let Some(draft) = self.untold.take() {
             out.ask(Request::Outcome(draft, Outcome::Accepted));
