@@ -248,7 +248,12 @@ fn clients() -> Vec<Limit> {
         wait("half-closed", session::progress::HALF_CLOSED, "progress towards a client that says no more"),
         wait("changes-seen", changes::INTERVAL, "the store is looked at for changes"),
         wait("usage-answer", ASKED_WITHIN, "`passerelle limits` waits for a bridge, and a bridge for it"),
-        count("usage-accounts", model::number(TOLD_MAX), "accounts that a bridge tells of"),
+        count("usage-accounts", model::number(TOLD_MAX), "accounts, and back-offs, that a bridge tells of"),
+        count(
+            "back-off-words",
+            model::number(gate::back_off::SAID_MAX),
+            "letters of a provider that are told with one",
+        ),
     ]
 }
 

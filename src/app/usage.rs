@@ -2,11 +2,11 @@
 //!
 //! The smallest thing that does: who connects gets one line of JSON, and the end. Nothing is read, so nothing can be said
 //! to it. The socket is its owner's alone from the first moment, and whoever has another user id gets nothing. It holds
-//! no secret and no address: accounts are told by their number.
+//! no secret and no address of ours: accounts are told by their number, and words are the provider's.
 
 use crate::{
     listener::Reception,
-    upstream::{GateUse, Gates},
+    upstream::{BackOff, GateUse, Gates},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -25,12 +25,12 @@ use tokio::{
 
 /// The socket's name in the state directory.
 const NAME: &str = "serve.sock";
-/// For an answer, at either end: it is one write that the kernel's buffer takes.
+/// For an answer, at either end: it is one write, which the kernel's buffer takes unless very many accounts are paused.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 /// Accounts that are told of, those with the most sessions first: some 100 octets each.
 pub(crate) const TOLD_MAX: usize = 1000;
-/// What is read of an answer: twice what the accounts take.
-const ANSWER_MAX: u64 = 256 * 1024;
+/// What is read of an answer: more than accounts and back-offs take, each letter of a provider's at its longest.
+const ANSWER_MAX: u64 = 2 * 1024 * 1024;
 /// After a client that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,6 +44,12 @@ pub struct Usage {
     pub accounts: Vec<OfAccount>,
     /// Accounts that are in use, and not told of.
     pub left_out: u64,
+    /// What providers are not asked for now; those that last longest first, as many as of accounts.
+    #[serde(default)]
+    pub back_offs: Vec<BackOff>,
+    /// Back-offs that are not told of.
+    #[serde(default)]
+    pub back_offs_left_out: u64,
 }
 
 /// What one account has in use.
@@ -89,8 +95,12 @@ impl Usage {
         accounts.sort_by_key(|account| (u64::MAX - account.sessions, account.id));
         let left_out = crate::model::number(accounts.len().saturating_sub(TOLD_MAX));
         accounts.truncate(TOLD_MAX);
+        let mut back_offs = gates.back_offs();
+        back_offs.sort_by_key(|back_off| (u64::MAX - back_off.seconds, back_off.account));
+        let back_offs_left_out = crate::model::number(back_offs.len().saturating_sub(TOLD_MAX));
+        back_offs.truncate(TOLD_MAX);
         let (connections, before_login) = reception.in_use();
-        Self { connections, before_login, accounts, left_out }
+        Self { connections, before_login, accounts, left_out, back_offs, back_offs_left_out }
     }
 }
 
@@ -185,6 +195,7 @@ pub async fn ask(state: &Path) -> io::Result<Option<Usage>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{Cause, gate::back_off::SAID_MAX};
 
     #[tokio::test]
     async fn a_socket_is_private_and_takes_the_place_of_one_that_was_left() {
@@ -228,7 +239,16 @@ mod tests {
             smtp_waiting: 99_999,
             messages: 99_999,
         };
-        let usage = Usage { accounts: vec![account; TOLD_MAX], ..Usage::default() };
+        let back_off = BackOff {
+            account: i64::MIN,
+            service: "token".to_owned(),
+            cause: Cause::ClientTokens,
+            login: Some(i64::MIN),
+            seconds: u64::MAX,
+            words: "\u{1}".repeat(SAID_MAX),
+        };
+        let (accounts, back_offs) = (vec![account; TOLD_MAX], vec![back_off; TOLD_MAX]);
+        let usage = Usage { accounts, back_offs, ..Usage::default() };
         let line = serde_json::to_string(&usage).expect("JSON");
         assert!(crate::model::number(line.len()) < ANSWER_MAX, "{}", line.len());
     }

@@ -1,5 +1,7 @@
 //! `passerelle doctor`: looks at everything, says what, why and what to do, and ends with the worst of it.
 
+mod back_offs;
+
 use super::{Error, Place, words};
 use passerelle::{
     app::{
@@ -180,8 +182,10 @@ async fn accounts(
             && let Some(account) = store.account_by_address(&address).await?
         {
             found.push(limits(used, config, &table, &account));
+            found.extend(back_offs::of(store, used, &account, &explanations, unix_now()).await?);
         }
     }
+    found.extend(running.and_then(|(_, used)| back_offs::left_out(used)));
     Ok(())
 }
 

@@ -47,7 +47,7 @@ fn words_of(table: &[Limit]) -> String {
 }
 
 fn words_of_use(used: &Usage, addresses: &HashMap<AccountId, String>) -> String {
-    let Usage { connections, before_login, accounts, left_out } = used;
+    let Usage { connections, before_login, accounts, left_out, .. } = used;
     let mut text = format!("\nIn use now: {connections} connections, {before_login} of them not signed in.\n");
     if !accounts.is_empty() {
         let row = |account: &usage::OfAccount| {

@@ -49,6 +49,13 @@ pub(super) fn day(unix: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// A moment as `2026-11-21 08:15:00 UTC`.
+pub(super) fn moment(unix: i64) -> String {
+    let second = unix.rem_euclid(86_400);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{} {hour:02}:{minute:02}:{second:02} UTC", day(unix))
+}
+
 /// One way in which a CRM can reach the bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Way {
@@ -131,6 +138,7 @@ mod tests {
         assert_eq!(day(951_782_400), "2000-02-29");
         assert_eq!(day(1_795_219_200), "2026-11-21");
         assert_eq!(day(-1), "1969-12-31");
+        assert_eq!(moment(1_795_219_200 + 3661), "2026-11-21 01:01:01 UTC");
     }
 
     #[test]

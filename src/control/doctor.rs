@@ -69,6 +69,9 @@ pub struct Finding {
     /// The row of the table of explanations that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<String>,
+    /// When it is over by itself, in Unix seconds. None: not by itself, or nobody knows when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
 }
 
 impl Finding {
@@ -83,6 +86,7 @@ impl Finding {
             why: None,
             mend: None,
             explanation: None,
+            until: None,
         }
     }
 
@@ -398,7 +402,8 @@ fn in_a_command(account: &Account) -> Cow<'_, str> {
 }
 
 /// What the table knows of these words takes the place of what we would say.
-fn explained(finding: Finding, explanations: &Explanations, on: Said, words: &str, account: &Account) -> Finding {
+#[must_use]
+pub fn explained(finding: Finding, explanations: &Explanations, on: Said, words: &str, account: &Account) -> Finding {
     let Some(row) = explanations.of(on, words) else { return finding };
     Finding {
         what: row.what.clone(),

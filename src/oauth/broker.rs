@@ -8,8 +8,10 @@
 
 mod alarm;
 mod lease;
+mod pauses;
 
 pub(crate) use self::lease::{ASKED_EACH, LEASE, Lease};
+pub use self::pauses::{Paused, Waits};
 use super::{
     exchange::Exchange,
     flow::{Means, Tokens, Trouble, scope},
@@ -117,6 +119,9 @@ struct Pause {
     until: Instant,
     times: u32,
     failure: Failure,
+    /// For what, in words of ours.
+    after: String,
+    waits: Waits,
 }
 
 /// The first pause after trouble, and the floor of all (rule R30); each later one is twice as long.
@@ -447,14 +452,15 @@ impl Held {
     /// Nobody is asked before this is over. A token that still lives goes on being used.
     fn wait(&mut self, problem: &Problem) {
         let times = self.pause.as_ref().map_or(0, |pause| pause.times);
-        let base = match problem {
-            Problem::Trouble(Trouble::Client(_)) => PAUSE_CLIENT,
+        let (waits, base) = match problem {
+            Problem::Trouble(Trouble::Client(_)) => (Waits::Operator, PAUSE_CLIENT),
             // Our own trouble is none of the provider's, and who mends it wants to see it mended (rule R44).
-            Problem::Failure(_) => PAUSE_OWN,
-            _ => (PAUSE_FIRST * 2_u32.saturating_pow(times.min(8))).min(PAUSE_MAX),
+            Problem::Failure(_) => (Waits::Ourselves, PAUSE_OWN),
+            _ => (Waits::Endpoint, (PAUSE_FIRST * 2_u32.saturating_pow(times.min(8))).min(PAUSE_MAX)),
         };
         let until = Instant::now() + base.mul_f64(1.0 + 0.2 * jitter());
-        self.pause = Some(Pause { until, times: times + 1, failure: problem.failure() });
+        let after = problem.to_string();
+        self.pause = Some(Pause { until, times: times + 1, failure: problem.failure(), after, waits });
     }
 }
 

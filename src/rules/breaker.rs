@@ -67,6 +67,12 @@ impl Breaker {
         now >= self.until && !self.trying
     }
 
+    /// For how long nobody is let through yet. None: somebody may try.
+    #[must_use]
+    pub fn paused(&self, now: Duration) -> Option<Duration> {
+        Some(self.until.saturating_sub(now)).filter(|left| !left.is_zero())
+    }
+
     /// What became of it. `chance` from 0 to 1 spreads accounts that a provider refused at once.
     pub fn ended(&mut self, outcome: Outcome, now: Duration, chance: f64) {
         self.trying = false;
@@ -153,7 +159,8 @@ mod tests {
         let mut breaker = Breaker::default();
         breaker.begin(s(0)).expect("the first");
         breaker.ended(Outcome::Refused(2), s(1), 0.0);
-        assert_eq!(breaker.begin(s(2)), Err(s(59)));
+        assert_eq!((breaker.begin(s(2)), breaker.paused(s(2))), (Err(s(59)), Some(s(59))));
+        assert_eq!(breaker.paused(s(61)), None);
     }
 
     #[test]

@@ -64,6 +64,12 @@ impl Pace {
         may
     }
 
+    /// For how long none is shown yet. None: one may be.
+    #[must_use]
+    pub fn paused(&self, now: Duration) -> Option<Duration> {
+        Some(self.until.saturating_sub(now)).filter(|left| !left.is_zero())
+    }
+
     /// What became of it; the pause that begins with that.
     pub fn ended(&mut self, outcome: Outcome, now: Duration) -> Option<Duration> {
         self.under_way = self.under_way.saturating_sub(1);
@@ -153,6 +159,7 @@ mod tests {
         let mut pace = Pace::of_login();
         assert!(pace.begin(s(0)));
         pace.ended(Outcome::SentAway(Some(s(90))), s(0));
+        assert_eq!((pace.paused(s(89)), pace.paused(s(90))), (Some(s(1)), None));
         assert!(!pace.begin(s(89)) && pace.begin(s(90)));
         pace.ended(Outcome::SentAway(Some(s(1_000_000))), s(90));
         assert!(pace.begin(s(90) + WISH_MAX));

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "how long a verdict takes is told by the clock")]
 
 mod attempt;
+pub(crate) mod back_off;
 mod guard;
 mod invitation;
 mod judged;
@@ -28,6 +29,7 @@ use crate::{
     store::{Standing, Store, unix_now},
     wire::imap::Capabilities,
 };
+pub use back_off::{BackOff, Cause};
 use dashmap::DashMap;
 use guard::Guard;
 pub use guard::{NotLetIn, Wait};

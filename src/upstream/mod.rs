@@ -16,7 +16,8 @@ mod stored;
 mod tls;
 
 pub use gate::{
-    Bounds, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, OwnSubmission, Seat, SendingBounds, Wait,
+    BackOff, Bounds, Cause, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, OwnSubmission, Seat,
+    SendingBounds, Wait,
 };
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};

@@ -7,6 +7,7 @@
 )]
 
 mod account;
+mod back_offs;
 mod certificates;
 mod cli;
 mod client_lanes;

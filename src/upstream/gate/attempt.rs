@@ -17,7 +17,7 @@ use crate::{
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// What is known of both services.
@@ -33,6 +33,8 @@ struct Known {
     start: Instant,
     /// What is said to whom is not let through.
     last: Failure,
+    /// What the provider said of it; for the account's owner.
+    words: String,
     /// Whether it stands in the store, where that is known.
     marked: Option<bool>,
 }
@@ -40,7 +42,7 @@ struct Known {
 impl Default for Known {
     fn default() -> Self {
         let last = Failure::ProviderUnreachable(Unreachable::Unavailable);
-        Self { breaker: Breaker::default(), start: Instant::now(), last, marked: None }
+        Self { breaker: Breaker::default(), start: Instant::now(), last, words: String::new(), marked: None }
     }
 }
 
@@ -59,6 +61,13 @@ impl Attempts {
             LaneUse::Submission => &self.submission,
         };
         known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long nobody is let through yet, after what, and what the provider said of it.
+    pub(super) fn paused(&self, purpose: LaneUse) -> Option<(Duration, Failure, String)> {
+        let known = self.of(purpose);
+        let left = known.breaker.paused(known.start.elapsed())?;
+        Some((left, known.last.clone(), known.words.clone()))
     }
 
     /// Other credentials, or another place.
@@ -192,7 +201,7 @@ impl Gate {
 impl Attempt<'_> {
     /// Counts its end. Some if what stands in the store is to be changed: whether to a refusal.
     fn end(mut self, ending: Ending) -> Option<bool> {
-        let Ending { outcome, failure, .. } = ending;
+        let Ending { outcome, failure, words } = ending;
         self.ended = true;
         // What an older credential was told says nothing of the one that is there now.
         if self.gate.is_beyond(self.generation) {
@@ -202,7 +211,7 @@ impl Attempt<'_> {
         let now = known.start.elapsed();
         known.breaker.ended(outcome, now, jitter());
         if let Some(failure) = failure.filter(|_| outcome != Outcome::Unknown) {
-            known.last = failure;
+            (known.last, known.words) = (failure, words.unwrap_or_default());
         }
         let refused = match outcome {
             Outcome::SignedIn => false,

@@ -105,6 +105,7 @@ impl Gates {
         let outcome = outcome_of_token(&opened);
         let verdict = opened.as_ref().map(drop).map_err(|refusal| refusal.failure.clone());
         if let Some(pause) = turn.ended(outcome, verdict) {
+            turn.because(opened.as_ref().err().and_then(|refusal| refusal.words.as_deref()).unwrap_or_default());
             let (account, service, seconds) = (account.address.as_str(), service(purpose), pause.as_secs());
             tracing::warn!(
                 account,

@@ -44,6 +44,8 @@ struct Window {
 
 struct Line {
     pace: Pace,
+    /// What the provider said before the last pause; for the account's owner.
+    words: String,
     /// Since when time is told.
     start: Instant,
     /// At most [`TURNS`], of a login, and those that have ended since.
@@ -92,7 +94,7 @@ impl Tokens {
 
     fn within(places: usize, pace: fn() -> Pace) -> Self {
         let window = || {
-            let line = Line { pace: pace(), start: Instant::now(), under_way: Vec::new() };
+            let line = Line { pace: pace(), words: String::new(), start: Instant::now(), under_way: Vec::new() };
             Window { places: Arc::new(Semaphore::new(places)), line: Mutex::new(line) }
         };
         Self { lately: Arc::default(), imap: window(), submission: window() }
@@ -138,6 +140,13 @@ impl Tokens {
             let mut line = self.window(purpose).line();
             line.pace = Pace::of_account();
         }
+    }
+
+    /// For how long no token that nobody has seen yet is shown, and what the provider said of the last one.
+    pub(super) fn paused(&self, purpose: LaneUse) -> Option<(Duration, String)> {
+        let line = self.window(purpose).line();
+        let left = line.pace.paused(line.start.elapsed())?;
+        Some((left, line.words.clone()))
     }
 
     const fn window(&self, purpose: LaneUse) -> &Window {
@@ -215,6 +224,13 @@ impl Turn {
         let pause = self.of_login.ended(outcome).max(of_account);
         self.tell.send_replace(Some(verdict));
         pause
+    }
+
+    /// What the provider said of the token, which began a pause.
+    pub(super) fn because(&self, words: &str) {
+        for leave in std::iter::once(&self.of_login).chain(&self.of_account) {
+            words.clone_into(&mut leave.tokens.window(leave.purpose).line().words);
+        }
     }
 }
 
