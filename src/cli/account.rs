@@ -184,6 +184,9 @@ fn words_of_refusal(refusal: &StandingRefusal) -> String {
     if refusal.service == "token" {
         return format!("access tokens since {since}; the provider refuses the registered client: {}", refusal.words);
     }
+    if refusal.service == "grant" {
+        return format!("the grant since {since}; the provider says: {}", refusal.words);
+    }
     let service = refusal.service.to_uppercase();
     format!("{service} since {since}; the provider says: {}", refusal.words)
 }

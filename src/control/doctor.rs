@@ -118,7 +118,8 @@ pub async fn account(
     found.extend(sent_copies(store, &account, now).await?);
     found.extend(queued(store, &account, now).await?);
     let has_token = grant(store, &account, explanations, &mut found).await?;
-    for refusal in store.refusals(account.id).await? {
+    // Why a grant is gone was said of the grant.
+    for refusal in store.refusals(account.id).await?.into_iter().filter(|refusal| refusal.service != "grant") {
         let on = match refusal.service.as_str() {
             "imap" => Said::Imap,
             "token" => Said::Token,
@@ -215,7 +216,10 @@ async fn grant(
     let again = format!("its owner signs in again: `passerelle account sign-in {}`", in_a_command(account));
     if grant.state == GrantState::ConsentNeeded {
         let what = "the grant is gone: the provider has said so, and is not asked again";
-        found.push(Finding::bad("grant", Severity::Problem, what, again));
+        let said = store.refusals(account.id).await?.into_iter().find(|refusal| refusal.service == "grant");
+        let words = said.map(|refusal| refusal.words).unwrap_or_default();
+        let finding = Finding::bad("grant", Severity::Problem, what, again);
+        found.push(explained(finding, explanations, Said::Token, &words, account));
         return Ok(false);
     }
     found.push(Finding::good("grant", format!("there is one, of the client {}", grant.client_id)));

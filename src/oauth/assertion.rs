@@ -89,5 +89,5 @@ fn pair(key: &SigningKey) -> Result<KeyPair, Trouble> {
 }
 
 fn unusable() -> Trouble {
-    Trouble::Client(Reason { code: "invalid_client", number: None })
+    Trouble::Client(Reason { code: "invalid_client", number: None, text: None })
 }

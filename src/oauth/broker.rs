@@ -298,6 +298,7 @@ impl Broker {
                         desk.held().trouble = Some(Trouble::Consent(reason));
                         tracing::error!(account = id.0, %reason, "the owner of this mailbox must consent again");
                         self.store.grant_refused(id, now.version).await.map_err(Problem::store)?;
+                        self.tell_owner(id, generation, reason).await;
                         return Err(Problem::ConsentNeeded);
                     }
                     grant = now;

@@ -74,19 +74,22 @@ pub enum Nonsense {
     UnknownError,
 }
 
-/// The error code of RFC 6749 and others that are known, and Microsoft's number behind it.
+/// The error code of RFC 6749 and others that are known, and Microsoft's number or Google's text behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
     pub code: &'static str,
     /// `AADSTS…`
     pub number: Option<u64>,
+    /// What Google says of an error that has many causes: one of the texts that are known, never what came.
+    pub text: Option<&'static str>,
 }
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.number {
-            Some(number) => write!(f, "{} (AADSTS{number})", self.code),
-            None => f.write_str(self.code),
+        match (self.number, self.text) {
+            (Some(number), _) => write!(f, "{} (AADSTS{number})", self.code),
+            (None, Some(text)) => write!(f, "{}: {text}", self.code),
+            (None, None) => f.write_str(self.code),
         }
     }
 }
@@ -127,6 +130,24 @@ const PASSING: [&str; 4] = ["authorization_pending", "server_error", "slow_down"
 const CLIENT_NUMBERS: [u64; 3] = [700_016, 7_000_215, 7_000_222];
 /// Its numbers for: expired, password changed, consent missing, second factor wanted, barred by policy.
 const CONSENT_NUMBERS: [u64; 7] = [50_076, 50_079, 50_173, 53_003, 65_001, 70_008, 700_082];
+
+/// Google's texts, by which one error code is told from itself; in any case. `config/explanations.toml` says what each
+/// means.
+const TEXTS: [&str; 13] = [
+    "Account has been deleted",
+    "Account has been disabled",
+    "account not found",
+    "Bad Request",
+    "Client is unauthorized to retrieve access tokens using this method",
+    "Invalid email or User ID",
+    "Invalid impersonation",
+    "invalid_rapt",
+    "Invalid JWT Signature",
+    "Invalid JWT: Token must be a short-lived token",
+    "rapt_required",
+    "Robot is disabled",
+    "Token has been expired or revoked",
+];
 
 /// What an answer means.
 ///
@@ -209,17 +230,25 @@ fn refused(status: u16, answer: &Map<String, Value>) -> Trouble {
     let number = |list: &[u64]| numbers.iter().copied().find(|number| list.contains(number));
     if let Some(number) = number(&CLIENT_NUMBERS) {
         let code = known(&CLIENT).or(known(&CONSENT)).unwrap_or("invalid_client");
-        return Trouble::Client(Reason { code, number: Some(number) });
+        return Trouble::Client(Reason { code, number: Some(number), text: None });
     }
     if known(&PASSING).is_some() {
         return Trouble::Unavailable { status };
     }
     let consent = number(&CONSENT_NUMBERS);
+    let text = if numbers.is_empty() { text_of(answer) } else { None };
     match (known(&CONSENT), known(&CLIENT)) {
-        (Some(code), _) => Trouble::Consent(Reason { code, number: consent.or(numbers.first().copied()) }),
-        (None, Some(code)) => Trouble::Client(Reason { code, number: numbers.first().copied() }),
+        (Some(code), _) => Trouble::Consent(Reason { code, number: consent.or(numbers.first().copied()), text }),
+        (None, Some(code)) => Trouble::Client(Reason { code, number: numbers.first().copied(), text }),
         (None, None) => Trouble::Nonsense { status, what: Nonsense::UnknownError },
     }
+}
+
+/// The text that is known, of those in the answer's words and in Google's finer name of the error.
+fn text_of(answer: &Map<String, Value>) -> Option<&'static str> {
+    let words = ["error_description", "error_subtype"].map(|name| answer.get(name).and_then(Value::as_str));
+    let words = words.map(|words| words.unwrap_or_default().to_ascii_lowercase());
+    TEXTS.into_iter().find(|text| words.iter().any(|words| words.contains(&text.to_ascii_lowercase())))
 }
 
 /// Microsoft's number, where it stands in the words alone. Nothing else of them is believed, or told.

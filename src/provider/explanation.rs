@@ -13,7 +13,7 @@ const BUILT_IN: &str = include_str!("../../config/explanations.toml");
 pub enum Said {
     Imap,
     Smtp,
-    /// By a token endpoint: its error code, and Microsoft's number.
+    /// By a token endpoint: its error code, and Microsoft's number or Google's text.
     Token,
 }
 
@@ -101,9 +101,9 @@ mod tests {
         let mut ids: Vec<_> = all.iter().map(|row| row.id.as_str()).collect();
         assert!(ids.len() >= 29, "{}", ids.len());
         for row in all.iter() {
-            let words = match (row.on, row.sample.split_once(' ')) {
-                // As a reason is written: the code, and the number in brackets.
-                (Said::Token, Some((code, number))) => format!("{code} (AADSTS{number})"),
+            let words = match (row.on, row.sample.split_once(": "), row.sample.split_once(' ')) {
+                // As a reason is written: the code, and behind it the text, or the number in brackets.
+                (Said::Token, None, Some((code, number))) => format!("{code} (AADSTS{number})"),
                 _ => row.sample.clone(),
             };
             assert_eq!(all.of(row.on, &words).map(|found| found.id.as_str()), Some(row.id.as_str()), "{words}");

@@ -9,7 +9,8 @@ use serde::Serialize;
 /// A refusal of an account's credentials that still stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct StandingRefusal {
-    /// `imap`, `smtp`, or `token`: the token endpoint refuses the registered client.
+    /// `imap`, `smtp`, `token`: the token endpoint refuses the registered client, or `grant`: it refused the grant, which is
+    /// gone.
     pub service: String,
     /// Unix seconds.
     pub since: i64,

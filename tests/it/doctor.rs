@@ -5,7 +5,7 @@ use crate::{
     toy_house::{self, Toys},
 };
 use passerelle::provider::{Explanation, Explanations, Said};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
@@ -179,11 +179,23 @@ fn what_a_token_endpoint_says_is_explained() {
     *answer.lock().expect("no test panicked in here") = Some(String::new());
     let endpoint = endpoint(answer.clone());
     for row in Explanations::built_in().iter().filter(|row| row.on == Said::Token) {
-        let (code, number) = row.sample.split_once(' ').unwrap_or((&row.sample, ""));
-        let body = format!(r#"{{"error":"{code}","error_codes":[{number}]}}"#);
+        let body = match (row.sample.split_once(": "), row.sample.split_once(' ')) {
+            (Some((code, text)), _) => json!({ "error": code, "error_description": text }),
+            (None, Some((code, number))) => {
+                json!({ "error": code, "error_codes": [number.parse::<u64>().expect("a number")] })
+            }
+            (None, None) => json!({ "error": row.sample }),
+        };
+        let body = body.to_string();
         *answer.lock().expect("no test panicked in here") = Some(body);
         house.is_granted(&endpoint);
         house.explains(row);
+        // A grant that is known to be gone is not asked for again, and why it is gone is said all the same.
+        let gone = house.bridge.cli(&["account", "show", ALICE, "--json"], b"");
+        let gone: Value = serde_json::from_slice(&gone.stdout).expect("JSON");
+        if gone["grant"]["state"] == "consent-needed" {
+            house.explains(row);
+        }
     }
     house.is_granted(&endpoint);
     let (_, told) = house.doctor();

@@ -3,12 +3,23 @@
 //! It stands in the store, among the refusals of the account, until a token comes; here nobody is asked.
 
 use super::{AccountId, Broker, Desk, Generation, Problem, Tokens, Trouble};
-use crate::store::unix_now;
+use crate::{oauth::flow::Reason, store::unix_now};
 
 /// The name of token endpoints among the services that refuse an account.
 const SERVICE: &str = "token";
+/// The name of grants that are gone among them.
+const GRANT: &str = "grant";
 
 impl Broker {
+    /// Keeps for people why the grant is gone: nobody is asked again who could say it. It stands for as long as these are
+    /// the account's credentials.
+    pub(super) async fn tell_owner(&self, id: AccountId, generation: Generation, reason: Reason) {
+        let kept = self.store.mark_refused(id, generation, GRANT, &reason.to_string(), unix_now()).await;
+        if let Err(error) = kept {
+            tracing::error!(error = &error as &dyn std::error::Error, "why a grant is gone cannot be kept");
+        }
+    }
+
     /// Keeps for people that the client is refused, or no more: once each.
     pub(super) async fn tell_operator(
         &self,

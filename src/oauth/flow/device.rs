@@ -86,7 +86,7 @@ pub fn message(
     let request = oauth2::http::Request::post(endpoint.as_str())
         .header("content-type", "application/x-www-form-urlencoded")
         .header("accept", "application/json");
-    let unusable = |_| Trouble::Client(Reason { code: "invalid_request", number: None });
+    let unusable = |_| Trouble::Client(Reason { code: "invalid_request", number: None, text: None });
     request.body(body.finish().into_bytes()).map_err(unusable)
 }
 
@@ -191,7 +191,7 @@ mod tests {
             assert!(matches!(code(200, body.as_bytes()), Err(Trouble::Nonsense { status: 200, .. })), "{body}");
         }
         let refused = code(400, br#"{"error":"invalid_client"}"#).err();
-        assert_eq!(refused, Some(Trouble::Client(Reason { code: "invalid_client", number: None })));
+        assert_eq!(refused, Some(Trouble::Client(Reason { code: "invalid_client", number: None, text: None })));
         assert!(matches!(code(200, &vec![b' '; BODY_MAX + 1]), Err(Trouble::Nonsense { .. })));
     }
 

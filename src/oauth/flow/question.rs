@@ -160,7 +160,7 @@ fn form<'a>(
 }
 
 fn unusable() -> Trouble {
-    Trouble::Client(Reason { code: "invalid_request", number: None })
+    Trouble::Client(Reason { code: "invalid_request", number: None, text: None })
 }
 
 #[derive(Debug, thiserror::Error)]

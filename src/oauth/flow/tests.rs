@@ -103,12 +103,34 @@ fn what_cannot_be_used_is_no_token() {
 
 #[test]
 fn refusals_are_told_apart() {
-    let reason = |code, number| Reason { code, number };
+    let reason = |code, number| Reason { code, number, text: None };
+    let of_google = |code, text| Reason { code, number: None, text: Some(text) };
     for (status, body, awaited) in [
         (
             400,
             r#"{"error":"invalid_grant","error_description":"Token has been expired or revoked."}"#,
+            Trouble::Consent(of_google("invalid_grant", "Token has been expired or revoked")),
+        ),
+        // Google's finer name alone; in other letters; and a text that is another provider's.
+        (
+            400,
+            r#"{"error":"invalid_grant","error_subtype":"invalid_rapt"}"#,
+            Trouble::Consent(of_google("invalid_grant", "invalid_rapt")),
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"The account has been deleted: ya29.secret"}"#,
+            Trouble::Consent(of_google("invalid_grant", "Account has been deleted")),
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"no such ya29.secret"}"#,
             Trouble::Consent(reason("invalid_grant", None)),
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_codes":[50173],"error_description":"AADSTS50173: Bad Request"}"#,
+            Trouble::Consent(reason("invalid_grant", Some(50_173))),
         ),
         (
             400,
