@@ -55,6 +55,9 @@ fn a_message_of_100_mb_is_stored_and_read_in_4_mb() {
         let mut wire = bridge.sign_in(&crm);
         for (number, synchronising) in [(first, true), (first + 1, false)] {
             append(&mut wire, octets, synchronising);
+            // A copy that takes the provider longer than two seconds is kept by the bridge, and filed behind the OK.
+            let stands = until(PATIENCE, || (dovecot.count(ALICE, "INBOX.Sent") >= number).then_some(()));
+            stands.expect("the copy stands in Sent");
             wire.imap_ok("SELECT Sent");
             fetch(&mut wire, number, octets);
         }
