@@ -26,7 +26,7 @@ pub struct BackOff {
     pub login: Option<i64>,
     /// How long it lasts yet, rounded up.
     pub seconds: u64,
-    /// What the provider said, for the account's owner; of a token endpoint words of ours. Cut to [`SAID_MAX`].
+    /// What the provider said, for the account's owner; of a token endpoint words of ours. Cut to `SAID_MAX`.
     pub words: String,
 }
 
