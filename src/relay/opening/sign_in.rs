@@ -9,6 +9,7 @@ use crate::{
         write_login, write_plain,
     },
 };
+use std::ops::Range;
 use zeroize::Zeroizing;
 
 /// How the bridge signs in at the provider.
@@ -87,7 +88,7 @@ impl SignIn {
 /// From where it begins to the next blank.
 fn hide_response(mut words: String, response: &str) -> String {
     let start = response.get(..RESPONSE_START).unwrap_or(response);
-    while let Some(at) = find(&words, start) {
+    while let Some(Range { start: at, .. }) = find(&words, start) {
         let rest = words.get(at..).unwrap_or_default();
         let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
         words.replace_range(at..at + length, HIDDEN);
@@ -100,23 +101,41 @@ fn hide_form(mut words: String, form: &str) -> String {
         return words;
     }
     let mut done = 0;
-    while let Some(at) = words.get(done..).and_then(|rest| find(rest, form)).map(|at| done + at) {
-        words.replace_range(at..at + form.len(), HIDDEN);
-        done = at + HIDDEN.len();
+    while let Some(found) = words.get(done..).and_then(|rest| find(rest, form)) {
+        words.replace_range(done + found.start..done + found.end, HIDDEN);
+        done += found.start + HIDDEN.len();
     }
-    let cut = |length: &usize| {
-        let start = form.get(..*length).filter(|_| words.len() >= *length);
-        start.is_some_and(|start| find(words.get(words.len() - length..).unwrap_or_default(), start).is_some())
-    };
-    if let Some(length) = (CUT_MIN..form.len()).rev().find(cut) {
-        words.replace_range(words.len() - length.., HIDDEN);
+    let is_start = |rest: &str| rest.len() >= CUT_MIN && begins(form, rest).is_some();
+    let cut = starts(&words).find(|at| words.get(*at..).is_some_and(is_start));
+    if let Some(at) = cut {
+        words.replace_range(at.., HIDDEN);
     }
     words
 }
 
-/// Where `form` stands, in any case: some servers raise the line that they echo.
-fn find(words: &str, form: &str) -> Option<usize> {
-    words.as_bytes().windows(form.len()).position(|window| window.eq_ignore_ascii_case(form.as_bytes()))
+/// Where `form` stands, in any case: some servers raise the line that they echo, accented letters too.
+fn find(words: &str, form: &str) -> Option<Range<usize>> {
+    starts(words).find_map(|at| Some(at..at + begins(words.get(at..)?, form)?))
+}
+
+/// How many octets of `words` say `form`, with which they begin in any case.
+fn begins(words: &str, form: &str) -> Option<usize> {
+    let mut wanted = form.chars().flat_map(char::to_lowercase).peekable();
+    let mut octets = 0;
+    for char in words.chars() {
+        if wanted.peek().is_none() {
+            break;
+        }
+        if char.to_lowercase().any(|lower| wanted.next().is_some_and(|wanted| wanted != lower)) {
+            return None;
+        }
+        octets += char.len_utf8();
+    }
+    wanted.peek().is_none().then_some(octets)
+}
+
+fn starts(words: &str) -> impl Iterator<Item = usize> {
+    words.char_indices().map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -140,6 +159,9 @@ mod tests {
             ("hunter2", "cut: hunte", "cut: [hidden]"),
             ("[hidden]", "[hidden]", "[hidden]"),
             ("mot de passe é", "échec: mot de passe é, é", "échec: [hidden], é"),
+            ("mot de passe é", "ÉCHEC: MOT DE PASSE É, É", "ÉCHEC: [hidden], É"),
+            ("clé d'été", "cut: CLÉ D'É", "cut: [hidden]"),
+            ("kilo", "\u{212a}ILO stands for 1,000, ki", "[hidden] stands for 1,000, ki"),
             ("passwort", "wrong password", "wrong password"),
             ("", "wrong password", "wrong password"),
         ] {
