@@ -10,7 +10,7 @@ use crate::{
     relay::{self, imap, opening, smtp},
     rules::{breaker, guesses, likeness, namespace, pace, patience, rate, report},
     session,
-    store::{changes, folder},
+    store::{changes, folder, recent},
     upstream::{dial, gate, open, passed, pool, reset},
     wire,
 };
@@ -225,6 +225,7 @@ fn clients() -> Vec<Limit> {
     vec![
         count("backlog", listener::BACKLOG, "clients that wait to be accepted"),
         wait("no-descriptor", listener::NO_DESCRIPTOR, "pause when the system gives no descriptor"),
+        count("recent-rows", model::number(recent::ROWS), "rows of the store that are kept until the next commit"),
         octets("read", session::pipe::READ, "one read of a connection, and its buffer"),
         octets("high-water", relay::HIGH_WATER, "unread answers, above which the other side is not read"),
         octets("line", wire::IMAP_COMMAND_MAX, "a command of IMAP after login, held literals included"),

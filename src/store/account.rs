@@ -6,6 +6,7 @@ use super::{
     Error, Store,
     grant::{self, NewGrant},
     on, person,
+    recent::Key,
     settings::{self, ADD_ALIAS, Settings, key},
     swap,
     vault::Place,
@@ -236,8 +237,11 @@ impl Store {
     /// If the store fails.
     pub async fn account(&self, id: AccountId) -> Result<Option<Account>, Error> {
         const BY_ID: &str = select!("a.id = $1");
-        let row: Option<Row> = on!(self, pool => sqlx::query_as(BY_ID).bind(id.0).fetch_optional(pool).await?);
-        row.map(read).transpose()
+        let read = async {
+            let row: Option<Row> = on!(self, pool => sqlx::query_as(BY_ID).bind(id.0).fetch_optional(pool).await?);
+            row.map(read).transpose()
+        };
+        self.recent(Key::Account(id), read).await
     }
 
     /// The account with this address, compared without case.

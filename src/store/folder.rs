@@ -2,7 +2,7 @@
 //!
 //! The rules are `rules::folder_map` and `rules::uid_validity`; here they meet the disk.
 
-use super::{Error, Store, on};
+use super::{Error, Store, on, recent::Key};
 use crate::{
     model::{AccountId, Epoch, LocalName, RemoteName, Role},
     rules::{namespace::Choices, uid_validity::Told},
@@ -242,7 +242,14 @@ impl Store {
     ) -> Result<u32, Error> {
         let mut not_first = false;
         for _ in 0..ROUNDS {
-            let (epoch, last) = self.told(account, local).await?;
+            let read = async {
+                let (epoch, last) = self.told(account, local).await?;
+                Ok(last.map(|last| (epoch, last)))
+            };
+            let (epoch, last) = match self.recent(Key::Told(account, local.clone()), read).await? {
+                Some((epoch, last)) => (epoch, Some(last)),
+                None => self.told(account, local).await?,
+            };
             // Rows stay: where nobody was first, it was the cap that refused.
             if not_first && last.is_none() {
                 return Err(Error::TooManyNames);

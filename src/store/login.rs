@@ -6,6 +6,7 @@
 use super::{
     Error, Store, on,
     password::{self, CramState},
+    recent::Key,
     settings,
     vault::{Place, Vault},
 };
@@ -15,7 +16,7 @@ use crate::{
     relay::{Admission, Care, Credentials},
     wire::sasl::bearer::is_token,
 };
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 /// A login as it is listed.
 #[derive(Clone, Debug)]
@@ -202,8 +203,11 @@ impl Store {
     /// If the store fails.
     pub async fn is_in_force(&self, login: LoginId) -> Result<bool, Error> {
         const IN_FORCE: &str = "SELECT COUNT(*) FROM logins WHERE id = $1 AND revoked_at IS NULL";
-        let count: i64 = on!(self, pool => sqlx::query_scalar(IN_FORCE).bind(login.0).fetch_one(pool).await?);
-        Ok(count > 0)
+        let read = async {
+            let count: i64 = on!(self, pool => sqlx::query_scalar(IN_FORCE).bind(login.0).fetch_one(pool).await?);
+            Ok((count > 0).then_some(()))
+        };
+        Ok(self.recent(Key::InForce(login), read).await?.is_some())
     }
 
     /// Whether these credentials open an account, and which; good for as long as the standing lasts.
@@ -227,11 +231,16 @@ impl Store {
             FROM logins l
             JOIN accounts a ON a.id = l.account_id
             WHERE l.name_key = $1 AND l.revoked_at IS NULL AND a.removed_at IS NULL";
-        let found: Option<Candidate> = on!(self, pool => {
-            sqlx::query_as(BY_NAME).bind(credentials.key()).fetch_optional(pool).await?
-        });
+        let read = async {
+            let found: Option<Candidate> = on!(self, pool => {
+                sqlx::query_as(BY_NAME).bind(credentials.key()).fetch_optional(pool).await?
+            });
+            Ok(found.map(Arc::new))
+        };
+        // That a known name takes less time than another does not show: a refusal waits for its time.
+        let found = self.recent(Key::Login(credentials.key()), read).await?;
         // One row's two proofs are kept in one commit: who has one has both.
-        let (id, hmac, state) = match &found {
+        let (id, hmac, state) = match found.as_deref() {
             Some(Candidate { id, password_hmac: Some(hmac), sealed_cram_state: Some(state), .. }) => (*id, hmac, state),
             _ => (0, &self.nobody.password_hmac, &self.nobody.sealed_cram_state),
         };

@@ -19,6 +19,7 @@ mod login;
 pub mod password;
 mod person;
 mod queue;
+pub(crate) mod recent;
 mod refusal;
 mod registration;
 pub(crate) mod reserve;
@@ -75,6 +76,7 @@ pub struct Store {
     state: Arc<Path>,
     /// Checked against where there is no login, so that this takes the same time (rule R23). Fits no password.
     nobody: Arc<login::Nobody>,
+    recent: Arc<recent::Recent>,
 }
 
 /// The engines. PostgreSQL becomes a second variant.
@@ -116,9 +118,9 @@ impl Store {
         files::ensure_private(&path)?;
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(sqlite(&path)).await?;
         sqlx::migrate!("src/store/migrations/sqlite").run(&pool).await.map_err(Error::Migration)?;
-        let nobody = login::Nobody::new(&vault)?;
-        let store =
-            Self { pool: Pool::Sqlite(pool), vault: Arc::new(vault), state: state.into(), nobody: Arc::new(nobody) };
+        let nobody = Arc::new(login::Nobody::new(&vault)?);
+        let recent = Arc::new(recent::Recent::of(&path));
+        let store = Self { pool: Pool::Sqlite(pool), vault: Arc::new(vault), state: state.into(), nobody, recent };
         store.check_key(&key_path).await?;
         store.ensure_admin(now).await?;
         store.forget_ways_back(now).await?;

@@ -8,6 +8,7 @@ use super::{
     account::{Account, Credential, password_place, smtp_password_place},
     grant::FORGET as FORGET_GRANT,
     on,
+    recent::Key,
 };
 use crate::{
     model::{
@@ -270,13 +271,17 @@ impl Store {
         sender: Option<Address>,
         address: &Address,
     ) -> Result<Arc<[Address]>, Error> {
-        let mut senders: Vec<Address> = Vec::new();
-        for one in sender.into_iter().chain([address.clone()]).chain(self.aliases(id).await?) {
-            if !senders.contains(&one) {
-                senders.push(one);
+        let read = async {
+            let mut senders: Vec<Address> = Vec::new();
+            for one in sender.into_iter().chain([address.clone()]).chain(self.aliases(id).await?) {
+                if !senders.contains(&one) {
+                    senders.push(one);
+                }
             }
-        }
-        Ok(senders.into())
+            Ok(Some(Arc::from(senders)))
+        };
+        let senders: Option<Arc<[Address]>> = self.recent(Key::Senders(id), read).await?;
+        Ok(senders.unwrap_or_default())
     }
 }
 
