@@ -481,6 +481,13 @@ impl Outbox {
         self.lanes.entry(lane).or_default()
     }
 
+    /// Gives memory back that nothing stands in.
+    pub fn rest(&mut self) {
+        self.client.shrink_to_fit();
+        self.lanes.values_mut().for_each(Vec::shrink_to_fit);
+        self.requests.shrink_to_fit();
+    }
+
     /// Puts a request and says by which id its answer will be known.
     pub fn ask(&mut self, request: Request) -> RequestId {
         self.asked += 1;

@@ -64,6 +64,8 @@ pub struct Surroundings {
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that goes on sending after the last words is read while octets come at least this often.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
+/// A session on which nothing moves for so long gives its buffers back until something does.
+pub(crate) const REST: Duration = Duration::from_secs(5);
 
 /// How a session went, for the log.
 #[derive(Debug)]
@@ -114,6 +116,8 @@ struct Session {
     meter: Meter,
     /// Looks at the time no later than this.
     alarm: Pin<Box<Sleep>>,
+    /// When it is to rest, unless something moves before. None: it rests.
+    rest: Option<Instant>,
     /// The account has a new generation or is gone, or the login is revoked: the session ends as soon as it may.
     outdated: bool,
 }
@@ -151,6 +155,7 @@ impl Session {
             started: now,
             meter: Meter::new(now),
             alarm: Box::pin(sleep_until(now)),
+            rest: Some(now + REST),
             outdated: false,
         }
     }
@@ -210,7 +215,11 @@ impl Session {
         }
         match turn {
             // The time is looked at before the next turn.
-            Turn::Moved | Turn::Alarm => Ok(Flow::More),
+            Turn::Moved => Ok(Flow::More),
+            Turn::Alarm => {
+                self.rest_if_due(Instant::now());
+                Ok(Flow::More)
+            }
             Turn::Done(Done::Drain) => self.tell(Event::Drain),
             Turn::Done(Done::Outdated) => {
                 self.outdated = true;
@@ -241,6 +250,14 @@ impl Session {
                 let lease = leased.map(|leased| self.take_lane(*leased));
                 self.tell(Event::Answer(id, Answer::Lane(lease)))
             }
+        }
+    }
+
+    fn rest_if_due(&mut self, now: Instant) {
+        if self.rest.take_if(|rest| *rest <= now).is_some() {
+            self.outbox.rest();
+            self.client.rest();
+            self.lanes.iter_mut().for_each(|lane| lane.pipe.rest());
         }
     }
 
@@ -382,10 +399,13 @@ impl Session {
         for lane in &mut self.lanes {
             moved |= lane.pipe.poll(context, self.outbox.lane(lane.id), lanes_may_read);
         }
+        let now = Instant::now();
         if moved {
+            self.rest = Some(now + REST);
             return Poll::Ready(Ok(Turn::Moved));
         }
-        let (due, _) = self.limit(Instant::now());
+        let (limit, _) = self.limit(now);
+        let due = self.rest.map_or(limit, |rest| rest.min(limit));
         if self.alarm.deadline() != due {
             self.alarm.as_mut().reset(due);
         }

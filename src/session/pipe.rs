@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// One read. TLS records have up to 16 KiB; more does not come at once.
 pub(crate) const READ: usize = 16 * 1024;
+/// The same of a side that rests: a command, or news of a mailbox.
+pub(crate) const READ_AT_REST: usize = 512;
 
 /// A connection, its read buffer and its write queue.
 pub(super) struct Pipe {
@@ -24,6 +26,8 @@ pub(super) struct Pipe {
     /// Written octets may still stand in the TLS layer.
     unflushed: bool,
     state: State,
+    /// Nothing has moved for a while, and no more than a little since.
+    rests: bool,
     /// The relay wants no input of this side until something else happened.
     pub(super) paused: bool,
     /// Octets in all, for the log.
@@ -53,6 +57,7 @@ impl Pipe {
             sent: 0,
             unflushed: false,
             state: State::Open,
+            rests: false,
             paused: false,
             read: 0,
             written: 0,
@@ -69,6 +74,25 @@ impl Pipe {
 
     pub(super) fn unwritten(&self) -> usize {
         self.queue.len() - self.sent
+    }
+
+    /// Gives memory back that waits for nothing: sessions sleep for hours.
+    pub(super) fn rest(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.buffer = Vec::new();
+            self.rests = true;
+        }
+        if self.unwritten() == 0 {
+            self.queue = Vec::new();
+            self.sent = 0;
+        }
+    }
+
+    /// Octets that its buffers take.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.buffer.capacity() + self.queue.capacity()
     }
 
     /// Whether something that was taken to be written may not be on its way yet.
@@ -152,7 +176,9 @@ impl Pipe {
         if self.state != State::Open {
             return false;
         }
-        self.buffer.resize(READ, 0);
+        // What rests is given little until it fills that.
+        let read = if self.rests { READ_AT_REST } else { READ };
+        self.buffer.resize(read, 0);
         let mut buffer = ReadBuf::new(&mut self.buffer);
         match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
             Poll::Ready(Ok(())) => {
@@ -160,6 +186,7 @@ impl Pipe {
                 self.start = 0;
                 self.end = read;
                 self.read += read as u64;
+                self.rests &= read < READ_AT_REST;
                 if read == 0 {
                     self.state = State::Ended;
                 }

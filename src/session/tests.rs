@@ -7,7 +7,7 @@ use crate::{
     relay::{LaneFacts, Request, SessionFacts, imap::ImapRelay},
     rules::namespace::{Choices, Namespace, Naming},
 };
-use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _, DuplexStream, duplex};
 
 const ID: AccountId = AccountId(1);
 /// What the provider's connection holds of what it has not read.
@@ -71,4 +71,27 @@ async fn a_lane_that_has_not_heard_all_is_no_one_elses() {
     house.provider.read_exact(&mut [0; ROOM]).await.expect("heard");
     house.write().await;
     assert!(house.parks_what_is_given_back(), "all is");
+}
+
+#[tokio::test]
+async fn a_session_that_rests_gives_its_buffers_back_and_hears_all_that_comes_then() {
+    let mut house = House::saying(0).await;
+    let lane = house.lane;
+    house.session.rest_if_due(Instant::now());
+    assert!(house.session.rest.is_some(), "it is too early");
+    house.session.rest_if_due(Instant::now() + REST);
+    assert!(house.session.rest.is_none());
+    let rooms =
+        |session: &Session| session.client.room() + session.lanes.iter().map(|lane| lane.pipe.room()).sum::<usize>();
+    assert_eq!(rooms(&house.session), 0);
+    // More than it has room for, in pieces.
+    for said in 1..=20 {
+        house.provider.write_all(&[b'x'; ROOM]).await.expect("written");
+        house.write().await;
+        let pipe = pipe_of(&mut house.session.client, &mut house.session.lanes, Side::Lane(lane)).expect("its lane");
+        assert_eq!((pipe.unread(), pipe.read), (&[b'x'; ROOM][..], said * ROOM as u64));
+        pipe.consume(ROOM);
+        assert!(pipe.room() <= pipe::READ_AT_REST, "{}", pipe.room());
+    }
+    assert!(house.session.rest.is_some());
 }
