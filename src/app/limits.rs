@@ -11,7 +11,7 @@ use crate::{
     rules::{breaker, guesses, likeness, namespace, pace, patience, rate, report},
     session,
     store::{changes, folder, recent},
-    upstream::{dial, gate, open, passed, pool, reset},
+    upstream::{dial, gate, open, passed, pool, reset, tls},
     wire,
 };
 use serde::{Serialize, Serializer};
@@ -225,6 +225,11 @@ fn clients() -> Vec<Limit> {
     vec![
         count("backlog", listener::BACKLOG, "clients that wait to be accepted"),
         wait("no-descriptor", listener::NO_DESCRIPTOR, "pause when the system gives no descriptor"),
+        count(
+            "kept-trust",
+            model::number(tls::KNOWN_TRUST),
+            "pins and files of authorities whose TLS sessions are kept",
+        ),
         count("recent-rows", model::number(recent::ROWS), "rows of the store that are kept until the next commit"),
         octets("read", session::pipe::READ, "one read of a connection, and its buffer"),
         octets("read-at-rest", session::pipe::READ_AT_REST, "the same of a session that rests"),

@@ -13,7 +13,7 @@ mod places;
 pub(crate) mod pool;
 pub(crate) mod reset;
 mod stored;
-mod tls;
+pub(crate) mod tls;
 
 pub use gate::{
     BackOff, Bounds, Cause, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, OwnSubmission, Seat,
