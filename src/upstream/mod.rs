@@ -27,7 +27,10 @@ pub use stored::{Wanted, exchange, open_stored};
 pub use tls::shown_by;
 
 use crate::model::{Certificates, Endpoint};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 /// One service of a provider, and how far its certificate is believed.
 #[derive(Clone, Debug)]
@@ -37,9 +40,31 @@ pub struct Target {
 }
 
 /// What octets go over: TCP, TLS, or a pipe within the process.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Has what comes next acknowledged at once, where that can be asked for. A server that leaves Nagle's rule on (Postfix)
+    /// has its session tickets unacknowledged when it wants to greet, and holds the greeting back for the 40 ms of a
+    /// delayed acknowledgement.
+    fn acknowledge(&self) {}
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl Duplex for TcpStream {
+    fn acknowledge(&self) {
+        // It costs 40 ms where it cannot be had, and nothing else.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::net::sockopt::set_tcp_quickack(self, true);
+    }
+}
+
+impl Duplex for tokio_rustls::client::TlsStream<Stream> {
+    fn acknowledge(&self) {
+        self.get_ref().0.acknowledge();
+    }
+}
+
+impl Duplex for tokio_rustls::server::TlsStream<TcpStream> {}
+
+#[cfg(test)]
+impl Duplex for tokio::io::DuplexStream {}
 
 /// A connection of any kind.
 pub type Stream = Box<dyn Duplex>;

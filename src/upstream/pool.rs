@@ -378,6 +378,8 @@ mod tests {
     /// A lane whose reading is a fault of ours.
     struct Faulty(DuplexStream);
 
+    impl crate::upstream::Duplex for Faulty {}
+
     impl AsyncRead for Faulty {
         fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             panic!("planted");

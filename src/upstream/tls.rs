@@ -41,6 +41,7 @@ pub(super) async fn connect(
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
         _ => "TLS 1.2",
     };
+    stream.get_ref().0.acknowledge();
     Ok((Box::new(stream), version))
 }
 
