@@ -82,6 +82,7 @@ impl Pipe {
             (self.start, self.end) = (0, 0);
             self.buffer = Vec::new();
             self.rests = true;
+            self.stream.rest();
         }
         if self.unwritten() == 0 {
             self.queue = Vec::new();

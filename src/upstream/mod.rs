@@ -3,6 +3,7 @@
 //! It knows no client. A [`Lane`] leaves here signed in; dropping it closes the connection, and
 //! [`Lane::park`] keeps it for the next session.
 
+pub(crate) mod ahead;
 pub(crate) mod dial;
 pub mod discovery;
 pub(crate) mod gate;
@@ -45,6 +46,9 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
     /// has its session tickets unacknowledged when it wants to greet, and holds the greeting back for the 40 ms of a
     /// delayed acknowledgement.
     fn acknowledge(&self) {}
+
+    /// Gives memory back that holds nothing: it sleeps for a while, maybe for hours.
+    fn rest(&mut self) {}
 }
 
 impl Duplex for TcpStream {
@@ -58,6 +62,10 @@ impl Duplex for TcpStream {
 impl Duplex for tokio_rustls::client::TlsStream<Stream> {
     fn acknowledge(&self) {
         self.get_ref().0.acknowledge();
+    }
+
+    fn rest(&mut self) {
+        self.get_mut().0.rest();
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod verifiers;
 
-use super::Stream;
+use super::{Stream, ahead::ReadAhead};
 use crate::{
     failure::{Failure, Unreachable},
     model::{Certificates, Host, Pins},
@@ -36,6 +36,7 @@ pub(super) async fn connect(
 ) -> Result<(Stream, &'static str), Failure> {
     let name = ServerName::try_from(host.as_str().to_owned()).map_err(|_| unreachable(Unreachable::NameUnknown))?;
     let connector = TlsConnector::from(config(certificates)?);
+    let stream: Stream = Box::new(ReadAhead::new(stream));
     let stream = connector.connect(name, stream).await.map_err(|error| unreachable(reason(&error)))?;
     let version = match stream.get_ref().1.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
