@@ -11,7 +11,7 @@ use crate::{
     rules::{breaker, guesses, likeness, namespace, pace, patience, rate, report},
     session,
     store::{changes, folder, recent},
-    upstream::{ahead, dial, gate, open, passed, pool, reset, tls},
+    upstream::{ahead, departing, dial, gate, open, passed, pool, reset, tls},
     wire,
 };
 use serde::{Serialize, Serializer};
@@ -308,6 +308,7 @@ fn openings() -> Vec<Limit> {
         count("import-iterations", control::import::ITERATIONS_MAX, "rounds from a password to its key"),
         octets("opening-read", open::CHUNK, "one read of an opening"),
         octets("read-ahead", ahead::AHEAD, "one read under TLS of a provider that sends much"),
+        octets("departing-read", departing::CHUNK, "one read while a lane's mailbox is left"),
         octets("opening-response", opening::imap::RESPONSE_MAX, "one response in it"),
         octets("sign-in-name", wire::sasl::bearer::USER_MAX, "a name at a provider, beside a token"),
         octets("token", wire::sasl::bearer::TOKEN_MAX, "an access token"),

@@ -53,6 +53,10 @@ impl Duplex for ReadAhead {
         }
         self.stream.rest();
     }
+
+    fn bare(self: Box<Self>) -> Stream {
+        self
+    }
 }
 
 impl AsyncRead for ReadAhead {

@@ -150,7 +150,7 @@ impl Lane {
             Memory::Submission { allowance, .. } => (&home.gate.sending.pool, allowance.parked),
             Memory::Imap(_) => (&home.gate.pool, pool::PARKED),
         };
-        let parked = Parked::new(stream, home.number, home.memory.clone(), home.key, time).since(home.signed_in);
+        let parked = Parked::new(stream.bare(), home.number, home.memory.clone(), home.key, time).since(home.signed_in);
         pool.keep(parked, home.generation);
         // Looked at when it is parked: a refusal that comes later finds it there.
         home.gate.close_if_refused_since(home.key, home.signed_in);

@@ -4,6 +4,7 @@
 //! [`Lane::park`] keeps it for the next session.
 
 pub(crate) mod ahead;
+pub(crate) mod departing;
 pub(crate) mod dial;
 pub mod discovery;
 pub(crate) mod gate;
@@ -49,9 +50,21 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
 
     /// Gives memory back that holds nothing: it sleeps for a while, maybe for hours.
     fn rest(&mut self) {}
+
+    /// Whether its peer has something to do yet before it comes to what is said now.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// The same without what has done its work around it.
+    fn bare(self: Box<Self>) -> Stream;
 }
 
 impl Duplex for TcpStream {
+    fn bare(self: Box<Self>) -> Stream {
+        self
+    }
+
     fn acknowledge(&self) {
         // It costs 40 ms where it cannot be had, and nothing else.
         #[cfg(target_os = "linux")]
@@ -60,6 +73,10 @@ impl Duplex for TcpStream {
 }
 
 impl Duplex for tokio_rustls::client::TlsStream<Stream> {
+    fn bare(self: Box<Self>) -> Stream {
+        self
+    }
+
     fn acknowledge(&self) {
         self.get_ref().0.acknowledge();
     }
@@ -69,10 +86,18 @@ impl Duplex for tokio_rustls::client::TlsStream<Stream> {
     }
 }
 
-impl Duplex for tokio_rustls::server::TlsStream<TcpStream> {}
+impl Duplex for tokio_rustls::server::TlsStream<TcpStream> {
+    fn bare(self: Box<Self>) -> Stream {
+        self
+    }
+}
 
 #[cfg(test)]
-impl Duplex for tokio::io::DuplexStream {}
+impl Duplex for tokio::io::DuplexStream {
+    fn bare(self: Box<Self>) -> Stream {
+        self
+    }
+}
 
 /// A connection of any kind.
 pub type Stream = Box<dyn Duplex>;

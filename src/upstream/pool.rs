@@ -8,6 +8,7 @@
 
 use super::{
     Stream,
+    departing::Departing,
     lane::{Lane, LaneNumber, Memory},
     passed::LaneKey,
     reset,
@@ -99,7 +100,7 @@ impl Parked {
 }
 
 impl Pool {
-    /// A lane of this generation and key, the one of this number if it is there.
+    /// A lane of this generation and key: the one of this number if it is there, else one whose last mailbox is left.
     pub(super) fn take(&self, generation: Generation, key: LaneKey, last: Option<LaneNumber>) -> Option<Parked> {
         let mut lanes = self.lanes();
         if lanes.generation != generation {
@@ -108,7 +109,9 @@ impl Pool {
         lanes.parked.retain_mut(Parked::is_good);
         let is_of_key = |parked: &Parked| parked.key == key;
         let own = lanes.parked.iter().position(|parked| is_of_key(parked) && Some(parked.number) == last);
-        let at = own.or_else(|| lanes.parked.iter().rposition(is_of_key))?;
+        let is_at_hand = |parked: &Parked| is_of_key(parked) && !parked.stream.is_busy();
+        let at_hand = || lanes.parked.iter().rposition(is_at_hand);
+        let at = own.or_else(at_hand).or_else(|| lanes.parked.iter().rposition(is_of_key))?;
         Some(lanes.parked.remove(at))
     }
 
@@ -216,14 +219,28 @@ impl Drop for Sweep {
     }
 }
 
-/// Leaves the mailbox that is selected on a lane. None: the lane is of no use.
+/// Leaves the mailbox that is selected on a lane, or asks for it where the next session can speak behind that. None: the
+/// lane is of no use.
 pub(super) async fn left(mut lane: Lane, capabilities: &Capabilities) -> Option<Lane> {
-    let left = timeout(LEAVING, leave(&mut lane, capabilities)).await;
-    left.ok().flatten().map(|()| lane)
+    let until = Instant::now() + LEAVING;
+    let (leaving, line) = Leaving::begin(capabilities);
+    let left = async {
+        match leaving.is_one_step() && lane.unread.is_empty() {
+            true => depart(lane, leaving, line, until).await,
+            false => leave(&mut lane, leaving, line).await.map(|()| lane),
+        }
+    };
+    timeout(LEAVING, left).await.ok().flatten()
 }
 
-async fn leave(lane: &mut Lane, capabilities: &Capabilities) -> Option<()> {
-    let (mut leaving, mut line) = Leaving::begin(capabilities);
+async fn depart(mut lane: Lane, leaving: Leaving, line: &[u8], until: Instant) -> Option<Lane> {
+    lane.stream.write_all(line).await.ok()?;
+    lane.stream.flush().await.ok()?;
+    // Without the layer of the last time: a lane is used for as long as its provider likes.
+    Some(Lane { stream: Box::new(Departing::new(lane.stream.bare(), leaving, until)), ..lane })
+}
+
+async fn leave(lane: &mut Lane, mut leaving: Leaving, mut line: &[u8]) -> Option<()> {
     let mut unread = std::mem::take(&mut lane.unread);
     loop {
         lane.stream.write_all(line).await.ok()?;
@@ -233,7 +250,8 @@ async fn leave(lane: &mut Lane, capabilities: &Capabilities) -> Option<()> {
             let step = leaving.input(&mut input).ok()?;
             unread = input.to_vec();
             match step {
-                Step::Left => return Some(()),
+                // What more was said is nobody's answer.
+                Step::Left => return unread.is_empty().then_some(()),
                 Step::Say(line) => break line,
                 Step::Reading => {}
             }
@@ -314,6 +332,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_comes_next_has_a_lane_whose_mailbox_is_left_if_there_is_one() {
+        let pool = pool();
+        let _left = park(&pool, 1, NOW);
+        let (ours, mut theirs) = duplex(64);
+        let (leaving, _) = Leaving::begin(&crate::wire::imap::response::capabilities(b"IMAP4rev1 UNSELECT"));
+        let ours = Departing::new(Box::new(ours), leaving, Instant::now() + LEAVING);
+        pool.keep(Parked::new(Box::new(ours), LaneNumber(2), memory(), LaneKey::Stored, PARKED), NOW);
+        let first = pool.take(NOW, LaneKey::Stored, None).expect("a lane");
+        assert!(first.number == LaneNumber(1));
+        pool.keep(first, NOW);
+        theirs.write_all(b"PSRLu OK\r\n").await.expect("room");
+        assert_eq!((taken(&pool, Some(2)), taken(&pool, None)), (Some(2), Some(1)));
+    }
+
+    #[tokio::test]
     async fn a_lane_that_was_closed_or_that_speaks_is_not_given() {
         let pool = pool();
         drop(park(&pool, 1, NOW));
@@ -375,10 +408,30 @@ mod tests {
         assert_eq!(taken(&pool, None), Some(3));
     }
 
+    #[tokio::test]
+    async fn a_lane_that_is_used_for_days_is_no_deeper_than_a_new_one() {
+        let (ours, mut theirs) = duplex(64);
+        let (gates, _root) = crate::upstream::Gates::of_a_test().await;
+        let mut lane = gates.lane_over(Box::new(ours), crate::model::AccountId(1));
+        let capabilities = crate::wire::imap::response::capabilities(b"IMAP4rev1 UNSELECT");
+        // As many layers would take more than a stack.
+        for _ in 0..30_000 {
+            lane = left(lane, &capabilities).await.expect("a lane");
+            let mut heard = [0; 16];
+            theirs.read_exact(&mut heard).await.expect("heard");
+            theirs.write_all(b"PSRLu OK\r\n+").await.expect("room");
+            assert_eq!(lane.stream.read(&mut [0]).await.ok(), Some(1));
+        }
+    }
+
     /// A lane whose reading is a fault of ours.
     struct Faulty(DuplexStream);
 
-    impl crate::upstream::Duplex for Faulty {}
+    impl crate::upstream::Duplex for Faulty {
+        fn bare(self: Box<Self>) -> Stream {
+            self
+        }
+    }
 
     impl AsyncRead for Faulty {
         fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

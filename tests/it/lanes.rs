@@ -1,7 +1,7 @@
 //! When a lane is taken and given back (design section 4): what logins wait for, and whose lane the next session has.
 
 use crate::{
-    harness::{AddAccount, Bridge, CrmSettings, Lab, PATIENCE, Provider, Wire, until},
+    harness::{AddAccount, Bridge, CrmSettings, Lab, PATIENCE, Provider, Visit, Wire, until},
     serve::change,
 };
 use std::{
@@ -22,13 +22,20 @@ struct House {
 impl House {
     /// Signing in takes this long.
     fn start(configuration: &str, signing_in: Duration) -> Option<Self> {
-        let lab = Lab::needing(&[])?;
-        let imap = Provider::imap(Some(&lab.certificates.good), move |_, _, command| {
+        Self::answering(configuration, move |_, _, command| {
             if command.starts_with("AUTHENTICATE") {
                 thread::sleep(signing_in);
             }
             Some(false)
-        });
+        })
+    }
+
+    fn answering(
+        configuration: &str,
+        answer: impl Fn(&mut Visit, &str, &str) -> Option<bool> + Send + Sync + 'static,
+    ) -> Option<Self> {
+        let lab = Lab::needing(&[])?;
+        let imap = Provider::imap(Some(&lab.certificates.good), answer);
         let mut bridge = Bridge::configured(&lab, configuration);
         let crm = bridge.add_account(&AddAccount::at(&lab, [imap.port, 1], ALICE));
         bridge.serve();
@@ -66,6 +73,52 @@ fn the_next_session_has_the_lane_of_the_last() {
     }
     assert_eq!((house.imap.visits(), house.heard("AUTHENTICATE")), (1, 1), "{}", house.imap.heard());
     assert_eq!(house.heard("CLOSE"), 0);
+}
+
+#[test]
+fn the_next_session_speaks_before_the_mailbox_of_the_last_is_left() {
+    let answering = House::answering("[limits]\nlanes-per-account = 1\n", |visit, tag, command| {
+        if command != "UNSELECT" {
+            return Some(false);
+        }
+        // Far away: both were under way before the first answer.
+        let next = visit.line()?;
+        visit.say(&format!("* 9 EXISTS\r\n{tag} OK left"))?;
+        let (tag, command) = next.split_once(' ')?;
+        visit.imap_answer(tag, command)?;
+        Some(true)
+    });
+    let Some(house) = answering else { return };
+    let mut first = house.bridge.sign_in(&house.crm);
+    first.imap_ok("SELECT INBOX");
+    first.imap_ok("LOGOUT");
+    let mut second = house.bridge.sign_in(&house.crm);
+    let selected = second.imap("SELECT INBOX.Sent");
+    assert!(selected.tagged.starts_with("OK ["), "{}", selected.tagged);
+    let exist: Vec<_> = selected.untagged.iter().filter(|line| line.ends_with(b" EXISTS")).collect();
+    assert_eq!(exist, [b"* 3 EXISTS"], "news of the mailbox of another session");
+    second.imap_ok("NOOP");
+    assert_eq!((house.imap.visits(), house.heard("UNSELECT")), (1, 1));
+}
+
+#[test]
+fn a_lane_whose_mailbox_cannot_be_left_is_replaced_unseen() {
+    let answering = House::answering("[limits]\nlanes-per-account = 1\n", |visit, tag, command| {
+        if command != "UNSELECT" {
+            return Some(false);
+        }
+        drop(visit.line()?);
+        visit.say(&format!("{tag} NO not now"))?;
+        Some(true)
+    });
+    let Some(house) = answering else { return };
+    let mut first = house.bridge.sign_in(&house.crm);
+    first.imap_ok("SELECT INBOX");
+    first.imap_ok("LOGOUT");
+    let mut second = house.bridge.sign_in(&house.crm);
+    second.imap_ok("SELECT INBOX.Sent");
+    second.imap_ok("NOOP");
+    assert_eq!(house.imap.visits(), 2);
 }
 
 #[test]
