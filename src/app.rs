@@ -19,7 +19,7 @@ use crate::{
     queue::Queue,
     session::{Patience, Surroundings},
     store::{Alone, Store},
-    upstream::{Bounds, Gates, SendingBounds, exchange},
+    upstream::{Bounds, Gates, SendingBounds, Stay, exchange},
 };
 use std::{
     io,
@@ -84,6 +84,7 @@ pub async fn serve(parts: Parts, ready: Box<dyn FnOnce(&Config) + Send>) -> Resu
         refusals: usize::try_from(config.limits.before_login / 2)
             .unwrap_or(usize::MAX)
             .clamp(1, Semaphore::MAX_PERMITS),
+        stay: Stay { time: config.timeouts.imap_parked.0, lanes: config.limits.parked_lanes },
         sending: sending(&config),
     };
     let broker = Broker::new(store.clone(), exchange().map_err(io::Error::other)?, Holder::Serve);
@@ -151,7 +152,7 @@ pub fn sending(config: &Config) -> SendingBounds {
     SendingBounds {
         per_lane: config.limits.messages_per_connection,
         per_minute: config.limits.messages_per_minute,
-        parked: config.timeouts.smtp_parked.0,
+        stay: Stay { time: config.timeouts.smtp_parked.0, lanes: config.limits.parked_lanes },
         wait: config.timeouts.send_wait.0,
     }
 }

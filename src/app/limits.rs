@@ -129,6 +129,7 @@ fn keys(config: &Config) -> Vec<Limit> {
         count("limits.before-login", limits.before_login, "those of them that have not signed in"),
         count("limits.sessions-per-account", limits.sessions_per_account, "sessions signed in to one account"),
         count("limits.lanes-per-account", limits.lanes_per_account, "connections to the provider for one, of each use"),
+        count("limits.parked-lanes", limits.parked_lanes, "of them kept for the next session, of each use"),
         count("limits.messages-per-connection", limits.messages_per_connection, "over one connection to the provider"),
         limit("limits.message-size", limits.message_size.to_string(), "the largest message of a CRM"),
     ];
@@ -141,6 +142,7 @@ fn keys(config: &Config) -> Vec<Limit> {
         ("timeouts.login-wait", timeouts.login_wait, "a login waits for its provider"),
         ("timeouts.send-wait", timeouts.send_wait, "a message waits for a connection and its turn"),
         ("timeouts.smtp-parked", timeouts.smtp_parked, "a connection to send is kept for the next message"),
+        ("timeouts.imap-parked", timeouts.imap_parked, "a connection of IMAP is kept for the next session"),
         ("timeouts.progress", timeouts.progress, "to the next line, and for each 16 KiB of what is larger"),
         ("timeouts.long-command", timeouts.long_command, "SEARCH, SORT, THREAD, COPY, MOVE, EXPUNGE, APPEND"),
         ("timeouts.end-of-data", timeouts.end_of_data, "the provider's answer to the end of a message"),
@@ -274,8 +276,7 @@ fn lanes() -> Vec<Limit> {
         count("smtp-reply-lines", model::number(wire::REPLY_LINES_MAX), "lines of one reply of a provider"),
         octets("smtp-reply-line", wire::REPLY_LINE_MAX, "one line of it"),
         octets("smtp-reply-text", wire::REPLY_TEXT_MAX, "all text of it"),
-        count("parked-lanes", model::number(pool::PARKED_MAX), "lanes parked for one account, of each use"),
-        wait("parked", pool::PARKED, "a parked lane of IMAP, or of a token since its sign-in"),
+        wait("parked-token", pool::TOKEN_PARKED, "a parked lane of a client's token, since its sign-in"),
         wait("parked-looked-at", pool::LOOKED_AT, "parked lanes are looked at for closed ones"),
         count("messages-at-once", rate::AT_ONCE, "of those of a minute one in so many goes at once"),
         wait("smtp-reset", reset::RESET_WITHIN, "RSET is answered, or a new connection is opened"),
@@ -307,8 +308,8 @@ fn openings() -> Vec<Limit> {
         octets("import-value", control::import::VALUE_MAX, "one sealed value in it"),
         count("import-iterations", control::import::ITERATIONS_MAX, "rounds from a password to its key"),
         octets("opening-read", open::CHUNK, "one read of an opening"),
-        octets("read-ahead", ahead::AHEAD, "one read under TLS of a provider that sends much"),
         octets("departing-read", departing::CHUNK, "one read while a lane's mailbox is left"),
+        octets("read-ahead", ahead::AHEAD, "one read under TLS of a provider that sends much"),
         octets("opening-response", opening::imap::RESPONSE_MAX, "one response in it"),
         octets("sign-in-name", wire::sasl::bearer::USER_MAX, "a name at a provider, beside a token"),
         octets("token", wire::sasl::bearer::TOKEN_MAX, "an access token"),
@@ -439,7 +440,7 @@ mod tests {
         let table = whole(Some(&usage));
         let of = |name: &str| table.iter().find(|limit| limit.name == name).and_then(|limit| limit.in_use);
         assert_eq!([of("limits.connections"), of("limits.before-login")], [Some(7), Some(2)]);
-        assert_eq!([of("limits.sessions-per-account"), of("parked-lanes")], [Some(3), Some(4)]);
+        assert_eq!([of("limits.sessions-per-account"), of("limits.parked-lanes")], [Some(3), Some(4)]);
         assert_eq!(of("line"), None);
     }
 }

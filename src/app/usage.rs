@@ -85,7 +85,7 @@ impl Usage {
             "limits.sessions-per-account" => most(|account| account.sessions),
             "limits.lanes-per-account" => most(|account| account.imap_lanes.max(account.smtp_lanes)),
             "limits.messages-per-minute" | "messages-per-minute" => most(|account| account.messages),
-            "parked-lanes" => most(|account| account.parked.max(account.smtp_parked)),
+            "limits.parked-lanes" => most(|account| account.parked.max(account.smtp_parked)),
             _ => None,
         }
     }

@@ -95,6 +95,8 @@ fn words_of(provider: &Provider) -> String {
         (limits.messages_per_connection, "over one connection"),
         (limits.messages_per_minute, "a minute"),
         (limits.smtp_idle_seconds, "seconds of silence on a connection to send"),
+        (limits.imap_idle_seconds, "seconds of silence on a connection of IMAP"),
+        (limits.parked_connections, "connections kept while nobody uses them"),
     ];
     for (cap, what) in of_messages {
         if let Some(cap) = cap {

@@ -61,6 +61,8 @@ pub struct Limits {
     pub sessions_per_account: u32,
     /// Connections to the provider at once for one account, of IMAP and to send each.
     pub lanes_per_account: u32,
+    /// Those that are kept for the next session while nobody uses them, of each use.
+    pub parked_lanes: u32,
     /// Messages over one connection to the provider.
     pub messages_per_connection: u32,
     /// Messages of one account in a minute. None: what the provider bears.
@@ -84,6 +86,8 @@ pub struct Timeouts {
     pub send_wait: Period,
     /// A connection to send is kept for the next message.
     pub smtp_parked: Period,
+    /// A connection of IMAP is kept for the next session.
+    pub imap_parked: Period,
     /// To the next line of a provider that owes one, or of a client that has begun one, and for each 16 KiB of what is
     /// larger.
     pub progress: Period,
@@ -273,13 +277,15 @@ impl Config {
     }
 
     fn impossible_limit(&self) -> Option<Broken> {
-        let Limits { connections, before_login, sessions_per_account, lanes_per_account, .. } = self.limits;
+        let Limits { connections, before_login, sessions_per_account, lanes_per_account, parked_lanes, .. } =
+            self.limits;
         let Limits { messages_per_connection, messages_per_minute, .. } = self.limits;
         let all = [
             ("limits.connections", connections),
             ("limits.before-login", before_login),
             ("limits.sessions-per-account", sessions_per_account),
             ("limits.lanes-per-account", lanes_per_account),
+            ("limits.parked-lanes", parked_lanes),
             ("limits.messages-per-connection", messages_per_connection),
             ("limits.messages-per-minute", messages_per_minute.unwrap_or(1)),
         ];
@@ -350,6 +356,7 @@ impl Default for Limits {
             before_login: 500,
             sessions_per_account: 200,
             lanes_per_account: 8,
+            parked_lanes: 4,
             messages_per_connection: 100,
             messages_per_minute: None,
             message_size: Size(150 << 20),
@@ -365,6 +372,7 @@ impl Default for Timeouts {
             login_wait: Period::seconds(20),
             send_wait: Period::seconds(25),
             smtp_parked: Period::seconds(25),
+            imap_parked: Period::minutes(4),
             progress: Period::seconds(60),
             long_command: Period::minutes(5),
             end_of_data: Period::minutes(10),

@@ -147,19 +147,27 @@ pub struct Limits {
     /// How long it bears a connection on which nothing is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp_idle_seconds: Option<u32>,
+    /// How long it bears a signed-in connection of IMAP on which nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imap_idle_seconds: Option<u32>,
+    /// How many connections that nobody uses are kept, of each use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_connections: Option<u32>,
     pub source: String,
 }
 
 impl Limits {
     /// All that are numbers, by their keys.
     #[must_use]
-    pub fn all(&self) -> [(&'static str, Option<u32>); 5] {
+    pub fn all(&self) -> [(&'static str, Option<u32>); 7] {
         [
             ("limits.imap-connections", self.imap_connections),
             ("limits.smtp-connections", self.smtp_connections),
             ("limits.messages-per-connection", self.messages_per_connection),
             ("limits.messages-per-minute", self.messages_per_minute),
             ("limits.smtp-idle-seconds", self.smtp_idle_seconds),
+            ("limits.imap-idle-seconds", self.imap_idle_seconds),
+            ("limits.parked-connections", self.parked_connections),
         ]
     }
 }

@@ -19,7 +19,11 @@ mod submission;
 pub(crate) mod trees;
 pub(crate) mod turn;
 
-use super::{passed::Passed, places::Places, pool::Pool};
+use super::{
+    passed::Passed,
+    places::{Places, Stay},
+    pool::Pool,
+};
 use crate::{
     failure::Failure,
     model::{AccountId, Generation, LocalName, LoginId, RemoteName},
@@ -67,6 +71,8 @@ pub struct Bounds {
     pub handshake: Duration,
     /// Refused logins that wait for their answer at once.
     pub refusals: usize,
+    /// Of IMAP's lanes that no session uses.
+    pub stay: Stay,
     pub sending: SendingBounds,
 }
 
@@ -77,8 +83,8 @@ pub struct SendingBounds {
     pub per_lane: u32,
     /// Messages in a minute. None: as many as the provider bears.
     pub per_minute: Option<u32>,
-    /// How long a lane is parked.
-    pub parked: Duration,
+    /// Of lanes that no message uses.
+    pub stay: Stay,
     /// How long a message waits for a lane and for its turn.
     pub wait: Duration,
 }
@@ -305,6 +311,7 @@ impl Gates {
             login_wait: Duration::from_secs(1),
             handshake: Duration::from_secs(1),
             refusals: 1,
+            stay: Stay { time: Duration::from_secs(240), lanes: 4 },
             sending: SendingBounds::default(),
         };
         let broker =
@@ -321,7 +328,10 @@ impl Gates {
         let home = super::lane::Home::new(
             self.gate(id),
             Generation::default(),
-            super::lane::Memory::Imap(Capabilities::default()),
+            super::lane::Memory::Imap {
+                capabilities: Capabilities::default(),
+                stay: Stay { time: Duration::from_secs(240), lanes: 4 },
+            },
             number,
             super::passed::LaneKey::Stored,
         );

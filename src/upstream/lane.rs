@@ -6,7 +6,7 @@ use super::{
     Stream,
     gate::Gate,
     passed::LaneKey,
-    places::Allowance,
+    places::{Allowance, Stay},
     pool::{self, Parked},
     reset,
 };
@@ -49,7 +49,10 @@ pub(super) struct Home {
 /// What is remembered of a lane while no session has it.
 #[derive(Clone)]
 pub(super) enum Memory {
-    Imap(Capabilities),
+    Imap {
+        capabilities: Capabilities,
+        stay: Stay,
+    },
     Submission {
         extensions: Extensions,
         /// Messages that it was leased for.
@@ -97,7 +100,7 @@ impl Home {
     /// Lanes of the same use that sessions have.
     fn in_use(&self) -> &AtomicUsize {
         match self.memory {
-            Memory::Imap(_) => &self.gate.in_use,
+            Memory::Imap { .. } => &self.gate.in_use,
             Memory::Submission { .. } => &self.gate.sending.in_use,
         }
     }
@@ -113,7 +116,7 @@ impl Lane {
     /// The lane is leased for one more message. What its provider offers; None: a lane of IMAP.
     pub(super) fn begin_message(&mut self) -> Option<Extensions> {
         match &mut self.hold.home.as_mut()?.memory {
-            Memory::Imap(_) => None,
+            Memory::Imap { .. } => None,
             Memory::Submission { extensions, messages, .. } => {
                 *messages = messages.saturating_add(1);
                 Some(extensions.clone())
@@ -138,7 +141,7 @@ impl Lane {
         let Self { stream, unread, hold: Hold { permit, home } } = self;
         // What it said unasked is nobody's answer.
         let home = home.filter(|_| unread.is_empty())?;
-        let (pool, time) = match &home.memory {
+        let (pool, stay) = match &home.memory {
             Memory::Submission { messages, allowance, .. } if *messages >= allowance.per_lane => {
                 // Its place is taken until the provider has let it go.
                 tokio::spawn(async move {
@@ -147,10 +150,10 @@ impl Lane {
                 });
                 return None;
             }
-            Memory::Submission { allowance, .. } => (&home.gate.sending.pool, allowance.parked),
-            Memory::Imap(_) => (&home.gate.pool, pool::PARKED),
+            Memory::Submission { allowance, .. } => (&home.gate.sending.pool, allowance.stay),
+            Memory::Imap { stay, .. } => (&home.gate.pool, *stay),
         };
-        let parked = Parked::new(stream.bare(), home.number, home.memory.clone(), home.key, time).since(home.signed_in);
+        let parked = Parked::new(stream.bare(), home.number, home.memory.clone(), home.key, stay).since(home.signed_in);
         pool.keep(parked, home.generation);
         // Looked at when it is parked: a refusal that comes later finds it there.
         home.gate.close_if_refused_since(home.key, home.signed_in);
@@ -161,7 +164,9 @@ impl Lane {
 
     /// In a while of its own: the client is gone.
     fn leave(self) {
-        let Some(Memory::Imap(capabilities)) = self.hold.home.as_ref().map(|home| home.memory.clone()) else { return };
+        let Some(Memory::Imap { capabilities, .. }) = self.hold.home.as_ref().map(|home| home.memory.clone()) else {
+            return;
+        };
         tokio::spawn(async move {
             if let Some(lane) = pool::left(self, &capabilities).await {
                 lane.keep();

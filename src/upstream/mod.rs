@@ -24,7 +24,7 @@ pub use gate::{
 pub use lane::{Hold, Lane, LaneNumber, Leased};
 pub use open::{Deadlines, HANDSHAKE, Opened, OpenedFacts, Refusal, Step, open};
 pub use passed::Passed;
-pub use places::{Allowance, allowance, cap};
+pub use places::{Allowance, Stay, allowance, cap};
 pub use stored::{Wanted, exchange, open_stored};
 pub use tls::shown_by;
 

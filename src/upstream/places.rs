@@ -79,8 +79,29 @@ pub struct Allowance {
     pub per_lane: u32,
     /// Messages in a minute. None: nobody says.
     pub per_minute: Option<u32>,
-    /// How long a lane is parked.
-    pub parked: Duration,
+    pub stay: Stay,
+}
+
+/// How long lanes that nobody uses are kept, and how many of one account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stay {
+    pub time: Duration,
+    pub lanes: u32,
+}
+
+impl Stay {
+    /// The lower of ours and of what the provider bears.
+    fn within(self, idle_seconds: Option<u32>, lanes: Option<u32>) -> Self {
+        // Well before: the last use of a lane must not race with the provider's closing it.
+        let borne = idle_seconds.map_or(Duration::MAX, |idle| Duration::from_secs(idle.into()) * 4 / 5);
+        Self { time: self.time.min(borne), lanes: self.lanes.min(lanes.unwrap_or(u32::MAX)) }
+    }
+}
+
+/// How IMAP's lanes of the account are kept, where the configuration allows `ours`.
+pub(super) fn stay(account: &Account, ours: Stay, providers: &Table) -> Stay {
+    let Limits { imap_idle_seconds, parked_connections, .. } = providers.limits(&account.settings.provider);
+    ours.within(imap_idle_seconds, parked_connections)
 }
 
 /// What the account may send, where the configuration allows `ours`.
@@ -92,12 +113,10 @@ pub fn allowance(account: &Account, ours: SendingBounds, providers: &Table) -> A
 impl Allowance {
     /// The lower of what the provider bears and what the configuration allows.
     fn of(theirs: &Limits, ours: SendingBounds) -> Self {
-        // Well before: the last message over a lane must not race with the provider's closing it.
-        let borne = theirs.smtp_idle_seconds.map(|idle| Duration::from_secs(idle.into()) * 4 / 5);
         Self {
             per_lane: theirs.messages_per_connection.unwrap_or(u32::MAX).min(ours.per_lane),
             per_minute: [theirs.messages_per_minute, ours.per_minute].into_iter().flatten().min(),
-            parked: borne.unwrap_or(Duration::MAX).min(ours.parked),
+            stay: ours.stay.within(theirs.smtp_idle_seconds, theirs.parked_connections),
         }
     }
 }
@@ -144,22 +163,25 @@ mod tests {
     #[test]
     fn the_lower_of_both_bounds_of_sending_holds() {
         let seconds = Duration::from_secs;
-        let ours = SendingBounds { per_lane: 100, per_minute: Some(40), parked: seconds(25), wait: seconds(25) };
+        let stay = |time, lanes| Stay { time: seconds(time), lanes };
+        let ours = SendingBounds { per_lane: 100, per_minute: Some(40), stay: stay(25, 4), wait: seconds(25) };
         let unknown = Limits::default();
         let lower = Limits {
             messages_per_connection: Some(20),
             messages_per_minute: Some(30),
             smtp_idle_seconds: Some(10),
+            parked_connections: Some(1),
             ..Limits::default()
         };
         let higher = Limits {
             messages_per_connection: Some(500),
             messages_per_minute: Some(60),
             smtp_idle_seconds: Some(600),
+            parked_connections: Some(9),
             ..Limits::default()
         };
         let allowed = [unknown, lower, higher].map(|theirs| Allowance::of(&theirs, ours));
-        let known = Allowance { per_lane: 100, per_minute: Some(40), parked: seconds(25) };
-        assert_eq!(allowed, [known, Allowance { per_lane: 20, per_minute: Some(30), parked: seconds(8) }, known]);
+        let known = Allowance { per_lane: 100, per_minute: Some(40), stay: stay(25, 4) };
+        assert_eq!(allowed, [known, Allowance { per_lane: 20, per_minute: Some(30), stay: stay(8, 1) }, known]);
     }
 }

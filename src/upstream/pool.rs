@@ -11,6 +11,7 @@ use super::{
     departing::Departing,
     lane::{Lane, LaneNumber, Memory},
     passed::LaneKey,
+    places::Stay,
     reset,
 };
 use crate::{
@@ -29,11 +30,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-/// A parked lane is closed after this time, one of a client's token so long after its sign-in. Providers bear 10 minutes
-/// and more of silence, routers on the way 5.
-pub(crate) const PARKED: Duration = Duration::from_secs(4 * 60);
-/// Lanes parked at once for one account, of each use: a page of a CRM opens one or two sessions at a time.
-pub(crate) const PARKED_MAX: usize = 4;
+/// A parked lane of a client's token is closed so long after its sign-in, whatever its [`Stay`].
+pub(crate) const TOKEN_PARKED: Duration = Duration::from_secs(4 * 60);
 /// The most often that parked lanes are looked at for those that the provider closed.
 pub(crate) const LOOKED_AT: Duration = Duration::from_secs(30);
 /// For leaving a mailbox: what takes longer is not worth it.
@@ -49,7 +47,7 @@ pub(super) struct Pool {
 struct Lanes {
     /// Those of older generations are not taken any more.
     generation: Generation,
-    /// Oldest first; at most [`PARKED_MAX`].
+    /// Oldest first; at most as many as the [`Stay`] of the newest has.
     parked: Vec<Parked>,
     /// A task closes them in time; [`Sweep`] says so.
     swept: bool,
@@ -64,12 +62,15 @@ pub(super) struct Parked {
     key: LaneKey,
     pub(super) signed_in: Instant,
     pub(super) until: Instant,
+    /// With how many others.
+    lanes: usize,
 }
 
 impl Parked {
-    pub(super) fn new(stream: Stream, number: LaneNumber, memory: Memory, key: LaneKey, time: Duration) -> Self {
+    pub(super) fn new(stream: Stream, number: LaneNumber, memory: Memory, key: LaneKey, stay: Stay) -> Self {
         let now = Instant::now();
-        Self { stream, number, memory, key, signed_in: now, until: now + time }
+        let lanes = usize::try_from(stay.lanes).unwrap_or(usize::MAX);
+        Self { stream, number, memory, key, signed_in: now, until: now + stay.time, lanes }
     }
 
     /// The same lane, signed in earlier. Only another sign-in tells that a client's token was taken back: a lane of one is
@@ -77,7 +78,7 @@ impl Parked {
     pub(super) fn since(self, signed_in: Instant) -> Self {
         let until = match self.key {
             LaneKey::Stored => self.until,
-            LaneKey::Token(_) => self.until.min(signed_in + PARKED),
+            LaneKey::Token(_) => self.until.min(signed_in + TOKEN_PARKED),
         };
         Self { signed_in, until, ..self }
     }
@@ -124,9 +125,11 @@ impl Pool {
         if parked.until <= Instant::now() {
             return parked.end();
         }
-        if lanes.parked.len() == PARKED_MAX {
-            lanes.parked.remove(0).end();
+        let over = (lanes.parked.len() + 1).saturating_sub(parked.lanes);
+        if over > lanes.parked.len() {
+            return parked.end();
         }
+        lanes.parked.drain(..over).for_each(Parked::end);
         lanes.parked.push(parked);
         if !std::mem::replace(&mut lanes.swept, true) {
             let sweep = Sweep { pool: Arc::downgrade(self) };
@@ -270,9 +273,11 @@ mod tests {
     use tokio::io::{AsyncWrite, DuplexStream, duplex};
 
     const NOW: Generation = Generation(3);
+    const PARKED_MAX: usize = 4;
+    const PARKED: Stay = Stay { time: Duration::from_secs(240), lanes: 4 };
 
     fn memory() -> Memory {
-        Memory::Imap(Capabilities::default())
+        Memory::Imap { capabilities: Capabilities::default(), stay: PARKED }
     }
 
     fn pool() -> Arc<Pool> {
@@ -380,7 +385,16 @@ mod tests {
         assert_eq!(pool.lanes().parked.len(), PARKED_MAX);
         // One that may not be had goes itself.
         let (ours, mut over) = duplex(64);
-        pool.keep(Parked::new(Box::new(ours), LaneNumber(9), memory(), LaneKey::Stored, Duration::ZERO), NOW);
+        pool.keep(
+            Parked::new(
+                Box::new(ours),
+                LaneNumber(9),
+                memory(),
+                LaneKey::Stored,
+                Stay { time: Duration::ZERO, ..PARKED },
+            ),
+            NOW,
+        );
         assert_eq!((over.read(&mut [0]).await.ok(), pool.lanes().parked.len()), (Some(0), PARKED_MAX));
         assert_eq!(taken(&pool, Some(1)), Some(1), "the oldest of those that were left");
     }
@@ -388,7 +402,7 @@ mod tests {
     #[tokio::test]
     async fn room_is_made_by_the_oldest_and_a_lane_to_send_is_left_with_a_word() {
         let pool = pool();
-        let allowance = Allowance { per_lane: 9, per_minute: None, parked: PARKED };
+        let allowance = Allowance { per_lane: 9, per_minute: None, stay: PARKED };
         let memory = Memory::Submission { extensions: Default::default(), messages: 0, allowance };
         let mut providers = Vec::new();
         for number in 1..=3 {
@@ -468,7 +482,7 @@ mod tests {
         assert!(closed(&mut provider).await && closed(&mut bystander).await);
         assert!(pool.is_empty());
         let (ours, mut provider) = duplex(64);
-        let (number, time) = (LaneNumber(3), Duration::from_millis(50));
+        let (number, time) = (LaneNumber(3), Stay { time: Duration::from_millis(50), ..PARKED });
         pool.keep(Parked::new(Box::new(ours), number, memory(), LaneKey::Stored, time), NOW);
         assert!(!pool.is_empty());
         assert!(closed(&mut provider).await && pool.is_empty());
@@ -479,7 +493,7 @@ mod tests {
         let pool = pool();
         for number in 1..=2 {
             let (ours, mut provider) = duplex(64);
-            let time = Duration::from_millis(50);
+            let time = Stay { time: Duration::from_millis(50), ..PARKED };
             pool.keep(Parked::new(Box::new(ours), LaneNumber(number), memory(), LaneKey::Stored, time), NOW);
             assert!(!pool.is_empty());
             assert_eq!(provider.read(&mut [0]).await.ok(), Some(0));

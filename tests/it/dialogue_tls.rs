@@ -27,7 +27,7 @@ use passerelle::{
     rules::namespace::Naming,
     session::{self, Ended, Patience, Surroundings},
     store::{Credential, Mapping, NewAccount, NewLogin, Origin, Settings, Standing, Store},
-    upstream::{Bounds, Gates, Leased, SendingBounds},
+    upstream::{Bounds, Gates, Leased, SendingBounds, Stay},
 };
 use provider::{Provider, Welcome, receive};
 use std::{
@@ -195,7 +195,13 @@ impl Stage {
             login_wait: LOGIN_WAIT,
             handshake: LOGIN_WAIT,
             refusals: 10,
-            sending: SendingBounds { per_lane: 100, per_minute: None, parked: PATIENCE, wait: LOGIN_WAIT },
+            stay: Stay { time: PATIENCE, lanes: 4 },
+            sending: SendingBounds {
+                per_lane: 100,
+                per_minute: None,
+                stay: Stay { time: PATIENCE, lanes: 4 },
+                wait: LOGIN_WAIT,
+            },
         };
         let broker = Broker::new(store.clone(), passerelle::upstream::exchange().expect("a client"), Holder::Serve);
         let providers = Table::built_in().expect("a table");

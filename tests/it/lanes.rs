@@ -122,6 +122,30 @@ fn a_lane_whose_mailbox_cannot_be_left_is_replaced_unseen() {
 }
 
 #[test]
+fn as_many_lanes_are_parked_and_for_as_long_as_the_configuration_says() {
+    let configuration = "[limits]\nparked-lanes = 1\n[timeouts]\nimap-parked = \"2s\"\n";
+    let Some(house) = House::start(configuration, Duration::ZERO) else { return };
+    let open = || {
+        let mut wires = [0; 3].map(|_| house.bridge.sign_in(&house.crm));
+        wires.iter_mut().for_each(|wire| drop(wire.imap_ok("SELECT INBOX")));
+        wires.iter_mut().for_each(|wire| drop(wire.imap_ok("LOGOUT")));
+    };
+    open();
+    house.left(3);
+    assert_eq!(house.imap.visits(), 3);
+    house.bridge.sign_in(&house.crm).imap_ok("STATUS Sent (MESSAGES)");
+    assert_eq!(house.imap.visits(), 3, "one of them is had again");
+    open();
+    assert_eq!(house.imap.visits(), 5);
+    let over = until(PATIENCE, || {
+        thread::sleep(Duration::from_millis(2500));
+        house.bridge.sign_in(&house.crm).imap_ok("STATUS Sent (MESSAGES)");
+        (house.imap.visits() > 5).then_some(())
+    });
+    assert!(over.is_some(), "a lane is kept for longer");
+}
+
+#[test]
 fn sessions_without_a_mailbox_share_one_lane() {
     let Some(house) = House::start("[limits]\nlanes-per-account = 1\n", Duration::ZERO) else { return };
     let mut wires = [0; 3].map(|_| house.bridge.sign_in(&house.crm));

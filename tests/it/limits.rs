@@ -164,7 +164,7 @@ fn a_running_bridge_tells_what_is_in_use() {
     selected.imap_ok("CLOSE");
     selected.imap_ok("LOGOUT");
     drop(selected);
-    let is_left = |seen: &Value| seen["in_use"]["connections"] == 2 && of(seen, "parked-lanes")["in_use"] == 1;
+    let is_left = |seen: &Value| seen["in_use"]["connections"] == 2 && of(seen, "limits.parked-lanes")["in_use"] == 1;
     let parked = until(PATIENCE, || is_left(&limits(&bridge)).then_some(()));
     assert!(parked.is_some(), "{:#}", limits(&bridge)["in_use"]);
     let text = String::from_utf8_lossy(&bridge.cli(&["limits"], b"").stdout).into_owned();

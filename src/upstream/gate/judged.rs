@@ -163,8 +163,8 @@ mod tests {
         upstream::{
             Lane,
             lane::{Hold, Home, LaneNumber, Memory},
-            places::Allowance,
-            pool::{PARKED, Pool},
+            places::{Allowance, Stay},
+            pool::Pool,
         },
         wire::{imap::Capabilities, smtp::Extensions},
     };
@@ -176,11 +176,12 @@ mod tests {
 
     const NOW: Generation = Generation(0);
     const KEY: LaneKey = LaneKey::Token([1; 32]);
+    const STAY: Stay = Stay { time: std::time::Duration::from_secs(240), lanes: 4 };
 
     /// A lane that was just signed in, of each use, with the provider's end of it and where it is parked.
     fn lanes(gate: &Arc<Gate>, key: LaneKey) -> [(Lane, DuplexStream, &Arc<Pool>); 2] {
-        let allowance = Allowance { per_lane: 9, per_minute: None, parked: PARKED };
-        let imap = Memory::Imap(Capabilities::default());
+        let allowance = Allowance { per_lane: 9, per_minute: None, stay: STAY };
+        let imap = Memory::Imap { capabilities: Capabilities::default(), stay: STAY };
         let submission = Memory::Submission { extensions: Extensions::default(), messages: 0, allowance };
         [(imap, &gate.pool), (submission, &gate.sending.pool)].map(|(memory, pool)| {
             let (ours, theirs) = duplex(64);

@@ -16,7 +16,7 @@ use crate::{
         lane::{Hold, Home, Lane, LaneNumber, Leased, Memory},
         open::{Deadlines, OpenedFacts, Refusal},
         passed::{LaneKey, Passed, key},
-        places,
+        places::{self, Stay},
         pool::Parked,
         stored::{Wanted, open_stored},
     },
@@ -267,7 +267,8 @@ impl Gates {
                 if let Some(table) = folders {
                     self.publish(account.id, account.generation, &Naming::default(), passed.as_ref(), table).await?;
                 }
-                gate.opened(capabilities, generation, key)
+                let stay = places::stay(account, self.bounds.stay, &self.providers);
+                gate.opened(capabilities, stay, generation, key)
             }
         };
         Ok(Lane { stream: opened.stream, unread: opened.rest, hold: Hold::new(permit, Some(home)) })
@@ -311,7 +312,7 @@ impl Gate {
     }
 
     /// A sign-in of this generation worked.
-    fn opened(self: &Arc<Self>, capabilities: Capabilities, generation: Generation, key: LaneKey) -> Home {
+    fn opened(self: &Arc<Self>, capabilities: Capabilities, stay: Stay, generation: Generation, key: LaneKey) -> Home {
         {
             let mut health = self.health();
             // Asked with the lock held: what grows later forgets this, too.
@@ -319,7 +320,7 @@ impl Gate {
                 *health = Health { capabilities: Some(capabilities.clone()), signed_in: Some(Instant::now()) };
             }
         }
-        self.home(Memory::Imap(capabilities), generation, key)
+        self.home(Memory::Imap { capabilities, stay }, generation, key)
     }
 
     /// Of a new lane.

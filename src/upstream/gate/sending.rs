@@ -19,7 +19,7 @@ use crate::{
     upstream::{
         lane::{Lane, LaneNumber, Leased},
         passed::{LaneKey, Passed, key},
-        places::{self, Allowance},
+        places::{self, Allowance, Stay},
         pool::{Parked, Pool},
         reset::{self, RESET_WITHIN},
     },
@@ -69,7 +69,7 @@ impl Default for Sending {
 impl Default for SendingBounds {
     /// For what never sends.
     fn default() -> Self {
-        Self { per_lane: u32::MAX, per_minute: None, parked: Duration::ZERO, wait: Duration::ZERO }
+        Self { per_lane: u32::MAX, per_minute: None, stay: Stay::default(), wait: Duration::ZERO }
     }
 }
 
