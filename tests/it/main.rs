@@ -59,6 +59,7 @@ mod layouts;
 mod limits;
 mod lost;
 mod machines;
+mod marked;
 mod moved;
 mod provider;
 mod queue;

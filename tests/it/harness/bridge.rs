@@ -196,6 +196,11 @@ impl Bridge {
         self.configure("[console]\n", &format!("[console]\npublic-url = \"{url}\"\n"));
     }
 
+    /// Logs warnings alone, where what is logged would cost more than what is done.
+    pub(crate) fn is_quiet(&self) {
+        self.configure("level = \"trace\"", "level = \"warn\"");
+    }
+
     fn configure(&self, from: &str, to: &str) {
         let file = self.folder.join("passerelle.toml");
         let configuration = fs::read_to_string(&file).expect("a configuration");
