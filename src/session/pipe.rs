@@ -7,10 +7,14 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// One read. TLS records have up to 16 KiB; more does not come at once.
-pub(crate) const READ: usize = 16 * 1024;
+/// The largest read, while mail flows: four records of TLS, which go on in one write.
+pub(crate) const READ: usize = 64 * 1024;
+/// The first read of a session: what a page of a CRM says.
+pub(crate) const READ_FIRST: usize = 4 * 1024;
 /// The same of a side that rests: a command, or news of a mailbox.
 pub(crate) const READ_AT_REST: usize = 512;
+/// A read that was filled is followed by one so many times as large.
+const GROWTH: usize = 4;
 
 /// A connection, its read buffer and its write queue.
 pub(super) struct Pipe {
@@ -26,8 +30,8 @@ pub(super) struct Pipe {
     /// Written octets may still stand in the TLS layer.
     unflushed: bool,
     state: State,
-    /// Nothing has moved for a while, and no more than a little since.
-    rests: bool,
+    /// How much the next read takes.
+    size: usize,
     /// The relay wants no input of this side until something else happened.
     pub(super) paused: bool,
     /// Octets in all, for the log.
@@ -57,7 +61,7 @@ impl Pipe {
             sent: 0,
             unflushed: false,
             state: State::Open,
-            rests: false,
+            size: READ_FIRST,
             paused: false,
             read: 0,
             written: 0,
@@ -81,7 +85,7 @@ impl Pipe {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             self.buffer = Vec::new();
-            self.rests = true;
+            self.size = READ_AT_REST;
             self.stream.rest();
         }
         if self.unwritten() == 0 {
@@ -177,9 +181,7 @@ impl Pipe {
         if self.state != State::Open {
             return false;
         }
-        // What rests is given little until it fills that.
-        let read = if self.rests { READ_AT_REST } else { READ };
-        self.buffer.resize(read, 0);
+        self.buffer.resize(self.size, 0);
         let mut buffer = ReadBuf::new(&mut self.buffer);
         match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
             Poll::Ready(Ok(())) => {
@@ -187,7 +189,9 @@ impl Pipe {
                 self.start = 0;
                 self.end = read;
                 self.read += read as u64;
-                self.rests &= read < READ_AT_REST;
+                if read == self.size {
+                    self.size = (read * GROWTH).min(READ);
+                }
                 if read == 0 {
                     self.state = State::Ended;
                 }

@@ -29,13 +29,14 @@ const LAYERS: [&str; 12] = [
 ];
 
 /// Numbers and times that bound nothing of a peer's, each with what it is.
-const NO_LIMITS: [(&str, &str); 30] = [
+const NO_LIMITS: [(&str, &str); 31] = [
     ("ADDRESS_MAX", "of a web address, which stands in an answer that is bounded"),
     ("AGAIN", "the broker looks anew at a grant that another instance renews"),
     ("ANSWER_MAX", "what `limits` reads of our own bridge"),
     ("BACK_DAYS", "how long a swap can be undone"),
     ("CUT_MIN", "words of a provider are searched for pieces of a secret of this length"),
     ("FROM", "the place of a name in a list"),
+    ("GROWTH", "a read that was filled is followed by one so many times as large"),
     ("HEAD", "of a sealed value, in its format"),
     ("ENCODED_MAX", "of one encoded word that we write"),
     ("FIELD_MAX", "words that are shown are cut"),
