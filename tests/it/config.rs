@@ -2,6 +2,7 @@
 //!
 //! `PASSERELLE_TEST_WRITE=1` writes the messages anew, to be read before they are committed.
 
+use passerelle::config::Config;
 use std::{path::Path, process::Command};
 
 fn check(folder: &Path, file: &str) -> (Option<i32>, String) {
@@ -37,6 +38,20 @@ fn each_mistake_is_said_with_its_place_and_a_hint() {
 fn the_sample_is_good() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     assert_eq!(check(&folder, "passerelle.toml"), (Some(0), String::new()));
+}
+
+#[test]
+fn the_sample_has_every_limit_and_every_time_as_it_is_without_a_file() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/passerelle.toml");
+    let text = std::fs::read_to_string(sample).expect("the sample");
+    let (sample, usual) = (toml::from_str::<Config>(&text).expect("a configuration"), Config::default());
+    assert_eq!((&sample.limits, &sample.timeouts), (&usual.limits, &usual.timeouts));
+    let usual = toml::Table::try_from(usual).expect("keys");
+    for section in ["limits", "timeouts"] {
+        for key in usual[section].as_table().expect("a section").keys() {
+            assert!(text.lines().any(|line| line.starts_with(&format!("{key} = "))), "{section}.{key} is not told of");
+        }
+    }
 }
 
 #[test]
