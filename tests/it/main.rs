@@ -59,6 +59,7 @@ mod layouts;
 mod limits;
 mod lost;
 mod machines;
+mod many;
 mod marked;
 mod moved;
 mod provider;
