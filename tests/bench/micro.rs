@@ -10,19 +10,29 @@ use passerelle::{
         AccountId, Address, Attributes, Certificates, Endpoint, Folder, FolderTable, Login, RemoteName, Role, Secret,
         Security,
     },
-    profile,
+    oauth::broker::{Broker, Holder},
+    profile, provider,
     relay::{
-        Admission, Answer, Care, Credentials, Event, LaneFacts, LaneId, Lease, Outbox, Relay as _, Request,
-        SessionFacts, Side, imap::ImapRelay,
+        Admission, Answer, Care, Credentials, Event, LaneFacts, LaneId, LaneState, LaneUse, Lease, Outbox, Relay as _,
+        Request, SessionFacts, Side, imap::ImapRelay,
     },
     rules::namespace::{Choices, Namespace, Naming},
     store::{ADMIN, Credential, NewAccount, NewLogin, Settings, Store},
+    upstream::{self, Bounds, Gates, SendingBounds, Stay},
     wire::{
         dot::DotFilter,
         imap::{Capabilities, framer::Framer},
     },
 };
-use std::{fmt::Write as _, path::Path, sync::Arc};
+use std::{
+    fmt::Write as _,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 fn main() {
     divan::main();
@@ -212,18 +222,84 @@ fn relay_of_10_mb(bencher: Bencher) {
 fn login_check(bencher: Bencher, name: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let root = tempfile::tempdir().expect("a directory");
-    let store = runtime.block_on(firm(root.path()));
+    let store = runtime.block_on(firm(root.path(), 993, Security::Tls));
     let login = Login::parse(name).expect("a login");
     let credentials = Credentials::Plain { login, password: Secret::new(b"secret".to_vec()) };
     bencher.bench_local(|| runtime.block_on(store.verdict(black_box(&credentials))).is_ok());
 }
 
+/// What a page of a CRM waits for at the gate: a parked lane is taken and given back.
+#[divan::bench]
+fn lane_checkout(bencher: Bencher) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let root = tempfile::tempdir().expect("a directory");
+    let (gates, let_in) = runtime.block_on(async {
+        let store = firm(root.path(), double(), Security::None).await;
+        let stay = Stay { time: Duration::from_secs(240), lanes: 4 };
+        let wait = Duration::from_secs(10);
+        let bounds = Bounds {
+            lanes_per_account: 5,
+            sessions_per_account: 10,
+            login_wait: wait,
+            handshake: wait,
+            refusals: 10,
+            stay,
+            sending: SendingBounds { per_lane: 100, per_minute: None, stay, wait },
+        };
+        let broker = Broker::new(store.clone(), upstream::exchange().expect("a client"), Holder::Serve);
+        let tables = (provider::Table::built_in().expect("a table"), profile::Table::built_in().expect("a table"));
+        let gates = Gates::new(store, broker, bounds, Vec::new(), tables.0, tables.1);
+        let login = Login::parse("alice@bridge.test").expect("a login");
+        let credentials = Credentials::Plain { login, password: Secret::new(b"secret".to_vec()) };
+        let Ok(let_in) = gates.verdict(&credentials, 0, None).await else { panic!("the login is refused") };
+        (gates, let_in)
+    });
+    let (account, standing, naming) = (let_in.admission.account, let_in.standing, Naming::default());
+    bencher.bench_local(|| {
+        runtime.block_on(async {
+            let leased = gates.lease(account, standing, &naming, LaneUse::Imap, None, None).await.expect("a lane");
+            black_box(leased.lane.park(LaneState::Clean))
+        })
+    });
+}
+
+/// A provider that lets everyone in, in clear; its port.
+fn double() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || visit(stream));
+        }
+    });
+    port
+}
+
+fn visit(stream: TcpStream) -> io::Result<()> {
+    const CAPABILITIES: &str = "IMAP4rev1 UNSELECT AUTH=PLAIN SASL-IR";
+    let mut answers = stream.try_clone()?;
+    write!(answers, "* OK [CAPABILITY {CAPABILITIES}] ready\r\n")?;
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        let (tag, command) = line.split_once(' ').unwrap_or((&line, ""));
+        let untagged = match command.split(' ').next().unwrap_or_default() {
+            "CAPABILITY" => format!("* CAPABILITY {CAPABILITIES}\r\n"),
+            "NAMESPACE" => "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n".to_owned(),
+            "LIST" => "* LIST () \"/\" INBOX\r\n".to_owned(),
+            _ => String::new(),
+        };
+        write!(answers, "{untagged}{tag} OK done\r\n")?;
+    }
+    Ok(())
+}
+
 /// With one login.
-async fn firm(state: &Path) -> Store {
+async fn firm(state: &Path, port: u16, security: Security) -> Store {
     let now = 1_800_000_000;
     let store = Store::open(state, None, now).await.expect("a store");
     let (address, owner) = ("alice@bridge.test", store.user(ADMIN).await.expect("read").expect("there").id);
-    let endpoint = || Endpoint::parse("mail.test", Security::Tls, 993).expect("an endpoint");
+    let endpoint = || Endpoint::parse("localhost", security, port).expect("an endpoint");
     let account = NewAccount {
         owner,
         address: Address::parse(address).expect("an address"),
