@@ -35,13 +35,14 @@
 //!
 //! What the sessions of an account share stands in its gate ([`upstream::Gates`]): places at the provider, the folder
 //! table (of each token, where clients sign in by their own), the generation that ends them all when credentials change,
-//! and the lanes that are parked. A lane is leased; dropping it closes it, and [`upstream::Lane::park`] keeps it. Without a
+//! and the lanes that are parked. A lane is leased; dropping it closes it, and [`upstream::Lane::park`] keeps it: where a
+//! mailbox was selected, UNSELECT is written, and the next session may speak behind it at once. Without a
 //! mailbox an IMAP session has one for a command at a time, one of SMTP for a message, and who signs in to an account that
 //! is known to be healthy waits for none.
 //!
 //! # The way of one IMAP command
 //! `a2 SELECT "Sent"` comes in on 127.0.0.1:1143.
-//! 1. `session` reads what there is (at most 16 KiB) and gives it to `relay::imap`.
+//! 1. `session` reads what there is (at most 64 KiB) and gives it to `relay::imap`.
 //! 2. `wire::imap::framer` finds the line; `wire::imap::command` reads tag, verb and where the mailbox name stands. A verb
 //!    that is in no list, or a name that is not found, gets `BAD` and never leaves.
 //! 3. `relay::imap::dispatch` waits until nothing is pending (SELECT is exclusive), resolves `Sent` in the
