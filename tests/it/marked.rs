@@ -12,6 +12,7 @@ use proptest::{
     test_runner::{Config, TestCaseError, TestRunner},
 };
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader, Read, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
@@ -100,7 +101,8 @@ impl House {
 /// Passes octets between the bridge and its provider until it is cut.
 struct Line {
     port: u16,
-    connections: Arc<Mutex<Vec<TcpStream>>>,
+    /// Those that are open, by their number.
+    connections: Arc<Mutex<HashMap<u64, TcpStream>>>,
     opened: Arc<AtomicU64>,
 }
 
@@ -114,17 +116,19 @@ impl Line {
         thread::spawn(move || {
             for ours in listener.incoming().flatten() {
                 let Ok(theirs) = TcpStream::connect(("127.0.0.1", provider)) else { continue };
-                opened.fetch_add(1, Ordering::SeqCst);
+                let number = opened.fetch_add(1, Ordering::SeqCst);
                 for end in [&ours, &theirs] {
                     end.set_nodelay(true).expect("a socket");
                 }
                 let copy = |end: &TcpStream| end.try_clone().expect("a descriptor");
-                connections.lock().expect("no panic in here").push(copy(&ours));
+                connections.lock().expect("no panic in here").insert(number, copy(&ours));
                 for (mut from, mut to) in [(copy(&ours), copy(&theirs)), (theirs, ours)] {
+                    let connections = connections.clone();
                     thread::spawn(move || {
                         let _ = std::io::copy(&mut from, &mut to);
                         let _ = to.shutdown(Shutdown::Both);
                         let _ = from.shutdown(Shutdown::Both);
+                        connections.lock().expect("no panic in here").remove(&number);
                     });
                 }
             }
@@ -134,7 +138,7 @@ impl Line {
 
     /// Cuts all connections there are.
     fn cut(&self) {
-        for connection in self.connections.lock().expect("no panic in here").drain(..) {
+        for connection in self.connections.lock().expect("no panic in here").values() {
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
