@@ -13,6 +13,7 @@ use std::{
     collections::HashMap,
     fs::File,
     future::Future,
+    mem::ManuallyDrop,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -31,14 +32,15 @@ pub(super) enum Key {
     Login(String),
     /// Whether it is in force.
     InForce(LoginId),
-    Senders(AccountId),
+    Aliases(AccountId),
     /// What was last told of this mailbox.
     Told(AccountId, LocalName),
 }
 
 pub(super) struct Recent {
-    /// None: there is no such file here.
-    index: Option<File>,
+    /// None: there is no such file here. It is never closed: that would let go of the locks that SQLite has on it in this
+    /// process (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
+    index: Option<ManuallyDrop<File>>,
     rows: Mutex<Rows>,
 }
 
@@ -54,15 +56,20 @@ impl Recent {
         let mut index = database.as_os_str().to_owned();
         index.push("-shm");
         let rows = Rows { at: [0; 96], kept: HashMap::new() };
-        Self { index: File::open(index).ok(), rows: Mutex::new(rows) }
+        Self { index: File::open(index).ok().map(ManuallyDrop::new), rows: Mutex::new(rows) }
     }
 
     /// The last commit. The file is in memory, and no disk is waited for.
     #[cfg(unix)]
     fn at(&self) -> Option<Header> {
-        use std::os::unix::fs::FileExt as _;
+        use std::os::unix::fs::{FileExt as _, MetadataExt as _};
         let mut header = [0; 96];
-        self.index.as_ref()?.read_exact_at(&mut header, 0).ok()?;
+        let index = self.index.as_ref()?;
+        // Whoever closes the database last takes its index away, and the next to open it makes another.
+        if index.metadata().ok()?.nlink() == 0 {
+            return None;
+        }
+        index.read_exact_at(&mut header, 0).ok()?;
         // Copies that differ are being written.
         let (first, second) = header.split_at(48);
         (first == second).then_some(header)
@@ -120,7 +127,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::on;
+    use crate::{model::Address, store::on};
     use std::sync::atomic::{AtomicU32, Ordering};
 
     const NOW: i64 = 1_800_000_000;
@@ -162,6 +169,30 @@ mod tests {
         let before = read(&store, &reads).await;
         commit(&other).await;
         assert_eq!(read(&store, &reads).await, before + 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_brings_from_before_a_change_is_not_kept_for_others() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), None, NOW).await.expect("a store");
+        let [own, former, now] = ["own@mail.test", "former@mail.test", "now@mail.test"]
+            .map(|text| Address::parse(text).expect("an address"));
+        for sender in [former, now] {
+            let senders = store.senders(AccountId(1), Some(sender.clone()), &own).await.expect("read");
+            assert_eq!(*senders, [sender, own.clone()]);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_that_was_taken_away_tells_nothing() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), None, NOW).await.expect("a store");
+        let reads = AtomicU32::new(0);
+        assert_eq!((read(&store, &reads).await, read(&store, &reads).await), (0, 0));
+        // As the last connection of all does it; this store's own are still there, and are not used.
+        let index = root.path().join(format!("{}-shm", crate::store::DATABASE_FILE));
+        std::fs::remove_file(index).expect("an index");
+        assert_eq!((read(&store, &reads).await, read(&store, &reads).await), (1, 2));
     }
 
     #[tokio::test]

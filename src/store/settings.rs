@@ -271,17 +271,16 @@ impl Store {
         sender: Option<Address>,
         address: &Address,
     ) -> Result<Arc<[Address]>, Error> {
-        let read = async {
-            let mut senders: Vec<Address> = Vec::new();
-            for one in sender.into_iter().chain([address.clone()]).chain(self.aliases(id).await?) {
-                if !senders.contains(&one) {
-                    senders.push(one);
-                }
+        // Those alone are kept that are read here: who asks may have read the others before a change.
+        let read = async { Ok(Some(Arc::<[Address]>::from(self.aliases(id).await?))) };
+        let aliases: Arc<[Address]> = self.recent(Key::Aliases(id), read).await?.unwrap_or_default();
+        let mut senders: Vec<Address> = Vec::new();
+        for one in sender.into_iter().chain([address.clone()]).chain(aliases.iter().cloned()) {
+            if !senders.contains(&one) {
+                senders.push(one);
             }
-            Ok(Some(Arc::from(senders)))
-        };
-        let senders: Option<Arc<[Address]>> = self.recent(Key::Senders(id), read).await?;
-        Ok(senders.unwrap_or_default())
+        }
+        Ok(senders.into())
     }
 }
 
