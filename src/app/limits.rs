@@ -309,6 +309,7 @@ fn openings() -> Vec<Limit> {
         octets("import-value", control::import::VALUE_MAX, "one sealed value in it"),
         count("import-iterations", control::import::ITERATIONS_MAX, "rounds from a password to its key"),
         octets("opening-read", open::CHUNK, "one read of an opening"),
+        octets("departing", departing::BEFORE_MAX, "what a provider says while a lane's mailbox is left"),
         octets("departing-read", departing::CHUNK, "one read while a lane's mailbox is left"),
         octets("read-ahead", ahead::AHEAD, "one read under TLS of a provider that sends much"),
         octets("opening-response", opening::imap::RESPONSE_MAX, "one response in it"),

@@ -18,6 +18,8 @@ use tokio::{
     time::Instant,
 };
 
+/// What a provider may say before its answer, in all: news of a mailbox, and no flood of them.
+pub(crate) const BEFORE_MAX: usize = 64 * 1024;
 /// Read at once: one answer and little before it.
 pub(crate) const CHUNK: usize = 1024;
 
@@ -29,37 +31,52 @@ pub(super) struct Departing {
     rest: Vec<u8>,
     /// From then on an answer that is not there fails the stream.
     until: Instant,
+    /// Octets that came while it was being left.
+    before: usize,
+    /// It was not left, and never will be.
+    failed: Option<io::ErrorKind>,
 }
 
 impl Departing {
     /// Over a stream on which the mailbox's leaving was asked for.
     pub(super) fn new(stream: Stream, leaving: Leaving, until: Instant) -> Self {
-        Self { stream, leaving: Some(leaving), rest: Vec::new(), until }
+        Self { stream, leaving: Some(leaving), rest: Vec::new(), until, before: 0, failed: None }
     }
 
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(leaving) = &mut self.leaving {
-            if self.until <= Instant::now() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+        while let (Some(leaving), None) = (&mut self.leaving, self.failed) {
             let mut chunk = [0; CHUNK];
             let mut read = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+            match Pin::new(&mut self.stream).poll_read(context, &mut read) {
+                // Asked last: an answer that came in time may be looked at much later.
+                Poll::Pending if self.until <= Instant::now() => {
+                    self.failed = Some(io::ErrorKind::TimedOut);
+                    break;
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error.kind());
+                    break;
+                }
+                Poll::Ready(Ok(())) => {}
+            }
             let mut input = read.filled();
+            self.before += input.len();
             if input.is_empty() {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                self.failed = Some(io::ErrorKind::UnexpectedEof);
+                break;
             }
             match leaving.input(&mut input) {
-                Ok(Step::Reading) => {}
+                Ok(Step::Reading) if self.before <= BEFORE_MAX => {}
                 Ok(Step::Left) => {
                     self.rest = input.to_vec();
                     self.leaving = None;
                 }
                 // What has more to say cannot be spoken behind.
-                Ok(Step::Say(_)) | Err(_) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Ok(_) | Err(_) => self.failed = Some(io::ErrorKind::InvalidData),
             }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.failed.map_or(Ok(()), |kind| Err(kind.into())))
     }
 }
 
@@ -172,11 +189,31 @@ mod tests {
             provider.write_all(said).await.expect("room");
             drop(provider);
             let mut all = Vec::new();
-            assert!(lane.read_to_end(&mut all).await.is_err() && all.is_empty(), "{}", String::from_utf8_lossy(said));
+            for _ in 0..2 {
+                let failed = lane.read_to_end(&mut all).await.is_err();
+                assert!(failed && all.is_empty(), "{}", String::from_utf8_lossy(said));
+            }
         }
-        let (mut lane, mut provider) = departing(Duration::ZERO);
-        provider.write_all(b"PSRLu OK\r\n").await.expect("room");
+        let (mut lane, _provider) = departing(Duration::ZERO);
         assert_eq!(lane.read(&mut [0]).await.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn a_flood_before_the_answer_fails_the_lane() {
+        let (ours, mut theirs) = duplex(1_000_000);
+        let (leaving, _) = Leaving::begin(&capabilities(b"IMAP4rev1 UNSELECT"));
+        let mut lane = Departing::new(Box::new(ours), leaving, Instant::now() + LEAVING);
+        theirs.write_all(&b"* 9 EXISTS\r\n".repeat(BEFORE_MAX / 10)).await.expect("room");
+        theirs.write_all(b"PSRLu OK\r\n").await.expect("room");
+        assert_eq!(lane.read(&mut [0]).await.map_err(|error| error.kind()), Err(io::ErrorKind::InvalidData));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_in_time_may_be_looked_at_much_later() {
+        let (mut lane, mut provider) = departing(Duration::from_millis(20));
+        provider.write_all(b"PSRLu OK\r\n+").await.expect("room");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(lane.read(&mut [0]).await.ok(), Some(1));
     }
 
     #[tokio::test]
