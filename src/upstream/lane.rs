@@ -153,7 +153,10 @@ impl Lane {
             Memory::Submission { allowance, .. } => (&home.gate.sending.pool, allowance.stay),
             Memory::Imap { stay, .. } => (&home.gate.pool, *stay),
         };
-        let parked = Parked::new(stream.bare(), home.number, home.memory.clone(), home.key, stay).since(home.signed_in);
+        let mut stream = stream.bare();
+        // It may wait for minutes, and nobody looks at it then.
+        stream.rest();
+        let parked = Parked::new(stream, home.number, home.memory.clone(), home.key, stay).since(home.signed_in);
         pool.keep(parked, home.generation);
         // Looked at when it is parked: a refusal that comes later finds it there.
         home.gate.close_if_refused_since(home.key, home.signed_in);

@@ -438,6 +438,54 @@ mod tests {
         }
     }
 
+    /// Says whether it was told to rest.
+    struct Resting(DuplexStream, Arc<std::sync::atomic::AtomicBool>);
+
+    impl crate::upstream::Duplex for Resting {
+        fn rest(&mut self) {
+            self.1.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+
+        fn bare(self: Box<Self>) -> Stream {
+            self
+        }
+    }
+
+    impl AsyncRead for Resting {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            data: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(context, data)
+        }
+    }
+
+    impl AsyncWrite for Resting {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(context, data)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_parked_lane_has_given_its_memory_back() {
+        let (ours, _theirs) = duplex(64);
+        let (gates, _root) = crate::upstream::Gates::of_a_test().await;
+        let rested = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stream = Box::new(Resting(ours, rested.clone()));
+        let lane = gates.lane_over(stream, crate::model::AccountId(1));
+        assert!(lane.park(crate::relay::LaneState::Clean).is_some());
+        assert!(rested.load(std::sync::atomic::Ordering::SeqCst));
+    }
+
     /// A lane whose reading is a fault of ours.
     struct Faulty(DuplexStream);
 
