@@ -19,6 +19,7 @@ pub struct Leaving {
     awaited: &'static [u8],
     /// The next piece begins a response.
     begins: bool,
+    refused: bool,
 }
 
 /// Where it stands.
@@ -44,7 +45,7 @@ impl Leaving {
             true => (UNSELECT, b"PSRLu UNSELECT\r\n"),
             false => (EXAMINE, b"PSRLe EXAMINE INBOX\r\n"),
         };
-        (Self { framer: Framer::provider(), awaited, begins: true }, line)
+        (Self { framer: Framer::provider(), awaited, begins: true, refused: false }, line)
     }
 
     /// Takes what the provider says, up to the answer that is awaited.
@@ -58,6 +59,7 @@ impl Leaving {
             match response::read(text)? {
                 Response::Status { tag: Some(tag), status } => {
                     if tag != self.awaited || status.condition != Condition::Ok {
+                        self.refused = tag == self.awaited;
                         return Err(Misbehaviour::Unasked);
                     }
                     return Ok(self.answered());
@@ -76,6 +78,12 @@ impl Leaving {
     #[must_use]
     pub fn is_one_step(&self) -> bool {
         self.awaited == UNSELECT
+    }
+
+    /// Whether the provider said no to what it was asked. It may do so each time, whatever it offers.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     fn answered(&mut self) -> Step {
@@ -135,5 +143,15 @@ mod tests {
         let (mut leaving, _) = Leaving::begin(&capabilities(b"UNSELECT"));
         let mut input = &b"* 3 EXISTS\r\nPSRLu OK\r\n* 5 EXISTS\r\n"[..];
         assert_eq!((leaving.input(&mut input), input), (Ok(Step::Left), &b"* 5 EXISTS\r\n"[..]));
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_other_trouble() {
+        let refused = |says: &[u8]| {
+            let (mut leaving, _) = Leaving::begin(&capabilities(b"UNSELECT"));
+            leaving.input(&mut &says[..]).is_err() && leaving.is_refused()
+        };
+        assert!(refused(b"PSRLu NO not now\r\n") && refused(b"PSRLu BAD what?\r\n"));
+        assert!(!refused(b"* BYE\r\n") && !refused(b"PSRLx NO\r\n") && !refused(b"PSRLu OK\r\n"));
     }
 }

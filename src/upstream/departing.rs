@@ -3,6 +3,7 @@
 //! What the provider says up to its answer to UNSELECT is heard here; what comes behind is the next session's. Its
 //! commands go out before that answer is there, which spares a provider far away one round trip for each page of a CRM.
 //! Where UNSELECT is refused the stream fails: it must never pass on what is said of a mailbox that nobody here selected.
+//! That is told to the pool, which lets nobody speak behind UNSELECT again.
 
 #![allow(clippy::disallowed_methods, reason = "how long an answer is waited for is told by the clock")]
 
@@ -11,6 +12,10 @@ use crate::relay::leaving::{Leaving, Step};
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 use tokio::{
@@ -35,12 +40,14 @@ pub(super) struct Departing {
     before: usize,
     /// It was not left, and never will be.
     failed: Option<io::ErrorKind>,
+    /// Set where the provider says no.
+    refused: Arc<AtomicBool>,
 }
 
 impl Departing {
     /// Over a stream on which the mailbox's leaving was asked for.
-    pub(super) fn new(stream: Stream, leaving: Leaving, until: Instant) -> Self {
-        Self { stream, leaving: Some(leaving), rest: Vec::new(), until, before: 0, failed: None }
+    pub(super) fn new(stream: Stream, leaving: Leaving, until: Instant, refused: Arc<AtomicBool>) -> Self {
+        Self { stream, leaving: Some(leaving), rest: Vec::new(), until, before: 0, failed: None, refused }
     }
 
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -73,7 +80,10 @@ impl Departing {
                     self.leaving = None;
                 }
                 // What has more to say cannot be spoken behind.
-                Ok(_) | Err(_) => self.failed = Some(io::ErrorKind::InvalidData),
+                Ok(_) | Err(_) => {
+                    self.refused.fetch_or(leaving.is_refused(), Ordering::Relaxed);
+                    self.failed = Some(io::ErrorKind::InvalidData);
+                }
             }
         }
         Poll::Ready(self.failed.map_or(Ok(()), |kind| Err(kind.into())))
@@ -150,7 +160,7 @@ mod tests {
     fn departing(time: Duration) -> (Departing, DuplexStream) {
         let (ours, theirs) = duplex(4096);
         let (leaving, _) = Leaving::begin(&capabilities(b"IMAP4rev1 UNSELECT"));
-        (Departing::new(Box::new(ours), leaving, Instant::now() + time), theirs)
+        (Departing::new(Box::new(ours), leaving, Instant::now() + time, Arc::default()), theirs)
     }
 
     #[tokio::test]
@@ -202,7 +212,7 @@ mod tests {
     async fn a_flood_before_the_answer_fails_the_lane() {
         let (ours, mut theirs) = duplex(1_000_000);
         let (leaving, _) = Leaving::begin(&capabilities(b"IMAP4rev1 UNSELECT"));
-        let mut lane = Departing::new(Box::new(ours), leaving, Instant::now() + LEAVING);
+        let mut lane = Departing::new(Box::new(ours), leaving, Instant::now() + LEAVING, Arc::default());
         theirs.write_all(&b"* 9 EXISTS\r\n".repeat(BEFORE_MAX / 10)).await.expect("room");
         theirs.write_all(b"PSRLu OK\r\n").await.expect("room");
         assert_eq!(lane.read(&mut [0]).await.map_err(|error| error.kind()), Err(io::ErrorKind::InvalidData));

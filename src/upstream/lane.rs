@@ -167,11 +167,11 @@ impl Lane {
 
     /// In a while of its own: the client is gone.
     fn leave(self) {
-        let Some(Memory::Imap { capabilities, .. }) = self.hold.home.as_ref().map(|home| home.memory.clone()) else {
-            return;
-        };
+        let Some(home) = self.hold.home.as_ref() else { return };
+        let Memory::Imap { capabilities, .. } = home.memory.clone() else { return };
+        let pool = home.gate.pool.clone();
         tokio::spawn(async move {
-            if let Some(lane) = pool::left(self, &capabilities).await {
+            if let Some(lane) = pool::left(self, &capabilities, &pool).await {
                 lane.keep();
             }
         });

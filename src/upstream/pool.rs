@@ -21,7 +21,10 @@ use crate::{
 };
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Waker},
     time::Duration,
 };
@@ -51,6 +54,8 @@ struct Lanes {
     parked: Vec<Parked>,
     /// A task closes them in time; [`Sweep`] says so.
     swept: bool,
+    /// The provider offers UNSELECT and said no to it: whoever spoke behind it would lose its lane each time.
+    refuses_unselect: Arc<AtomicBool>,
 }
 
 /// A signed-in connection between two sessions, no mailbox selected.
@@ -150,6 +155,7 @@ impl Pool {
         if lanes.generation < generation {
             lanes.generation = generation;
             lanes.parked.clear();
+            lanes.refuses_unselect = Arc::default();
         }
     }
 
@@ -168,6 +174,11 @@ impl Pool {
         let mut lanes = self.lanes();
         lanes.parked.retain_mut(Parked::is_good);
         lanes.generation == generation && lanes.parked.iter().any(|parked| parked.key == key)
+    }
+
+    /// Set by lanes of this generation.
+    fn refuses_unselect(&self) -> Arc<AtomicBool> {
+        self.lanes().refuses_unselect.clone()
     }
 
     /// How many lanes are parked.
@@ -224,23 +235,30 @@ impl Drop for Sweep {
 
 /// Leaves the mailbox that is selected on a lane, or asks for it where the next session can speak behind that. None: the
 /// lane is of no use.
-pub(super) async fn left(mut lane: Lane, capabilities: &Capabilities) -> Option<Lane> {
+pub(super) async fn left(mut lane: Lane, capabilities: &Capabilities, pool: &Pool) -> Option<Lane> {
     let until = Instant::now() + LEAVING;
+    let refused = pool.refuses_unselect();
     let (leaving, line) = Leaving::begin(capabilities);
     let left = async {
-        match leaving.is_one_step() && lane.unread.is_empty() {
-            true => depart(lane, leaving, line, until).await,
+        match leaving.is_one_step() && lane.unread.is_empty() && !refused.load(Ordering::Relaxed) {
+            true => depart(lane, leaving, line, until, refused).await,
             false => leave(&mut lane, leaving, line).await.map(|()| lane),
         }
     };
     timeout(LEAVING, left).await.ok().flatten()
 }
 
-async fn depart(mut lane: Lane, leaving: Leaving, line: &[u8], until: Instant) -> Option<Lane> {
+async fn depart(
+    mut lane: Lane,
+    leaving: Leaving,
+    line: &[u8],
+    until: Instant,
+    refused: Arc<AtomicBool>,
+) -> Option<Lane> {
     lane.stream.write_all(line).await.ok()?;
     lane.stream.flush().await.ok()?;
     // Without the layer of the last time: a lane is used for as long as its provider likes.
-    Some(Lane { stream: Box::new(Departing::new(lane.stream.bare(), leaving, until)), ..lane })
+    Some(Lane { stream: Box::new(Departing::new(lane.stream.bare(), leaving, until, refused)), ..lane })
 }
 
 async fn leave(lane: &mut Lane, mut leaving: Leaving, mut line: &[u8]) -> Option<()> {
@@ -342,7 +360,7 @@ mod tests {
         let _left = park(&pool, 1, NOW);
         let (ours, mut theirs) = duplex(64);
         let (leaving, _) = Leaving::begin(&crate::wire::imap::response::capabilities(b"IMAP4rev1 UNSELECT"));
-        let ours = Departing::new(Box::new(ours), leaving, Instant::now() + LEAVING);
+        let ours = Departing::new(Box::new(ours), leaving, Instant::now() + LEAVING, Arc::default());
         pool.keep(Parked::new(Box::new(ours), LaneNumber(2), memory(), LaneKey::Stored, PARKED), NOW);
         let first = pool.take(NOW, LaneKey::Stored, None).expect("a lane");
         assert!(first.number == LaneNumber(1));
@@ -430,7 +448,7 @@ mod tests {
         let capabilities = crate::wire::imap::response::capabilities(b"IMAP4rev1 UNSELECT");
         // As many layers would take more than a stack.
         for _ in 0..30_000 {
-            lane = left(lane, &capabilities).await.expect("a lane");
+            lane = left(lane, &capabilities, &Pool::default()).await.expect("a lane");
             let mut heard = [0; 16];
             theirs.read_exact(&mut heard).await.expect("heard");
             theirs.write_all(b"PSRLu OK\r\n+").await.expect("room");

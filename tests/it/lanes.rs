@@ -119,6 +119,11 @@ fn a_lane_whose_mailbox_cannot_be_left_is_replaced_unseen() {
     second.imap_ok("SELECT INBOX.Sent");
     second.imap_ok("NOOP");
     assert_eq!(house.imap.visits(), 2);
+    // Known from now on: a command that cannot be said twice has a lane of its own, and is not lost behind a refusal.
+    second.imap_ok("LOGOUT");
+    let mut third = house.bridge.sign_in(&house.crm);
+    third.imap_ok("CREATE Third");
+    assert_eq!(house.imap.visits(), 3);
 }
 
 #[test]
