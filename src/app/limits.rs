@@ -11,7 +11,7 @@ use crate::{
     rules::{breaker, guesses, likeness, namespace, pace, patience, rate, report},
     session,
     store::{changes, folder, recent},
-    upstream::{ahead, departing, dial, gate, open, passed, pool, reset, tls},
+    upstream::{ahead, departing, dial, gate, leave, open, passed, pool, reset, tls},
     wire,
 };
 use serde::{Serialize, Serializer};
@@ -282,7 +282,7 @@ fn lanes() -> Vec<Limit> {
         count("messages-at-once", rate::AT_ONCE, "of those of a minute one in so many goes at once"),
         wait("smtp-reset", reset::RESET_WITHIN, "RSET is answered, or a new connection is opened"),
         wait("smtp-parting", reset::PARTING, "QUIT is answered before a connection is closed"),
-        wait("leaving", pool::LEAVING, "a mailbox is left before its lane is parked"),
+        wait("leaving", leave::LEAVING, "a mailbox is left before its lane is parked"),
         wait("folders-fresh", gate::trees::FRESH, "a folder table answers LIST"),
         count("folder-tables", model::number(gate::trees::TREES_MAX), "of one account: one for each token of its CRMs"),
         wait("folders-aged", gate::trees::AGED, "a folder table is read again with the next lane"),

@@ -152,7 +152,7 @@ impl AsyncWrite for Departing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{upstream::pool::LEAVING, wire::imap::response::capabilities};
+    use crate::{upstream::leave::LEAVING, wire::imap::response::capabilities};
     use std::time::Duration;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 

@@ -5,9 +5,10 @@
 use super::{
     Stream,
     gate::Gate,
+    leave,
     passed::LaneKey,
     places::{Allowance, Stay},
-    pool::{self, Parked},
+    pool::Parked,
     reset,
 };
 use crate::{
@@ -171,7 +172,7 @@ impl Lane {
         let Memory::Imap { capabilities, .. } = home.memory.clone() else { return };
         let pool = home.gate.pool.clone();
         tokio::spawn(async move {
-            if let Some(lane) = pool::left(self, &capabilities, &pool).await {
+            if let Some(lane) = leave::left(self, &capabilities, &pool).await {
                 lane.keep();
             }
         });

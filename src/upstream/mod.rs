@@ -9,6 +9,7 @@ pub(crate) mod dial;
 pub mod discovery;
 pub(crate) mod gate;
 mod lane;
+pub(crate) mod leave;
 pub(crate) mod open;
 pub(crate) mod passed;
 mod places;
