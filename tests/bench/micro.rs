@@ -21,6 +21,7 @@ use passerelle::{
     upstream::{self, Bounds, Gates, SendingBounds, Stay},
     wire::{
         dot::DotFilter,
+        header::HeaderFilter,
         imap::{Capabilities, framer::Framer},
     },
 };
@@ -88,6 +89,18 @@ fn dot_filter(bencher: Bencher, octets: usize) {
         for mut piece in black_box(&message[..]).chunks(16 * 1024) {
             filter.pass(&mut piece, Some(&mut passed)).expect("it passes");
         }
+    });
+}
+
+/// What the sender's check sees of a message; the second kind of line could be a name for long.
+#[divan::bench(args = ["From: ", "\x0b"])]
+fn header_filter(bencher: Bencher, begins: &str) {
+    let header = format!("{begins:\x0b<16000}\r\n").repeat(16);
+    let mut passed = Vec::with_capacity(header.len());
+    bencher.counter(BytesCount::of_str(&header)).bench_local(|| {
+        let (mut filter, mut input) = (HeaderFilter::new(&["from", "sender"]), black_box(header.as_bytes()));
+        passed.clear();
+        while filter.pass(&mut input, &mut passed).expect("a header").is_some() {}
     });
 }
 
