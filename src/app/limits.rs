@@ -189,7 +189,7 @@ fn before_login() -> Vec<Limit> {
         ),
         count(
             "filing-accounts",
-            model::number(filing::filer::ACCOUNTS_AT_ONCE),
+            model::number(filing::turns::ACCOUNTS_AT_ONCE),
             "accounts whose Sent is looked into at once",
         ),
         wait("filing-outcome", filing::SETTLED_EACH, "between tries to keep what became of a message"),

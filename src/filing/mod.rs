@@ -28,6 +28,7 @@ pub(crate) mod filer;
 pub(crate) mod line;
 pub(crate) mod spool;
 pub(crate) mod talk;
+pub(crate) mod turns;
 
 use crate::{
     failpoint::{Moment, reach},
