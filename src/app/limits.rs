@@ -282,6 +282,8 @@ fn lanes() -> Vec<Limit> {
         count("messages-at-once", rate::AT_ONCE, "of those of a minute one in so many goes at once"),
         wait("smtp-reset", reset::RESET_WITHIN, "RSET is answered, or a new connection is opened"),
         wait("smtp-parting", reset::PARTING, "QUIT is answered before a connection is closed"),
+        wait("parked-doubted", leave::DOUBTED, "then a parked lane is asked whether it answers"),
+        wait("parked-probe", leave::PROBE, "that answer"),
         wait("leaving", leave::LEAVING, "a mailbox is left before its lane is parked"),
         wait("folders-fresh", gate::trees::FRESH, "a folder table answers LIST"),
         count("folder-tables", model::number(gate::trees::TREES_MAX), "of one account: one for each token of its CRMs"),

@@ -36,6 +36,7 @@ pub enum Step {
 const UNSELECT: &[u8] = b"PSRLu";
 const EXAMINE: &[u8] = b"PSRLe";
 const CLOSE: &[u8] = b"PSRLc";
+const NOOP: &[u8] = b"PSRLn";
 
 impl Leaving {
     /// Begins, and says what to send.
@@ -46,6 +47,12 @@ impl Leaving {
             false => (EXAMINE, b"PSRLe EXAMINE INBOX\r\n"),
         };
         (Self { framer: Framer::provider(), awaited, begins: true, refused: false }, line)
+    }
+
+    /// Where nothing is selected: asks whether the lane still answers.
+    #[must_use]
+    pub fn probe() -> (Self, &'static [u8]) {
+        (Self { framer: Framer::provider(), awaited: NOOP, begins: true, refused: false }, b"PSRLn NOOP\r\n")
     }
 
     /// Takes what the provider says, up to the answer that is awaited.

@@ -210,7 +210,7 @@ pub enum Request {
     /// [`Answer::ReadyToSend`].
     ReadyToSend(AccountId),
     /// A signed-in connection; of submission for one message. Answered by [`Answer::Lane`].
-    Lane(AccountId, LaneUse),
+    Lane(AccountId, LaneUse, First),
     /// Gives a lane back. No answer.
     Release(LaneId, LaneState),
     /// The namespace, if it was read less than five seconds ago. Answered by [`Answer::Folders`].
@@ -447,6 +447,15 @@ pub enum LaneFacts {
 pub enum LaneUse {
     Imap,
     Submission,
+}
+
+/// What is said first over a lane that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum First {
+    /// It can be said again over another lane, where this one turns out to be of no use.
+    Repeatable,
+    /// It cannot, and is lost with the lane.
+    Once,
 }
 
 /// In what state a lane is given back.

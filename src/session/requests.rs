@@ -7,7 +7,7 @@ use crate::{
     relay::{Admission, Answer, Committed, DraftId, LaneId, LaneState, LaneUse, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
-    upstream::{Gates, LaneNumber, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
+    upstream::{Gates, LaneNumber, LaneWanted, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
 };
 use std::{
     sync::Arc,
@@ -202,16 +202,17 @@ impl Requests {
                     Done::Answer(id, Answer::ReadyToSend(gates.invited(account, ready).await))
                 });
             }
-            Request::Lane(account, purpose) => {
+            Request::Lane(account, purpose, first) => {
                 let (entitled, last) = (self.entitled(account), self.last);
                 let (wait, passed) = (self.lane_wait(purpose), self.passed());
                 self.answer(async move {
-                    let leased = async {
-                        let (standing, naming) = entitled?;
-                        gates.lease(account, standing, &naming, purpose, last, passed.as_ref()).await
+                    let leased = match entitled {
+                        Ok((standing, naming)) => {
+                            let wanted = LaneWanted { purpose, first, last, passed: passed.as_ref(), wait };
+                            gates.lease(account, standing, &naming, wanted).await
+                        }
+                        Err(failure) => Err(failure),
                     };
-                    let late = Err(Failure::ProviderUnreachable(Unreachable::TimedOut));
-                    let leased = timeout(wait, leased).await.unwrap_or(late);
                     Done::Leased(id, gates.invited(account, leased).await.map(Box::new))
                 });
             }

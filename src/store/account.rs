@@ -32,6 +32,8 @@ pub struct Account {
     pub sign_in_name: String,
     /// Whether it signs in with access tokens, not with a password.
     pub by_grant: bool,
+    /// Whether the grant is lost, and its owner must consent again.
+    pub needs_consent: bool,
     /// Whether nothing is kept, and the CRM's own access token opens it.
     pub by_client_token: bool,
     pub settings: Settings,
@@ -78,6 +80,7 @@ struct Row {
     address: String,
     sign_in_name: String,
     by_grant: bool,
+    needs_consent: bool,
     by_client_token: i64,
     generation: i64,
     epoch: i64,
@@ -103,6 +106,8 @@ macro_rules! select {
                 a.smtp_user, a.receives, a.sends, a.unread_scope, a.from_policy, a.sent_copy,
                 a.files_sent, a.submission, a.uncertain, a.by_client_token,
                 EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id) AS by_grant,
+                EXISTS (SELECT 1 FROM grants g WHERE g.account_id = a.id AND g.state = 'consent-needed')
+                    AS needs_consent,
                 i.host AS imap_host, i.port AS imap_port, i.security AS imap_security,
                 i.certificates AS imap_certificates,
                 s.host AS smtp_host, s.port AS smtp_port, s.security AS smtp_security
@@ -356,6 +361,7 @@ fn read(row: Row) -> Result<Account, Error> {
         certificates: certificates(&row.imap_certificates)?,
         sign_in_name: row.sign_in_name,
         by_grant: row.by_grant,
+        needs_consent: row.needs_consent,
         by_client_token: row.by_client_token != 0,
         settings: settings::read(row.settings)?,
         generation: Generation(row.generation),

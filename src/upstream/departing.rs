@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Instant,
+    time::{Instant, Sleep, sleep_until},
 };
 
 /// What a provider may say before its answer, in all: news of a mailbox, and no flood of them.
@@ -36,6 +36,8 @@ pub(super) struct Departing {
     rest: Vec<u8>,
     /// From then on an answer that is not there fails the stream.
     until: Instant,
+    /// Made once the answer is waited for: most are there by then.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Octets that came while it was being left.
     before: usize,
     /// It was not left, and never will be.
@@ -47,7 +49,7 @@ pub(super) struct Departing {
 impl Departing {
     /// Over a stream on which the mailbox's leaving was asked for.
     pub(super) fn new(stream: Stream, leaving: Leaving, until: Instant, refused: Arc<AtomicBool>) -> Self {
-        Self { stream, leaving: Some(leaving), rest: Vec::new(), until, before: 0, failed: None, refused }
+        Self { stream, leaving: Some(leaving), rest: Vec::new(), until, timer: None, before: 0, failed: None, refused }
     }
 
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -56,11 +58,12 @@ impl Departing {
             let mut read = ReadBuf::new(&mut chunk);
             match Pin::new(&mut self.stream).poll_read(context, &mut read) {
                 // Asked last: an answer that came in time may be looked at much later.
-                Poll::Pending if self.until <= Instant::now() => {
+                Poll::Pending => {
+                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.until)));
+                    ready!(timer.as_mut().poll(context));
                     self.failed = Some(io::ErrorKind::TimedOut);
                     break;
                 }
-                Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => {
                     self.failed = Some(error.kind());
                     break;
@@ -206,6 +209,13 @@ mod tests {
         }
         let (mut lane, _provider) = departing(Duration::ZERO);
         assert_eq!(lane.read(&mut [0]).await.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_an_answer_that_does_not_come_is_woken() {
+        let (mut lane, _provider) = departing(Duration::from_millis(50));
+        let read = tokio::time::timeout(LEAVING, lane.read(&mut [0])).await.expect("woken");
+        assert_eq!(read.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }
 
     #[tokio::test]

@@ -38,6 +38,7 @@ use dashmap::DashMap;
 use guard::Guard;
 pub use guard::{NotLetIn, Wait};
 pub use invitation::{Invitation, Inviter};
+pub use lease::LaneWanted;
 pub use own::Own;
 pub use seat::{GateUse, Seat};
 use sending::Sending;

@@ -125,6 +125,14 @@ impl Lane {
         }
     }
 
+    /// What its provider offers on this connection. None: it is of submission.
+    pub(super) fn capabilities(&self) -> Option<&Capabilities> {
+        match &self.hold.home.as_ref()?.memory {
+            Memory::Imap { capabilities, .. } => Some(capabilities),
+            Memory::Submission { .. } => None,
+        }
+    }
+
     /// Gives the lane back, in this state: to be had again by its number, or to be closed.
     #[must_use = "the number is what a session asks for its own lane by"]
     pub fn park(self, state: LaneState) -> Option<LaneNumber> {

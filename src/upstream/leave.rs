@@ -5,9 +5,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "how long an answer is waited for is told by the clock")]
 
-use super::{departing::Departing, lane::Lane, pool::Pool};
+use super::{
+    Stream,
+    departing::Departing,
+    lane::Lane,
+    pool::{Parked, Pool},
+};
 use crate::{
-    relay::leaving::{Leaving, Step},
+    relay::{
+        First,
+        leaving::{Leaving, Step},
+    },
     wire::imap::Capabilities,
 };
 use std::{
@@ -24,6 +32,10 @@ use tokio::{
 
 /// For leaving a mailbox: what takes longer is not worth it.
 pub(crate) const LEAVING: Duration = Duration::from_secs(10);
+/// A lane that was parked for longer is asked whether it still answers, before it is used.
+pub(crate) const DOUBTED: Duration = Duration::from_secs(60);
+/// For that answer.
+pub(crate) const PROBE: Duration = Duration::from_secs(5);
 
 /// Leaves the mailbox that is selected on a lane, or asks for it where the next session can speak behind that. None: the
 /// lane is of no use.
@@ -34,7 +46,10 @@ pub(super) async fn left(mut lane: Lane, capabilities: &Capabilities, pool: &Poo
     let left = async {
         match leaving.is_one_step() && lane.unread.is_empty() && !refused.load(Ordering::Relaxed) {
             true => depart(lane, leaving, line, until, refused).await,
-            false => leave(&mut lane, leaving, line).await.map(|()| lane),
+            false => {
+                let unread = std::mem::take(&mut lane.unread);
+                leave(&mut lane.stream, unread, leaving, line).await.map(|()| lane)
+            }
         }
     };
     timeout(LEAVING, left).await.ok().flatten()
@@ -53,11 +68,10 @@ async fn depart(
     Some(Lane { stream: Box::new(Departing::new(lane.stream.bare(), leaving, until, refused)), ..lane })
 }
 
-async fn leave(lane: &mut Lane, mut leaving: Leaving, mut line: &[u8]) -> Option<()> {
-    let mut unread = std::mem::take(&mut lane.unread);
+async fn leave(stream: &mut Stream, mut unread: Vec<u8>, mut leaving: Leaving, mut line: &[u8]) -> Option<()> {
     loop {
-        lane.stream.write_all(line).await.ok()?;
-        lane.stream.flush().await.ok()?;
+        stream.write_all(line).await.ok()?;
+        stream.flush().await.ok()?;
         line = loop {
             let mut input = &unread[..];
             let step = leaving.input(&mut input).ok()?;
@@ -69,17 +83,58 @@ async fn leave(lane: &mut Lane, mut leaving: Leaving, mut line: &[u8]) -> Option
                 Step::Reading => {}
             }
             unread.clear();
-            if lane.stream.read_buf(&mut unread).await.ok()? == 0 {
+            if stream.read_buf(&mut unread).await.ok()? == 0 {
                 return None;
             }
         };
     }
 }
 
+/// Whether a lane that was parked is good for what is said first over it. Where that cannot be said again, or a router may
+/// have forgotten the connection without a word, the provider is asked, which takes one round trip.
+pub(super) async fn is_good_for(parked: &mut Parked, first: First) -> bool {
+    let in_doubt = match first {
+        First::Repeatable => parked.rested() > DOUBTED,
+        First::Once => parked.rested() > DOUBTED || parked.stream.is_busy(),
+    };
+    let (probe, line) = Leaving::probe();
+    !in_doubt || matches!(timeout(PROBE, leave(&mut parked.stream, Vec::new(), probe, line)).await, Ok(Some(())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{
+        lane::{LaneNumber, Memory},
+        passed::LaneKey,
+        places::Stay,
+    };
     use tokio::io::duplex;
+
+    /// A lane that is parked, and its provider.
+    fn parked() -> (Parked, tokio::io::DuplexStream) {
+        let (ours, theirs) = duplex(64);
+        let stay = Stay { time: Duration::from_secs(3600), lanes: 1 };
+        let memory = Memory::Imap { capabilities: Capabilities::default(), stay };
+        (Parked::new(Box::new(ours), LaneNumber(1), memory, LaneKey::Stored, stay), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_was_parked_for_long_is_asked_whether_it_answers() {
+        for (rested, answers, good) in [(0, false, true), (61, true, true), (61, false, false)] {
+            let (mut parked, mut provider) = parked();
+            parked.parked -= Duration::from_secs(rested);
+            let answer = async move {
+                let mut heard = [0; 12];
+                if answers && provider.read_exact(&mut heard).await.is_ok() {
+                    assert_eq!(&heard, b"PSRLn NOOP\r\n");
+                    let _ = provider.write_all(b"* OK still here\r\nPSRLn OK\r\n").await;
+                }
+            };
+            let (is_good, ()) = tokio::join!(is_good_for(&mut parked, First::Repeatable), answer);
+            assert_eq!(is_good, good, "{rested} s, {answers}");
+        }
+    }
 
     #[tokio::test]
     async fn a_lane_that_is_used_for_days_is_no_deeper_than_a_new_one() {

@@ -19,7 +19,7 @@ mod stored;
 pub(crate) mod tls;
 
 pub use gate::{
-    BackOff, Bounds, Cause, GateUse, Gates, Invitation, Inviter, LetIn, NotLetIn, Own, OwnSubmission, Seat,
+    BackOff, Bounds, Cause, GateUse, Gates, Invitation, Inviter, LaneWanted, LetIn, NotLetIn, Own, OwnSubmission, Seat,
     SendingBounds, Wait,
 };
 pub use lane::{Hold, Lane, LaneNumber, Leased};

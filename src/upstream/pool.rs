@@ -57,6 +57,7 @@ pub(super) struct Parked {
     key: LaneKey,
     pub(super) signed_in: Instant,
     pub(super) until: Instant,
+    pub(super) parked: Instant,
     /// With how many others.
     lanes: usize,
 }
@@ -65,7 +66,7 @@ impl Parked {
     pub(super) fn new(stream: Stream, number: LaneNumber, memory: Memory, key: LaneKey, stay: Stay) -> Self {
         let now = Instant::now();
         let lanes = usize::try_from(stay.lanes).unwrap_or(usize::MAX);
-        Self { stream, number, memory, key, signed_in: now, until: now + stay.time, lanes }
+        Self { stream, number, memory, key, signed_in: now, until: now + stay.time, parked: now, lanes }
     }
 
     /// The same lane, signed in earlier. Only another sign-in tells that a client's token was taken back: a lane of one is
@@ -85,6 +86,11 @@ impl Parked {
         let mut context = Context::from_waker(Waker::noop());
         let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut octet));
         self.until > Instant::now() && read.is_pending()
+    }
+
+    /// For how long nobody has used it.
+    pub(super) fn rested(&self) -> Duration {
+        self.parked.elapsed()
     }
 
     /// Closes it, with a word where the service wants one: some count those that leave without.

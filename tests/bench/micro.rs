@@ -13,12 +13,12 @@ use passerelle::{
     oauth::broker::{Broker, Holder},
     profile, provider,
     relay::{
-        Admission, Answer, Care, Credentials, Event, LaneFacts, LaneId, LaneState, LaneUse, Lease, Outbox, Relay as _,
-        Request, SessionFacts, Side, imap::ImapRelay,
+        Admission, Answer, Care, Credentials, Event, First, LaneFacts, LaneId, LaneState, LaneUse, Lease, Outbox,
+        Relay as _, Request, SessionFacts, Side, imap::ImapRelay,
     },
     rules::namespace::{Choices, Namespace, Naming},
     store::{ADMIN, Credential, NewAccount, NewLogin, Settings, Store},
-    upstream::{self, Bounds, Gates, SendingBounds, Stay},
+    upstream::{self, Bounds, Gates, LaneWanted, SendingBounds, Stay},
     wire::{
         dot::DotFilter,
         header::HeaderFilter,
@@ -271,7 +271,9 @@ fn lane_checkout(bencher: Bencher) {
     let (account, standing, naming) = (let_in.admission.account, let_in.standing, Naming::default());
     bencher.bench_local(|| {
         runtime.block_on(async {
-            let leased = gates.lease(account, standing, &naming, LaneUse::Imap, None, None).await.expect("a lane");
+            let first = First::Repeatable;
+            let wanted = LaneWanted { purpose: LaneUse::Imap, first, last: None, passed: None, wait: Duration::MAX };
+            let leased = gates.lease(account, standing, &naming, wanted).await.expect("a lane");
             black_box(leased.lane.park(LaneState::Clean))
         })
     });

@@ -69,6 +69,25 @@ fn a_session_goes_on_whose_folder_table_went_for_those_of_other_tokens() {
 }
 
 #[test]
+fn parked_lanes_of_other_tokens_make_room_for_those_that_are_needed() {
+    let Some(house) = House::start() else { return };
+    let select = |token: &str| {
+        house.door.opens_to(token);
+        let mut wire = let_in(&house, token);
+        wire.imap_ok("SELECT INBOX");
+        wire
+    };
+    let mut first: Vec<Wire> = (0..TABLES / 2).map(|_| select(TOKEN)).collect();
+    first.iter_mut().for_each(|wire| drop(wire.imap_ok("LOGOUT")));
+    let parked = until(PATIENCE, || (house.places_in_use() == [0, 0]).then_some(()));
+    assert!(parked.is_some(), "{}", house.bridge.log());
+    // Seen once before, so that a place is had for each.
+    let _others: Vec<Wire> = (0..TABLES).map(|_| select("another")).collect();
+    let most = house.doubles[0].most_at_once();
+    assert!(most <= TABLES as u64, "{most} connections to the provider of one account");
+}
+
+#[test]
 fn a_token_that_the_provider_refuses_has_no_parked_lane_any_more() {
     let Some(house) = House::start() else { return };
     house.door.opens_to(TOKEN);

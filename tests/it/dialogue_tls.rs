@@ -23,11 +23,11 @@ use passerelle::{
     },
     oauth::broker::{Broker, Holder},
     provider::Table,
-    relay::LaneUse,
+    relay::{First, LaneUse},
     rules::namespace::Naming,
     session::{self, Ended, Patience, Surroundings},
     store::{Credential, Mapping, NewAccount, NewLogin, Origin, Settings, Standing, Store},
-    upstream::{Bounds, Gates, Leased, SendingBounds, Stay},
+    upstream::{Bounds, Gates, LaneWanted, Leased, SendingBounds, Stay},
 };
 use provider::{Provider, Welcome, receive};
 use std::{
@@ -351,7 +351,9 @@ impl Stage {
     async fn lease_aside(&self) -> Option<Leased> {
         let login = self.store.logins().await.expect("read").first().expect("one is signed in").id;
         let standing = Standing { login, generation: self.generation().await };
-        self.gates.lease(self.account, standing, &Naming::default(), self.lane_use, None, None).await.ok()
+        let wanted =
+            LaneWanted { purpose: self.lane_use, first: First::Once, last: None, passed: None, wait: Duration::MAX };
+        self.gates.lease(self.account, standing, &Naming::default(), wanted).await.ok()
     }
 
     async fn generation(&self) -> Generation {

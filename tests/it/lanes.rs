@@ -5,6 +5,7 @@ use crate::{
     serve::change,
 };
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -124,6 +125,68 @@ fn a_lane_whose_mailbox_cannot_be_left_is_replaced_unseen() {
     let mut third = house.bridge.sign_in(&house.crm);
     third.imap_ok("CREATE Third");
     assert_eq!(house.imap.visits(), 3);
+}
+
+#[test]
+fn a_command_that_is_said_once_is_said_when_the_mailbox_of_the_last_is_left() {
+    let answering = House::answering("", |visit, tag, command| {
+        if command != "UNSELECT" {
+            return Some(false);
+        }
+        thread::sleep(Duration::from_millis(500));
+        visit.say(&format!("{tag} NO not now"))?;
+        Some(true)
+    });
+    let Some(house) = answering else { return };
+    let mut first = house.bridge.sign_in(&house.crm);
+    first.imap_ok("SELECT INBOX");
+    first.imap_ok("LOGOUT");
+    // What was never said is no message twice, and no folder that was made and is there already.
+    house.bridge.sign_in(&house.crm).imap_ok("CREATE Second");
+    assert_eq!((house.imap.visits(), house.heard(" CREATE ")), (2, 1), "{}", house.imap.heard());
+}
+
+#[test]
+fn a_lane_is_used_for_what_it_offers_itself() {
+    let signed_in = AtomicBool::new(false);
+    let answering = House::answering("", move |visit, tag, command| {
+        let offers = |words| format!("{tag} OK [CAPABILITY IMAP4rev1 SASL-IR UNSELECT{words}] Signed in");
+        if command.starts_with("AUTHENTICATE") {
+            // One front end of the provider is older than the other.
+            let newer = signed_in.swap(true, Ordering::SeqCst);
+            visit.say(&offers(if newer { " LITERAL+" } else { "" }))?;
+        } else if command.starts_with("APPEND") {
+            visit.say("+ go")?;
+            visit.line()?;
+            visit.say(&format!("{tag} OK stored"))?;
+        } else {
+            return Some(false);
+        }
+        Some(true)
+    });
+    let Some(house) = answering else { return };
+    let mut wires = [0; 2].map(|_| house.bridge.sign_in(&house.crm));
+    for wire in &mut wires {
+        wire.imap_ok("SELECT INBOX");
+    }
+    wires[0].imap_ok("LOGOUT");
+    house.left(1);
+    let mut third = house.bridge.sign_in(&house.crm);
+    third.send(b"a APPEND INBOX {3+}\r\nabc\r\n");
+    third.expect("a OK");
+    assert_eq!((house.imap.visits(), house.heard("{3+}")), (2, 0), "{}", house.imap.heard());
+}
+
+#[test]
+fn an_impatient_client_hears_of_the_limit_that_it_waited_for() {
+    let Some(house) = House::start("[limits]\nlanes-per-account = 1\n", Duration::ZERO) else { return };
+    let set = house.bridge.cli(&["login", "set", &house.crm.login, "--crm", "suitecrm"], b"");
+    assert!(set.status.success());
+    let mut first = house.bridge.sign_in(&house.crm);
+    first.imap_ok("SELECT INBOX");
+    let refused = house.bridge.sign_in(&house.crm).imap("SELECT INBOX").tagged;
+    assert!(refused.starts_with("NO [LIMIT] "), "{refused}");
+    first.imap_ok("NOOP");
 }
 
 #[test]

@@ -280,6 +280,26 @@ fn a_lane_to_send_of_a_grant_that_is_lost_is_nobodys() {
 }
 
 #[test]
+fn a_parked_lane_of_a_grant_that_is_lost_is_nobodys() {
+    let Some(mut house) = House::start() else { return };
+    let crm = house.add();
+    house.bridge.serve();
+    let mut signed_in = house.bridge.sign_in(&crm);
+    signed_in.imap_ok("STATUS INBOX (MESSAGES)");
+    house.oidc.revoke(ALICE);
+    // The provider bears the lane for as long as it is there; it is noticed where mail is sent.
+    thread::sleep(Duration::from_secs(u64::from(house.seconds) + 1));
+    let [imap, smtp] = house.refused(&crm);
+    assert!(smtp.contains("sign in again"), "{smtp}");
+    // Which of the two came first is not told: the next knows.
+    let _ = imap;
+    let [imap, _] = house.refused(&crm);
+    assert!(imap.contains("NO [CONTACTADMIN]") && imap.contains("sign in again"), "{imap}");
+    let status = signed_in.imap("STATUS INBOX (MESSAGES)").tagged;
+    assert!(status.contains("sign in again"), "{status}");
+}
+
+#[test]
 fn an_authorization_server_that_is_down_is_transient() {
     let Some(mut house) = House::start() else { return };
     let crm = house.add();

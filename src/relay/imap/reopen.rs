@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Unreachable},
-    relay::{LaneFacts, LaneId, LaneUse, Lease, Outbox, Request},
+    relay::{First, LaneFacts, LaneId, LaneUse, Lease, Outbox, Request},
     rules::namespace::Route,
     wire::imap::{command::Verb, response::Code, token::write_string},
 };
@@ -125,7 +125,19 @@ impl Session {
 
     pub(super) fn ask_for_lane(&mut self, asked: Asked, out: &mut Outbox) {
         if let Some(signed) = &self.signed {
-            self.ask(Request::Lane(signed.namespace.account(), LaneUse::Imap), asked, out);
+            let request = Request::Lane(signed.namespace.account(), LaneUse::Imap, self.said_first());
+            self.ask(request, asked, out);
+        }
+    }
+
+    /// What a lane is wanted for. A mailbox is selected again first: that is not tried twice.
+    fn said_first(&self) -> First {
+        match &self.ready {
+            Some(Ready::Command(command)) if self.selected.is_none() && !command.repeated => match command.head.verb {
+                Verb::Examine | Verb::Select | Verb::Status => First::Repeatable,
+                _ => First::Once,
+            },
+            _ => First::Once,
         }
     }
 

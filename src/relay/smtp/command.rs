@@ -7,7 +7,7 @@ use super::{
 use crate::{
     failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
     model::{Address, SenderPolicy},
-    relay::LaneUse,
+    relay::{First, LaneUse},
     wire::smtp::{BodyKind, Command, Path, PathFault, write_reply, write_reply_lines},
 };
 
@@ -145,7 +145,7 @@ impl SmtpRelay {
     fn ask_for_lane(&mut self, out: &mut Outbox) {
         // The caller has seen to the login; without one nothing can be asked.
         if let Some(admission) = &self.admission {
-            let request = out.ask(Request::Lane(admission.account, LaneUse::Submission));
+            let request = out.ask(Request::Lane(admission.account, LaneUse::Submission, First::Once));
             self.phase = Phase::AwaitingLane(request);
         }
     }

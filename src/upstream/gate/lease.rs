@@ -7,17 +7,18 @@
 use super::{Gate, Gates, Health, OpeningEnded, attempt::Ending, said, turn::Turn};
 use crate::{
     failure::{Cap, Failure, Unreachable},
-    model::{AccountId, Generation},
-    relay::{LaneFacts, LaneState, LaneUse},
+    model::{AccountId, Generation, SmtpAuth},
+    relay::{First, LaneFacts, LaneState, LaneUse},
     rules::namespace::Naming,
     store::{Account, Standing},
     upstream::{
         Opened,
         lane::{Hold, Home, Lane, LaneNumber, Leased, Memory},
+        leave,
         open::{Deadlines, OpenedFacts, Refusal},
         passed::{LaneKey, Passed, key},
         places::{self, Stay},
-        pool::Parked,
+        pool::{Parked, Pool},
         stored::{Wanted, open_stored},
     },
     wire::imap::Capabilities,
@@ -37,6 +38,18 @@ pub(crate) const HEALTHY: Duration = Duration::from_secs(600);
 pub(crate) const OPENING: Duration = Duration::from_secs(60);
 /// Not a refused login: whether it is one is for the next verdict to say.
 pub(super) const OUTDATED: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
+
+/// What a lane is wanted for, and by whom.
+pub struct LaneWanted<'a> {
+    pub purpose: LaneUse,
+    pub first: First,
+    /// The session's last one.
+    pub last: Option<LaneNumber>,
+    /// The client's own token, where that opens the account.
+    pub passed: Option<&'a Passed>,
+    /// How long the client waits. The gate has a limit of its own.
+    pub wait: Duration,
+}
 
 /// A lane that is to be opened.
 pub(super) struct Opening {
@@ -73,7 +86,8 @@ impl Gates {
             // A lane that this token opened, or its facts, are known since the verdict.
             return gate.known(id, naming, key(passed)).ok_or(OUTDATED);
         }
-        if gate.is_healthy()
+        if !gate.forsaken(&account, LaneUse::Imap)
+            && gate.is_healthy()
             && let Some(facts) = gate.known(id, naming, LaneKey::Stored)
         {
             return Ok(facts);
@@ -96,8 +110,8 @@ impl Gates {
         ended.ok().and_then(|ended| ended.clone()).unwrap_or(Err(OUTDATED))
     }
 
-    /// A lane for whom a verdict let in, if that still stands: `last`, where it is free, or another that is parked, or a
-    /// new one. A lane of submission is for one message.
+    /// A lane for whom a verdict let in, if that still stands: the last one, where it is free, or another that is parked,
+    /// or a new one. A lane of submission is for one message.
     ///
     /// # Errors
     /// Why there is none; `login-wait` bounds the wait, of a message `send-wait`.
@@ -106,20 +120,24 @@ impl Gates {
         id: AccountId,
         standing: Standing,
         naming: &Naming,
-        purpose: LaneUse,
-        last: Option<LaneNumber>,
-        passed: Option<&Passed>,
+        wanted: LaneWanted<'_>,
     ) -> Result<Leased, Failure> {
+        let LaneWanted { purpose, first, last, passed, wait } = wanted;
         if purpose == LaneUse::Submission {
             return self.lease_for_a_message(id, standing, last, passed).await;
         }
+        // One wait for all: the client is told in time, whether a place or the provider was short.
+        let (wait, began) = (wait.min(self.bounds.login_wait), Instant::now());
+        let left = || wait.saturating_sub(began.elapsed());
         let (gate, account) = self.standing(id, standing).await?;
-        // One wait for both: the client is told in time, whether a place or the provider was short.
-        let (wait, began) = (self.bounds.login_wait, Instant::now());
-        let permit = self.place(&gate, &account, purpose, wait).await?;
+        let permit = self.place(&gate, &account, purpose, left()).await?;
+        gate.forsaken(&account, purpose);
         let key = key(passed);
         // Whose folder table went for those of others reads it anew, with another lane.
-        let parked = gate.pool.take(standing.generation, key, last).filter(|_| gate.has_tree(key));
+        let parked = match gate.has_tree(key) {
+            true => gate.parked(standing.generation, key, first, last, left()).await,
+            false => None,
+        };
         let lane = match parked {
             Some(parked) => gate.unparked(parked, standing.generation, key, permit),
             None => {
@@ -127,10 +145,10 @@ impl Gates {
                     return Err(Failure::SignInRefused);
                 }
                 let wanted = Opening { account, purpose, passed: passed.cloned(), held: Held::Place(permit) };
-                self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?
+                self.opened_within(&gate, wanted, left()).await?
             }
         };
-        let facts = gate.known(id, naming, key).ok_or(OUTDATED)?;
+        let facts = gate.known_of(&lane, id, naming, key).ok_or(OUTDATED)?;
         self.still_stands(&gate, standing)?;
         Ok(Leased { lane, facts })
     }
@@ -309,6 +327,53 @@ impl Gate {
         let capabilities = self.health().capabilities.clone()?;
         let namespace = self.tree(id, naming, key)?;
         Some(LaneFacts::Imap { capabilities, namespace })
+    }
+
+    /// The same of this lane: what one front end of a provider offers, another may not.
+    pub(super) fn known_of(&self, lane: &Lane, id: AccountId, naming: &Naming, key: LaneKey) -> Option<LaneFacts> {
+        let namespace = self.tree(id, naming, key)?;
+        Some(LaneFacts::Imap { capabilities: lane.capabilities()?.clone(), namespace })
+    }
+
+    /// A parked lane that is good for what is said first over it, in this time. None: there is none.
+    pub(super) async fn parked(
+        &self,
+        generation: Generation,
+        key: LaneKey,
+        first: First,
+        last: Option<LaneNumber>,
+        wait: Duration,
+    ) -> Option<Parked> {
+        let good = async {
+            while let Some(mut parked) = self.pool.take(generation, key, last) {
+                if leave::is_good_for(&mut parked, first).await {
+                    return Some(parked);
+                }
+            }
+            None
+        };
+        timeout(wait, good).await.ok().flatten()
+    }
+
+    /// Whether the account has lost its grant, so that its owner must consent again before it is used: what was opened
+    /// before is nobody's then, even where the provider still bears it.
+    pub(super) fn forsaken(&self, account: &Account, purpose: LaneUse) -> bool {
+        let by_grant = match purpose {
+            LaneUse::Imap => true,
+            LaneUse::Submission => !matches!(account.settings.smtp_auth, SmtpAuth::None | SmtpAuth::Separate(_)),
+        };
+        let forsaken = by_grant && account.needs_consent;
+        if forsaken {
+            self.pool(purpose).shrink(0);
+        }
+        forsaken
+    }
+
+    pub(super) fn pool(&self, purpose: LaneUse) -> &Pool {
+        match purpose {
+            LaneUse::Imap => &self.pool,
+            LaneUse::Submission => &self.sending.pool,
+        }
     }
 
     /// A sign-in of this generation worked.

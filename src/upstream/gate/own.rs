@@ -13,7 +13,7 @@ use crate::{
     failure::Failure,
     model::AccountId,
     provider::Filed,
-    relay::{Admission, Care, LaneFacts, LaneUse},
+    relay::{Admission, Care, First, LaneFacts, LaneUse},
     rules::namespace::{Namespace, Naming},
     store::Account,
     upstream::{NotLetIn, lane::Lane, passed::key},
@@ -43,7 +43,9 @@ impl Gates {
         let began = Instant::now();
         let Some((gate, account)) = self.own_account(id).await? else { return Ok(None) };
         let permit = self.place(&gate, &account, LaneUse::Imap, wait).await?;
-        let lane = match gate.pool.take(account.generation, key(None), None) {
+        gate.forsaken(&account, LaneUse::Imap);
+        let left = wait.saturating_sub(began.elapsed());
+        let lane = match gate.parked(account.generation, key(None), First::Once, None, left).await {
             Some(parked) => gate.unparked(parked, account.generation, key(None), permit),
             None => {
                 let wanted = Opening {
@@ -55,7 +57,7 @@ impl Gates {
                 self.opened_within(&gate, wanted, wait.saturating_sub(began.elapsed())).await?
             }
         };
-        match gate.known(id, &Naming::default(), key(None)) {
+        match gate.known_of(&lane, id, &Naming::default(), key(None)) {
             Some(LaneFacts::Imap { capabilities, namespace }) => {
                 Ok(Some(Own { lane, account, capabilities, namespace }))
             }

@@ -8,14 +8,13 @@
 use super::{
     Gate, Gates, SendingBounds, UnderWay,
     lease::{Held, OUTDATED, Opening},
-    said,
 };
 use crate::{
     failure::{Cap, Failure},
-    model::{AccountId, Generation, SmtpAuth},
+    model::{AccountId, Generation},
     relay::{LaneFacts, LaneUse},
     rules::rate::Rate,
-    store::{Account, GrantState, Standing},
+    store::{Account, Standing},
     upstream::{
         lane::{Lane, LaneNumber, Leased},
         passed::{LaneKey, Passed, key},
@@ -87,9 +86,10 @@ impl Gates {
         passed: Option<&Passed>,
     ) -> Result<(), Failure> {
         let (gate, account) = self.standing(id, standing).await?;
-        let lost = self.has_lost_its_grant(&account).await?;
         // A token was judged with the verdict.
-        if passed.is_some() || !lost && gate.sending.is_there(standing.generation, key(passed)) {
+        if passed.is_some()
+            || !gate.forsaken(&account, LaneUse::Submission) && gate.sending.is_there(standing.generation, key(passed))
+        {
             return Ok(());
         }
         self.opened_for_a_login(&gate, account, LaneUse::Submission).await?;
@@ -128,9 +128,7 @@ impl Gates {
         // After the place: whoever waited for that with a turn would go with those of a later minute.
         gate.sending.turn(per_minute, began + wait).await?;
         drop(waits);
-        if self.has_lost_its_grant(&account).await? {
-            gate.sending.pool.shrink(0);
-        }
+        gate.forsaken(&account, LaneUse::Submission);
         let (generation, key) = (account.generation, key(passed));
         if let Some(parked) = gate.sending.clean(generation, key, last).await {
             return Ok(gate.unparked(parked, generation, key, permit));
@@ -144,24 +142,10 @@ impl Gates {
         self.opened_within(gate, wanted, wait.saturating_sub(began.elapsed())).await
     }
 
-    /// Whether its owner must consent again before it sends: what was opened before is nobody's then, even where the
-    /// provider still bears it.
-    async fn has_lost_its_grant(&self, account: &Account) -> Result<bool, Failure> {
-        if !account.by_grant || matches!(account.settings.smtp_auth, SmtpAuth::None | SmtpAuth::Separate(_)) {
-            return Ok(false);
-        }
-        let grant = self.store.grant_summary(account.id).await;
-        let grant = grant.map_err(|error| said(&error, "a grant cannot be read"))?;
-        Ok(grant.is_none_or(|grant| grant.state == GrantState::ConsentNeeded))
-    }
-
     /// Closes parked lanes that would make one too many with those in use and the one that is opened now.
     pub(super) fn make_room(&self, gate: &Gate, account: &Account, purpose: LaneUse) {
-        if purpose == LaneUse::Imap {
-            return;
-        }
-        let cap = places::cap(account, LaneUse::Submission, self.bounds.lanes_per_account, &self.providers);
-        gate.sending.pool.shrink(gate.places.free(LaneUse::Submission, cap).available_permits());
+        let cap = places::cap(account, purpose, self.bounds.lanes_per_account, &self.providers);
+        gate.pool(purpose).shrink(gate.places.free(purpose, cap).available_permits());
     }
 
     pub(super) fn allowance(&self, account: &Account) -> Allowance {

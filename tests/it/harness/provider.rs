@@ -42,6 +42,25 @@ struct Shared {
     certificate: Mutex<Option<Signed>>,
     connections: Mutex<Vec<TcpStream>>,
     closed: AtomicBool,
+    live: AtomicU64,
+    most: AtomicU64,
+}
+
+/// Counts a connection for as long as it lasts.
+struct Live(Arc<Shared>);
+
+impl Live {
+    fn begin(shared: Arc<Shared>) -> Self {
+        let live = shared.live.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most.fetch_max(live, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// One client, from connect to close.
@@ -49,6 +68,7 @@ pub(crate) struct Visit {
     stream: BufReader<Box<dyn Stream>>,
     socket: TcpStream,
     shared: Arc<Shared>,
+    _live: Live,
 }
 
 /// What [`Provider::imap`] offers, unless its script says otherwise.
@@ -143,6 +163,11 @@ impl Provider {
     pub(crate) fn visits(&self) -> u64 {
         self.shared.visits.load(Ordering::SeqCst)
     }
+
+    /// The most connections that there were at once.
+    pub(crate) fn most_at_once(&self) -> u64 {
+        self.shared.most.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Provider {
@@ -162,7 +187,8 @@ impl Visit {
         shared.connections.lock().expect("no test panicked in here").push(kept);
         let certificate = shared.certificate.lock().expect("no test panicked in here").clone();
         let stream: Box<dyn Stream> = Box::new(socket.try_clone().ok()?);
-        let mut visit = Self { stream: BufReader::new(stream), socket, shared };
+        let live = Live::begin(shared.clone());
+        let mut visit = Self { stream: BufReader::new(stream), socket, shared, _live: live };
         match certificate {
             Some(certificate) => visit.secure(&certificate).map(|()| visit),
             None => Some(visit),
