@@ -309,7 +309,7 @@ impl Session {
         while let Some((id, request)) = self.outbox.next_request() {
             match request {
                 Request::Release(lane, state) => self.given_back(lane, state),
-                Request::Stale(_) => {}
+                Request::Stale(_) | Request::Throttled { .. } => {}
                 Request::Timer(_) => self.timer = Some(id),
                 Request::Spool(..) | Request::Commit(..) | Request::Outcome(..) => {
                     self.disk.push_back((id, request));

@@ -228,7 +228,7 @@ impl Session {
                 Request::Verdict(_) => self.waiting.push(id),
                 Request::ReadyToSend(_) => self.readies.push(id),
                 Request::Lane(..) => self.leases.push(id),
-                Request::Release(..) => {}
+                Request::Release(..) | Request::Throttled { .. } => {}
                 Request::Spool(..) if self.submission == Submission::Queued => self.kept.push((id, Kept::Spool)),
                 Request::Outcome(..) if self.submission == Submission::Queued => self.kept.push((id, Kept::Outcome)),
                 Request::Commit(_, _, whole) => {

@@ -211,6 +211,8 @@ pub enum Request {
     ReadyToSend(AccountId),
     /// A signed-in connection; of submission for one message. Answered by [`Answer::Lane`].
     Lane(AccountId, LaneUse, First),
+    /// The provider wants nothing said for this account in this time, in these words. No answer.
+    Throttled { account: AccountId, purpose: LaneUse, pause: Duration, words: Box<str> },
     /// Gives a lane back. No answer.
     Release(LaneId, LaneState),
     /// The namespace, if it was read less than five seconds ago. Answered by [`Answer::Folders`].

@@ -15,6 +15,8 @@ pub struct Breaker {
     sent_away: u32,
     /// Until then nobody is let through.
     until: Duration,
+    /// Until then the provider wants no command either, of whoever is signed in.
+    throttled: Duration,
     /// One try is under way, of credentials or a provider that may still say no.
     trying: bool,
 }
@@ -78,7 +80,7 @@ impl Breaker {
         self.trying = false;
         let pause = match outcome {
             Outcome::SignedIn => {
-                *self = Self::default();
+                *self = Self { until: self.throttled, throttled: self.throttled, ..Self::default() };
                 return;
             }
             Outcome::Unknown => return,
@@ -98,8 +100,20 @@ impl Breaker {
                 }
             }
         };
-        let spread = pause.mul_f64(0.1 * chance.clamp(0.0, 1.0));
-        self.until = self.until.max(now.saturating_add(pause).saturating_add(spread));
+        self.until = self.until.max(now.saturating_add(pause).saturating_add(spread(pause, chance)));
+    }
+
+    /// The provider asked for this pause of somebody who was signed in. `chance` as in [`Breaker::ended`].
+    pub fn throttle(&mut self, pause: Duration, now: Duration, chance: f64) {
+        let pause = pause.min(WISH_MAX);
+        self.throttled = self.throttled.max(now.saturating_add(pause).saturating_add(spread(pause, chance)));
+        self.until = self.until.max(self.throttled);
+    }
+
+    /// Whether nothing is to be said to the provider now, over a lane that is signed in neither.
+    #[must_use]
+    pub fn is_throttled(&self, now: Duration) -> bool {
+        now < self.throttled
     }
 
     /// Whether credentials were refused so often that nobody is let through but for one try after each pause.
@@ -112,6 +126,11 @@ impl Breaker {
         // Once is a provider that restarts, or one connection too many: whoever else sends mail now is not held up.
         self.refusals > 0 || self.sent_away > 1
     }
+}
+
+/// What comes on top of a pause, so that many do not come back at once.
+fn spread(pause: Duration, chance: f64) -> Duration {
+    pause.mul_f64(0.1 * chance.clamp(0.0, 1.0))
 }
 
 /// Twice as long each time.
@@ -127,6 +146,16 @@ pub fn wish(words: &str) -> Option<Duration> {
     let (number, unit) = behind.split_once(' ')?;
     let number = number.parse().ok()?;
     unit.starts_with("milliseconds").then(|| Duration::from_millis(number))
+}
+
+/// The pause that a provider wants of a mailbox in its answer to a command, if that is what its words say: Microsoft says
+/// for how long, or only that it throttles; Google that a day's commands or octets are used up, which lasts for hours.
+#[must_use]
+pub fn throttle(words: &str) -> Option<Duration> {
+    const PASSING: [&str; 2] = ["Request is throttled", "Server Unavailable"];
+    const FOR_LONG: [&str; 2] = ["Account exceeded command or bandwidth limits", "Daily user sending"];
+    let says = |known: &[&str]| known.iter().any(|known| words.contains(known));
+    wish(words).or_else(|| says(&FOR_LONG).then_some(WISH_MAX)).or_else(|| says(&PASSING).then_some(SENT_AWAY_MAX))
 }
 
 #[cfg(test)]
@@ -174,6 +203,34 @@ mod tests {
         assert_eq!(breaker.begin(s(2)), Ok(()));
         breaker.ended(Outcome::SignedIn, s(3), 0.0);
         assert_eq!((breaker.begin(s(3)), breaker.begin(s(3))), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn whoever_is_throttled_says_nothing_until_its_time_is_over() {
+        let mut breaker = Breaker::default();
+        breaker.throttle(s(300), s(10), 0.0);
+        assert!(breaker.is_throttled(s(309)) && !breaker.is_throttled(s(310)));
+        assert_eq!(breaker.begin(s(20)), Err(s(290)));
+        // Of an opening that was under way.
+        breaker.ended(Outcome::SignedIn, s(20), 0.0);
+        assert_eq!((breaker.paused(s(20)), breaker.begin(s(310))), (Some(s(290)), Ok(())));
+        breaker.throttle(s(1_000_000), s(0), 1.0);
+        assert!(!breaker.is_throttled(WISH_MAX * 2));
+    }
+
+    #[test]
+    fn a_pause_is_read_in_the_words_of_a_command() {
+        for (words, pause) in [
+            ("Request is throttled. Suggested Backoff Time: 299961 milliseconds", Some(Duration::from_millis(299_961))),
+            ("Request is throttled.", Some(SENT_AWAY_MAX)),
+            ("Server Unavailable. 15", Some(SENT_AWAY_MAX)),
+            ("Account exceeded command or bandwidth limits. (Failure)", Some(WISH_MAX)),
+            ("5.4.5 Daily user sending limit exceeded.", Some(WISH_MAX)),
+            ("Quota exceeded (mailbox for user is full)", None),
+            ("Mailbox does not exist", None),
+        ] {
+            assert_eq!(throttle(words), pause, "{words}");
+        }
     }
 
     #[test]

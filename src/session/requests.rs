@@ -155,6 +155,11 @@ impl Requests {
         match request {
             Request::Release(lane, state) => return Some((lane, state)),
             Request::Stale(account) => gates.stale(account),
+            Request::Throttled { account, purpose, pause, words } => {
+                if let Ok((standing, _)) = self.entitled(account) {
+                    gates.throttle(account, standing, purpose, pause, &words);
+                }
+            }
             Request::Verdict(credentials) => {
                 let (refused, login_wait) = (self.refused, self.login_wait);
                 // What an earlier one let in to is over: its seat may be the one that is free.

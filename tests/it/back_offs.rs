@@ -100,6 +100,39 @@ fn a_pause_that_a_provider_asks_for_is_told_of_until_it_is_over() {
 }
 
 #[test]
+fn a_pause_that_a_provider_asks_a_session_for_is_kept_by_all() {
+    let Some(lab) = Lab::needing(&[]) else { return };
+    let imap = Provider::imap(Some(&lab.certificates.good), |visit, tag, command| {
+        if !command.starts_with("SEARCH") {
+            return Some(false);
+        }
+        visit.say(&format!("{tag} NO Request is throttled. Suggested Backoff Time: {}000 milliseconds", PAUSE))?;
+        Some(true)
+    });
+    let mut bridge = Bridge::configured(&lab, "");
+    let crm = bridge.add_account(&AddAccount::at(&lab, [imap.port, 1], ALICE));
+    bridge.serve();
+    let (mut first, mut other) = (bridge.sign_in(&crm), bridge.sign_in(&crm));
+    first.imap_ok("SELECT INBOX");
+    let began = now();
+    // The client hears it, too: some know what it means.
+    assert!(first.imap("SEARCH ALL").tagged.contains("Suggested Backoff Time"));
+    let told = back_offs(&bridge);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].to_string().contains("Request is throttled"), "{told:?}");
+    ends(&told[0], began, [PAUSE, PAUSE * 11 / 10 + 1]);
+    first.imap_ok("LOGOUT");
+    // Nothing is said to it by anybody, over the lane that is parked neither.
+    assert!(other.imap("SELECT INBOX").tagged.starts_with("NO [UNAVAILABLE] "));
+    assert!(login(&bridge, &crm).starts_with("NO [UNAVAILABLE] "));
+    let over =
+        until(PATIENCE + Duration::from_secs(PAUSE * 2), || login(&bridge, &crm).starts_with("OK ").then_some(()));
+    assert!(over.is_some(), "{}", bridge.log());
+    other.imap_ok("SELECT INBOX");
+    assert_eq!(back_offs(&bridge), Vec::<Value>::new());
+}
+
+#[test]
 fn refused_credentials_are_told_of_until_they_are_mended() {
     let Some(lab) = Lab::needing(&[]) else { return };
     let words_of = Says::default();

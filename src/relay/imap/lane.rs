@@ -283,6 +283,9 @@ impl Session {
     }
 
     fn untagged(&mut self, octets: &[u8], status: &Status<'_>, out: &mut Outbox) -> Result<(), Failure> {
+        if status.condition == Condition::Bye {
+            self.note_throttle(status, out);
+        }
         match status.condition {
             // The provider ends the session, and says so before it closes.
             Condition::Bye if self.pending.iter().all(Self::is_idle_command) && self.folders.is_none() => return Ok(()),
@@ -316,6 +319,7 @@ impl Session {
     fn tagged(&mut self, octets: &[u8], tag: &[u8], status: &Status<'_>, out: &mut Outbox) -> Result<(), Failure> {
         let unasked = Failure::ProviderMisbehaved(Misbehaviour::Unasked);
         let at = self.pending.iter().position(|pending| pending.tag == tag).ok_or(unasked.clone())?;
+        self.note_throttle(status, out);
         let ok = status.condition == Condition::Ok;
         let impossible = match self.sent(tag) {
             Sent::Nothing => true,

@@ -29,6 +29,7 @@ mod refusal;
 pub(crate) mod reopen;
 #[cfg(test)]
 mod tests;
+mod throttled;
 mod told;
 pub(crate) mod tree;
 mod writer;

@@ -333,18 +333,13 @@ impl ImapOpening {
 
     fn refused(&mut self, status: &Status<'_>, failure: Failure) -> Failure {
         let words = self.sign_in.hide(&String::from_utf8_lossy(status.words));
-        let words: String =
-            words.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(WORDS_MAX).collect();
-        self.words = Some(words);
+        self.words = Some(super::words_for_people(&words));
         failure
     }
 }
 
 /// A stored credential that no line can carry: only another one helps, as with a refused one.
 const UNSENDABLE: Failure = Failure::SignInRefused;
-
-/// The provider's words in letters; enough for the longest links of Google and Microsoft.
-const WORDS_MAX: usize = 500;
 
 /// Refusals that are not about the password or token (RFC 5530; Dovecot says UNAVAILABLE when its token check is down,
 /// LIMIT at its cap of connections; Google counts connections and octets, Microsoft throttles, in words).

@@ -15,6 +15,14 @@ use crate::{
     wire,
 };
 
+/// The provider's words in letters; enough for the longest links of Google and Microsoft.
+const WORDS_MAX: usize = 500;
+
+/// A provider's words as they may be shown to the account's owner: in one line, and cut.
+pub(super) fn words_for_people(words: &str) -> String {
+    words.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(WORDS_MAX).collect()
+}
+
 /// A protocol from the greeting to signed in.
 pub trait Opening: Send {
     /// Takes octets of the provider off the front of `input` and puts steps. All is taken unless the opening has ended

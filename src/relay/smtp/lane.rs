@@ -5,7 +5,8 @@ use super::{
 };
 use crate::{
     failure::{Failure, LostTransaction, Misbehaviour, SmtpMoment},
-    relay::Outcome,
+    relay::{LaneUse, Outcome},
+    rules::breaker::throttle,
     wire::smtp::Reply,
 };
 
@@ -54,7 +55,20 @@ impl SmtpRelay {
         }
     }
 
+    /// A provider that wants a pause of this account: all that send for it are to keep it.
+    fn note_throttle(&self, reply: &Reply, out: &mut Outbox) {
+        if !matches!(reply.class(), 4 | 5) {
+            return;
+        }
+        let words = reply.words();
+        if let (Some(pause), Some(admission)) = (throttle(&words), &self.admission) {
+            let account = admission.account;
+            out.ask(Request::Throttled { account, purpose: LaneUse::Submission, pause, words: words.into() });
+        }
+    }
+
     fn reply(&mut self, reply: &Reply, out: &mut Outbox) {
+        self.note_throttle(reply, out);
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::AwaitingEndMark(content) => {
                 let filter = content.give_up(out);

@@ -8,11 +8,11 @@
 use super::{Gate, Gates};
 use crate::{
     failure::{Failure, Unreachable},
-    model::Generation,
+    model::{AccountId, Generation},
     oauth::broker::jitter,
     relay::LaneUse,
     rules::breaker::{Breaker, Outcome, wish},
-    store::{Account, unix_now},
+    store::{Account, Standing, unix_now},
     upstream::{Opened, open::Refusal},
 };
 use std::{
@@ -70,6 +70,16 @@ impl Attempts {
         Some((left, known.last.clone(), known.words.clone()))
     }
 
+    /// What is said to whoever would say something to the provider now, which wants a pause.
+    ///
+    /// # Errors
+    /// That it cannot be used now.
+    pub(super) fn throttled(&self, purpose: LaneUse) -> Result<(), Failure> {
+        let known = self.of(purpose);
+        let throttled = known.breaker.is_throttled(known.start.elapsed());
+        if throttled { Err(Failure::ProviderUnreachable(Unreachable::Unavailable)) } else { Ok(()) }
+    }
+
     /// Other credentials, or another place.
     pub(super) fn forget(&self) {
         *self.of(LaneUse::Imap) = Known::default();
@@ -107,6 +117,24 @@ impl Gates {
         };
         begun.map_err(|(failure, _)| failure)?;
         Ok(Attempt { gate, purpose, generation: account.generation, ended: false })
+    }
+
+    /// The provider asked for a pause in its answer to a command of whom a verdict let in: of the whole account, whoever
+    /// speaks.
+    pub fn throttle(&self, id: AccountId, standing: Standing, purpose: LaneUse, pause: Duration, words: &str) {
+        let gate = self.gate(id);
+        if gate.is_beyond(standing.generation) {
+            return;
+        }
+        {
+            let mut known = gate.attempts.of(purpose);
+            let now = known.start.elapsed();
+            known.breaker.throttle(pause, now, jitter());
+            known.last = Failure::ProviderUnreachable(Unreachable::Unavailable);
+            words.clone_into(&mut known.words);
+        }
+        let (account, service, seconds) = (id.0, service(purpose), pause.as_secs());
+        tracing::warn!(account, service, seconds, words, "the provider wants a pause of this account");
     }
 
     /// Whether the refusal still stands in the store; also where that cannot be read.

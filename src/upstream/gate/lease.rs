@@ -82,6 +82,7 @@ impl Gates {
         passed: Option<&Passed>,
     ) -> Result<LaneFacts, Failure> {
         let (gate, account) = self.standing(id, standing).await?;
+        gate.attempts.throttled(LaneUse::Imap)?;
         if passed.is_some() {
             // A lane that this token opened, or its facts, are known since the verdict.
             return gate.known(id, naming, key(passed)).ok_or(OUTDATED);
@@ -131,6 +132,7 @@ impl Gates {
         let left = || wait.saturating_sub(began.elapsed());
         let (gate, account) = self.standing(id, standing).await?;
         let permit = self.place(&gate, &account, purpose, left()).await?;
+        gate.attempts.throttled(purpose)?;
         gate.forsaken(&account, purpose);
         let key = key(passed);
         // Whose folder table went for those of others reads it anew, with another lane.

@@ -86,6 +86,7 @@ impl Gates {
         passed: Option<&Passed>,
     ) -> Result<(), Failure> {
         let (gate, account) = self.standing(id, standing).await?;
+        gate.attempts.throttled(LaneUse::Submission)?;
         // A token was judged with the verdict.
         if passed.is_some()
             || !gate.forsaken(&account, LaneUse::Submission) && gate.sending.is_there(standing.generation, key(passed))
@@ -128,6 +129,7 @@ impl Gates {
         // After the place: whoever waited for that with a turn would go with those of a later minute.
         gate.sending.turn(per_minute, began + wait).await?;
         drop(waits);
+        gate.attempts.throttled(LaneUse::Submission)?;
         gate.forsaken(&account, LaneUse::Submission);
         let (generation, key) = (account.generation, key(passed));
         if let Some(parked) = gate.sending.clean(generation, key, last).await {

@@ -29,6 +29,7 @@ pub fn spell(request: &Request) -> String {
         Request::Folders(_) => "folders".to_owned(),
         Request::Publish(..) => "publish".to_owned(),
         Request::Stale(_) => "stale".to_owned(),
+        Request::Throttled { pause, .. } => format!("throttled {}", pause.as_secs()),
         Request::Validity { local, remote, upstream, .. } => {
             format!("validity {} {} {upstream}", local.as_str(), String::from_utf8_lossy(remote.as_bytes()))
         }
