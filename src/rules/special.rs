@@ -17,19 +17,21 @@ pub fn find<'a>(
     visible: impl Fn(&RemoteName) -> bool,
 ) -> Option<&'a RemoteName> {
     let usable = |folder: &&Folder| !folder.attributes.no_select && !folder.name.is_inbox() && visible(&folder.name);
-    let usable = || table.folders.iter().filter(usable);
-    let flagged = usable().find(|folder| folder.role == Some(role));
-    flagged
-        .or_else(|| usable().find(|folder| Some(&folder.name) == made))
+    // Asked last: a provider may have thousands of folders, and as many rules of what is visible.
+    let first = |is: &dyn Fn(&Folder) -> bool| table.folders.iter().filter(|folder| is(folder)).find(usable);
+    first(&|folder| folder.role == Some(role))
+        .or_else(|| first(&|folder| Some(&folder.name) == made))
         .or_else(|| {
-            let named = |name: &&str| {
-                usable().find(|folder| {
-                    folder.role.is_none() && top_level(table, &folder.name).is_some_and(|top| same(&top, name))
-                })
-            };
-            known_names(role).iter().find_map(named)
+            let ranked = table.folders.iter().filter_map(|folder| Some((rank(table, folder, role)?, folder)));
+            ranked.filter(|(_, folder)| usable(folder)).min_by_key(|(rank, _)| *rank).map(|(_, folder)| folder)
         })
         .map(|folder| &folder.name)
+}
+
+/// How unlikely the name of a mailbox is for this role; zero is the likeliest. None: it is no name of it.
+fn rank(table: &FolderTable, folder: &Folder, role: Role) -> Option<usize> {
+    let top = folder.role.is_none().then(|| top_level(table, &folder.name))??;
+    known_names(role).iter().position(|known| same(&top, known))
 }
 
 /// The decoded name of a mailbox that stands directly in the personal namespace.
@@ -137,6 +139,14 @@ mod tests {
         assert_eq!(found(&ovh, Role::Trash), None);
         let microsoft = table("", b'/', &[("Inbox", None), ("ÉLÉMENTS SUPPRIMÉS", None)]);
         assert_eq!(found(&microsoft, Role::Trash).as_deref(), Some("ÉLÉMENTS SUPPRIMÉS"));
+    }
+
+    #[test]
+    fn the_likeliest_name_that_may_be_seen_wins() {
+        let many = table("", b'/', &[("Gesendet", None), ("Sent Items", None), ("Sent", None), ("SENT", None)]);
+        assert_eq!(found(&many, Role::Sent).as_deref(), Some("Sent"));
+        let hidden = |name: &RemoteName| name.as_bytes() != b"Sent" && name.as_bytes() != b"SENT";
+        assert_eq!(find(&many, Role::Sent, None, hidden).map(RemoteName::as_bytes), Some(&b"Sent Items"[..]));
     }
 
     #[test]

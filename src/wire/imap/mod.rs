@@ -13,6 +13,8 @@ pub mod utf7;
 
 /// Words that a CAPABILITY list may have; Gmail and Dovecot send some forty.
 pub(crate) const CAPABILITIES_MAX: usize = 256;
+/// Prefixes in the three parts of a NAMESPACE answer. Servers have one for each kind of mailbox, not one for each user.
+pub(crate) const NAMESPACES_MAX: usize = 64;
 
 /// Words of a CAPABILITY list, upper case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

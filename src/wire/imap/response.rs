@@ -223,7 +223,8 @@ pub struct Namespaces {
 /// Reads a NAMESPACE response from the offset that [`read`] gave.
 ///
 /// # Errors
-/// [`Misbehaviour::Syntax`] and kin.
+/// [`Misbehaviour::Syntax`] and kin; [`Misbehaviour::TooManyMailboxes`] for prefixes that nobody could compare with
+/// thousands of names.
 pub fn namespaces(octets: &[u8], rest: usize) -> Result<Namespaces, Misbehaviour> {
     let mut cursor = Cursor::starting(octets, rest);
     let mut found = Namespaces::default();
@@ -241,6 +242,9 @@ pub fn namespaces(octets: &[u8], rest: usize) -> Result<Namespaces, Misbehaviour
                 found.personal.push((prefix, delimiter));
             } else {
                 found.foreign.push(prefix);
+            }
+            if found.personal.len() + found.foreign.len() > super::NAMESPACES_MAX {
+                return Err(Misbehaviour::TooManyMailboxes);
             }
         }
     }
@@ -359,5 +363,7 @@ mod tests {
         assert_eq!(courier.foreign.len(), 2);
         assert_eq!(read_namespaces(b"* NAMESPACE ((\"\" \"/\")) NIL NIL").expect("read").foreign.len(), 0);
         assert_eq!(read_namespaces(b"* NAMESPACE ((\"\""), None);
+        let many = "(\"a\" \".\")".repeat(crate::wire::imap::NAMESPACES_MAX + 1);
+        assert_eq!(read_namespaces(format!("* NAMESPACE NIL ({many}) NIL").as_bytes()), None);
     }
 }
