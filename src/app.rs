@@ -11,7 +11,7 @@ use crate::{
     control::consent::{Links, Tables},
     filing::Filing,
     listener::{
-        self, Port, Protocol, Reception,
+        self, Lobby, Port, Protocol, Reception,
         handed::{self, Handed},
     },
     oauth::broker::{Broker, Holder},
@@ -262,8 +262,8 @@ fn reception(config: &Config, gates: Arc<Gates>, filing: Arc<Filing>, drain: wat
     };
     Reception {
         places: Arc::new(Semaphore::new(all)),
-        lobby: Arc::new(Semaphore::new(lobby)),
-        places_in_all: [all, lobby],
+        lobby: Lobby::new(lobby),
+        places_in_all: all,
         handshake: timeouts.handshake.0,
         hostname: config.hostname.as_str().into(),
         message_max: config.limits.message_size.0,

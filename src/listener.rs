@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "how long a session took is told by the clock")]
 
 pub mod handed;
+pub(crate) mod lobby;
 
 use crate::{
     failure::{Cap, Failure, SmtpMoment},
@@ -12,6 +13,8 @@ use crate::{
     session::{self, Ended, Surroundings},
     upstream::Stream,
 };
+pub use lobby::Lobby;
+use lobby::Place;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::{
     io,
@@ -25,7 +28,7 @@ use std::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -59,9 +62,9 @@ pub struct Reception {
     /// Clients at once.
     pub places: Arc<Semaphore>,
     /// Clients at once that have not signed in: the rest of the places is for those that have.
-    pub lobby: Arc<Semaphore>,
-    /// How many places there are, and how many of the lobby.
-    pub places_in_all: [usize; 2],
+    pub lobby: Arc<Lobby>,
+    /// How many places there are.
+    pub places_in_all: usize,
     /// The greeting and TLS handshake.
     pub handshake: Duration,
     pub hostname: Box<str>,
@@ -78,9 +81,8 @@ impl Reception {
     /// How many clients there are, and how many of them have not signed in.
     #[must_use]
     pub fn in_use(&self) -> (u64, u64) {
-        let [places, lobby] = self.places_in_all;
-        let taken = |all: usize, free: &Semaphore| number(all.saturating_sub(free.available_permits()));
-        (taken(places, &self.places), taken(lobby, &self.lobby))
+        let places = self.places_in_all.saturating_sub(self.places.available_permits());
+        (number(places), number(self.lobby.taken()))
     }
 }
 
@@ -139,10 +141,19 @@ async fn receive(stream: TcpStream, peer: SocketAddr, port: Port, reception: Rec
 }
 
 async fn run(stream: TcpStream, port: Port, reception: Reception) -> Option<Ended> {
-    let Some((_place, admitted)) = places(&reception) else {
+    let Some((_place, (guest, told_to_leave))) = places(&reception).await else {
+        reception.lobby.note_turned_away();
         turn_away(stream, &port).await;
         return None;
     };
+    tokio::select! {
+        ended = serve(stream, port, reception, guest) => ended,
+        // Of whoever has signed in this never ends well.
+        Ok(()) = told_to_leave => None,
+    }
+}
+
+async fn serve(stream: TcpStream, port: Port, reception: Reception, guest: Place) -> Option<Ended> {
     // Answers are small and wait for each other: Nagle's rule costs 40 ms each.
     stream.set_nodelay(true).ok()?;
     let secured = port.tls.is_some();
@@ -170,7 +181,7 @@ async fn run(stream: TcpStream, port: Port, reception: Reception) -> Option<Ende
         Protocol::Smtp => Box::new(SmtpRelay::new(facts)),
     };
     let surroundings = Surroundings { login_wait: port.profile.login_wait(), ..reception.surroundings };
-    Some(session::run(stream, relay, surroundings, admitted).await)
+    Some(session::run(stream, relay, surroundings, guest).await)
 }
 
 /// What makes the challenges of a session its own. Without randomness there is no session.
@@ -183,14 +194,13 @@ fn nonce() -> Option<u128> {
     drawn.ok().map(|()| u128::from_be_bytes(octets))
 }
 
-fn places(reception: &Reception) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+async fn places(reception: &Reception) -> Option<(OwnedSemaphorePermit, (Place, oneshot::Receiver<()>))> {
     let place = reception.places.clone().try_acquire_owned().ok()?;
-    Some((place, reception.lobby.clone().try_acquire_owned().ok()?))
+    Some((place, reception.lobby.enter().await?))
 }
 
 /// Says in clear that there is no place; over TLS that would cost the handshake that there is no place for.
 async fn turn_away(mut stream: TcpStream, port: &Port) {
-    tracing::warn!("no place for a client; see limits in the configuration");
     if port.tls.is_some() {
         return;
     }

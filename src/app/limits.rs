@@ -6,7 +6,9 @@
 use super::usage::{DEADLINE as ASKED_WITHIN, TOLD_MAX, Usage};
 use crate::{
     config::{Config, Period, Size},
-    console, control, discovery, filing, listener, model, oauth, profile, provider, queue,
+    console, control, discovery, filing,
+    listener::{self, lobby},
+    model, oauth, profile, provider, queue,
     relay::{self, imap, opening, smtp},
     rules::{breaker, guesses, likeness, namespace, pace, patience, rate, report},
     session,
@@ -226,6 +228,9 @@ fn before_login() -> Vec<Limit> {
 fn clients() -> Vec<Limit> {
     vec![
         count("backlog", listener::BACKLOG, "clients that wait to be accepted"),
+        wait("guest-at-least", lobby::GUEST_AT_LEAST, "who has not signed in by then may go for who comes"),
+        wait("guest-made-room", lobby::MADE_ROOM, "for the place of who is sent away"),
+        wait("turned-away-said", lobby::SAID_AGAIN, "how often it is said that clients are turned away"),
         wait("no-descriptor", listener::NO_DESCRIPTOR, "pause when the system gives no descriptor"),
         count(
             "kept-trust",
@@ -272,6 +277,7 @@ fn lanes() -> Vec<Limit> {
     vec![
         octets("provider-line-held", wire::IMAP_LINE_FIRST, "of a provider's line, the rest streams"),
         octets("provider-response-held", imap::lane::HELD_MAX, "a response that must be whole to be rewritten"),
+        count("namespaces", model::number(wire::imap::NAMESPACES_MAX), "prefixes of NAMESPACE"),
         count("capabilities", model::number(wire::imap::CAPABILITIES_MAX), "words of CAPABILITY that are kept"),
         count("smtp-mechanisms", model::number(wire::smtp::extensions::MECHANISMS_MAX), "of EHLO that are kept"),
         count("smtp-reply-lines", model::number(wire::REPLY_LINES_MAX), "lines of one reply of a provider"),

@@ -386,6 +386,30 @@ fn r19_a_client_above_the_caps_is_told_and_gets_in_later() {
 }
 
 #[test]
+fn r19_connections_that_say_nothing_keep_nobody_out_for_long() {
+    let Some(house) = House::start("[limits]\nbefore-login = 3\n") else { return };
+    let alice = house.add(ALICE);
+    let mut silent = [0; 3].map(|_| Wire::plain(house.bridge.imap));
+    silent.iter_mut().for_each(|wire| drop(wire.expect("* OK")));
+    let mut in_a_session = None;
+    let let_in = until(PATIENCE * 2, || {
+        let mut wire = Wire::plain(house.bridge.imap);
+        in_a_session = wire.next().starts_with("* OK").then_some(wire);
+        in_a_session.is_some().then_some(())
+    });
+    assert!(let_in.is_some(), "{}", house.bridge.log());
+    let mut wire = in_a_session.expect("let in");
+    wire.imap_ok(&alice.imap_login());
+    // Who has signed in stays, and who comes has its place.
+    for _ in 0..3 {
+        drop(house.bridge.sign_in(&alice));
+    }
+    wire.imap_ok("SELECT INBOX");
+    let said = house.bridge.log().matches("no place for clients").count();
+    assert!(said <= 1, "said {said} times");
+}
+
+#[test]
 fn mail_goes_out_where_imap_holds_all_its_lanes() {
     let configuration = "[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"1s\"\n";
     let Some(house) = House::start(configuration) else { return };
