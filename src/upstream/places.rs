@@ -100,8 +100,11 @@ impl Stay {
 
 /// How IMAP's lanes of the account are kept, where the configuration allows `ours`.
 pub(super) fn stay(account: &Account, ours: Stay, providers: &Table) -> Stay {
-    let Limits { imap_idle_seconds, parked_connections, .. } = providers.limits(&account.settings.provider);
-    ours.within(imap_idle_seconds, parked_connections)
+    stay_within(&providers.limits(&account.settings.provider), ours)
+}
+
+fn stay_within(theirs: &Limits, ours: Stay) -> Stay {
+    ours.within(theirs.imap_idle_seconds, theirs.parked_connections)
 }
 
 /// What the account may send, where the configuration allows `ours`.
@@ -158,6 +161,41 @@ mod tests {
             seen.push((free(LaneUse::Imap), free(LaneUse::Submission)));
         }
         assert_eq!(seen, [(4, 4), (4, 3), (4, 4)], "5 of Google's are more than 4 of ours");
+    }
+
+    #[test]
+    fn the_lower_of_both_bounds_of_parking_holds() {
+        let stay = |seconds, lanes| Stay { time: Duration::from_secs(seconds), lanes };
+        let of = |idle, lanes| {
+            let theirs = Limits { imap_idle_seconds: idle, parked_connections: lanes, ..Limits::default() };
+            stay_within(&theirs, stay(240, 4))
+        };
+        assert_eq!(of(None, None), stay(240, 4));
+        // Well before the provider would close it.
+        assert_eq!(of(Some(60), Some(2)), stay(48, 2));
+        assert_eq!(of(Some(1740), Some(9)), stay(240, 4));
+    }
+
+    #[tokio::test]
+    async fn places_go_to_who_came_first() {
+        let free = Places::default().free(LaneUse::Imap, 1);
+        let held = free.clone().acquire_owned().await.expect("open");
+        let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..3 {
+            let (free, told) = (free.clone(), told.clone());
+            tokio::spawn(async move {
+                let _place = free.acquire_owned().await;
+                let _ = told.send(number);
+            });
+            // Each is in line before the next comes.
+            tokio::task::yield_now().await;
+        }
+        drop((held, told));
+        let mut came = Vec::new();
+        while let Some(number) = order.recv().await {
+            came.push(number);
+        }
+        assert_eq!(came, [0, 1, 2]);
     }
 
     #[test]
