@@ -36,7 +36,8 @@
 //! What the sessions of an account share stands in its gate ([`upstream::Gates`]): places at the provider, the folder
 //! table (of each token, where clients sign in by their own), the generation that ends them all when credentials change,
 //! and the lanes that are parked. A lane is leased; dropping it closes it, and [`upstream::Lane::park`] keeps it: where a
-//! mailbox was selected, UNSELECT is written, and the next session may speak behind it at once. Without a
+//! mailbox was selected, UNSELECT is written, and the next session may speak behind it at once, if what it says first can be
+//! said again ([`relay::First`]). A pause that a provider asks for is kept by all that use the account. Without a
 //! mailbox an IMAP session has one for a command at a time, one of SMTP for a message, and who signs in to an account that
 //! is known to be healthy waits for none.
 //!
