@@ -132,6 +132,7 @@ impl Session {
             13 => self.tells_name(&[b"* OK [ALERT ", REMOTE, b"] ", &one_line(said), b"\r\n"].concat()),
             14 if said.len() == 7 => self.closes(),
             15 if said.len() == 7 => self.happens(Event::Drain),
+            15 if said.len() == 5 => self.happens(Event::Left),
             14 | 15 if said.len() == 6 => self.timer.take().into_iter().for_each(|id| self.happens(Event::Elapsed(id))),
             _ => self.answer(true),
         }

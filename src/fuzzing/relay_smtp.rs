@@ -116,6 +116,7 @@ impl Session {
             5 => self.answer(operation & 8 == 0),
             6 => self.happens(Event::Closed(LaneId(self.lanes))),
             _ if operation & 0x78 == 0 => self.happens(Event::Drain),
+            _ if operation & 0x78 == 8 => self.happens(Event::Left),
             _ => self.answer(true),
         }
     }

@@ -122,12 +122,15 @@ pub enum Event {
     /// The greeting is due: always the first event, before any input.
     Connected,
     Answer(RequestId, Answer),
-    /// A lane was closed by its provider. A closed client ends the session without an event.
+    /// A lane was closed by its provider.
     Closed(LaneId),
     /// The timer of this request ran out.
     Elapsed(RequestId),
     /// The bridge stops: end at the next boundary.
     Drain,
+    /// The client is gone and the session ends, whatever was under way: the last event. What lane is not given back now is
+    /// closed.
+    Left,
 }
 
 /// What a relay is told at birth of the world that it cannot see.

@@ -176,7 +176,7 @@ impl Session {
                 if !self.client.is_broken() && !self.client.owes() && self.outbox.waiting(Side::Client) == 0 {
                     self.requests.left_in_peace();
                 }
-                return Ok(());
+                return self.give_lanes_back();
             }
             // A message whose end mark is sent may be out: its outcome is waited for, or it might be sent twice.
             if self.outdated && self.relay.awaits() != Awaited::EndOfData {
@@ -200,6 +200,16 @@ impl Session {
         // A message whose end mark is sent may be out: else nobody would know whether it was.
         let is_broken = self.client.is_broken() && self.relay.awaits() != Awaited::EndOfData;
         is_broken || (self.client.is_drained() && !owed)
+    }
+
+    /// The client has left: what others can have of its lanes is given back.
+    fn give_lanes_back(&mut self) -> Result<(), Failure> {
+        self.tell(Event::Left)?;
+        self.see_to_requests();
+        for lane in self.requests.granted() {
+            let _ = lane.park(LaneState::Clean);
+        }
+        Ok(())
     }
 
     /// Whether what the client says next can only be said behind what it hears now.

@@ -7,7 +7,7 @@ use crate::{
     relay::{Admission, Answer, Committed, DraftId, LaneId, LaneState, LaneUse, Request, RequestId},
     rules::namespace::Naming,
     store::Standing,
-    upstream::{Gates, LaneNumber, LaneWanted, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
+    upstream::{Gates, Lane, LaneNumber, LaneWanted, Leased, LetIn, NotLetIn, Passed, Seat, Wait},
 };
 use std::{
     sync::Arc,
@@ -334,8 +334,14 @@ impl Requests {
         });
     }
 
+    /// Lanes that were granted and that nobody has looked at yet.
+    pub(super) fn granted(&mut self) -> impl Iterator<Item = Lane> {
+        let done = std::iter::from_fn(|| self.tasks.try_join_next());
+        done.filter_map(|done| if let Ok(Done::Leased(_, Ok(leased))) = done { Some(leased.lane) } else { None })
+    }
+
     /// What the log hears of it names the session.
-    fn answer(&mut self, task: impl Future<Output = Done> + Send + 'static) {
+    pub(super) fn answer(&mut self, task: impl Future<Output = Done> + Send + 'static) {
         self.open += 1;
         self.tasks.spawn(task.in_current_span());
     }

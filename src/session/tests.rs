@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::{AccountId, FolderTable},
     profile,
-    relay::{LaneFacts, Request, SessionFacts, imap::ImapRelay},
+    relay::{LaneFacts, Request, RequestId, SessionFacts, imap::ImapRelay},
     rules::namespace::{Choices, Namespace, Naming},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _, DuplexStream, duplex};
@@ -17,6 +17,7 @@ struct House {
     gates: Arc<Gates>,
     session: Session,
     lane: LaneId,
+    facts: LaneFacts,
     provider: DuplexStream,
     _client: DuplexStream,
     _root: tempfile::TempDir,
@@ -43,9 +44,10 @@ impl House {
         let mut session = Session::new(Box::new(client), Box::new(ImapRelay::new(facts)), surroundings);
         let namespace = Namespace::new(ID, &FolderTable::default(), &Choices::default(), &Naming::default());
         let facts = LaneFacts::Imap { capabilities: Default::default(), namespace: namespace.into() };
-        let lane = session.take_lane(Leased { lane: gates.lane_over(Box::new(ours), ID), facts }).lane;
+        let leased = Leased { lane: gates.lane_over(Box::new(ours), ID), facts: facts.clone() };
+        let lane = session.take_lane(leased).lane;
         session.outbox.lane(lane).resize(octets, b'x');
-        Self { gates, session, lane, provider, _client, _root }
+        Self { gates, session, lane, facts, provider, _client, _root }
     }
 
     /// Writes what the provider's connection holds.
@@ -71,6 +73,17 @@ async fn a_lane_that_has_not_heard_all_is_no_one_elses() {
     house.provider.read_exact(&mut [0; ROOM]).await.expect("heard");
     house.write().await;
     assert!(house.parks_what_is_given_back(), "all is");
+}
+
+#[tokio::test]
+async fn a_lane_that_was_granted_to_a_client_that_left_is_the_next_ones() {
+    let mut house = House::saying(0).await;
+    let (ours, _theirs) = duplex(ROOM);
+    let leased = Leased { lane: house.gates.lane_over(Box::new(ours), ID), facts: house.facts.clone() };
+    house.session.requests.answer(async { Done::Leased(RequestId(1), Ok(Box::new(leased))) });
+    tokio::task::yield_now().await;
+    house.session.give_lanes_back().expect("goes on");
+    assert!(house.gates.has_parked(ID));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@
 //! ? outcome accepted                  what became of it is committed; `refused`, `unknown`
 //! ? spool => disk-full                the next octets go to disk; where no line says so, the disk takes them
 //! ? release clean
-//! ! closed | ! drain | ! elapsed      an event; elapsed is that of the timer asked for last
+//! ! closed | ! drain | ! elapsed | ! left     an event; elapsed is that of the timer asked for last
 //! ! secured                           anywhere: the client came over TLS
 //! ! names Envoyés Brouillons Corbeille Indésirables .     anywhere: what the login calls its mailboxes
 //! ! map Alt INBOX.Clients.2024        anywhere: what a person mapped; `! hide INBOX.Calendar`: or hid
@@ -466,6 +466,7 @@ impl<'a> Run<'a> {
                 self.happens(Event::Closed(lane));
             }
             "drain" => self.happens(Event::Drain),
+            "left" => self.happens(Event::Left),
             "elapsed" => {
                 let timer = self.timer.ok_or("no timer was asked for")?;
                 self.happens(Event::Elapsed(timer));

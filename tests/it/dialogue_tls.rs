@@ -446,6 +446,10 @@ impl Stage {
                 drop(self.lane.stream.take());
                 Ok(())
             }
+            ("!", "left") => {
+                drop(self.client.stream.take());
+                Ok(())
+            }
             ("!", "drain") => self.drain.send(true).map_err(|_| "the session is gone".to_owned()),
             ("!", _) => Ok(()),
             ("=", _) => self.ended(rest).await,

@@ -76,6 +76,57 @@ fn the_next_session_has_the_lane_of_the_last() {
     assert_eq!(house.heard("CLOSE"), 0);
 }
 
+/// Pages of many CRMs end without LOGOUT.
+#[test]
+fn the_lane_of_a_client_that_goes_without_a_word_is_the_next_ones() {
+    let Some(house) = House::start("", Duration::ZERO) else { return };
+    for page in 1..=3 {
+        let mut wire = house.bridge.sign_in(&house.crm);
+        wire.imap_ok("SELECT INBOX");
+        wire.imap_ok("FETCH 1 FLAGS");
+        drop(wire);
+        house.left(page);
+    }
+    assert_eq!((house.imap.visits(), house.heard("AUTHENTICATE")), (1, 1), "{}", house.imap.heard());
+}
+
+#[test]
+fn a_lane_with_something_under_way_goes_with_its_client() {
+    // With one place the next session waits until it is known what becomes of the lane.
+    let answering = House::answering("[limits]\nlanes-per-account = 1\n", |visit, _, command| {
+        match command.split(' ').next()? {
+            "FETCH" => {
+                visit.say("* 1 FETCH (BODY[] {100000000}")?;
+                // Until the lane is closed.
+                loop {
+                    visit.send(&[b'x'; 10_000])?;
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+            "APPEND" => {
+                visit.some()?;
+                visit.octets(1000).map(|_| true)
+            }
+            _ => Some(false),
+        }
+    });
+    let Some(house) = answering else { return };
+    let mut wire = house.bridge.sign_in(&house.crm);
+    wire.imap_ok("SELECT INBOX");
+    wire.line("a FETCH 1 BODY[]");
+    wire.expect("* 1 FETCH ");
+    drop(wire);
+    let mut wire = house.bridge.sign_in(&house.crm);
+    wire.imap_ok("SELECT INBOX");
+    assert_eq!(house.imap.visits(), 2, "within an answer");
+    wire.line("a APPEND INBOX {1000+}");
+    wire.line("half of it");
+    assert!(until(PATIENCE, || (house.heard("half of it") == 1).then_some(())).is_some());
+    drop(wire);
+    house.bridge.sign_in(&house.crm).imap_ok("STATUS Sent (MESSAGES)");
+    assert_eq!(house.imap.visits(), 3, "within a message");
+}
+
 #[test]
 fn the_next_session_speaks_before_the_mailbox_of_the_last_is_left() {
     let answering = House::answering("[limits]\nlanes-per-account = 1\n", |visit, tag, command| {

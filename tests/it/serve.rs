@@ -426,17 +426,22 @@ fn a_command_that_waits_for_a_place_and_then_for_the_provider_waits_once() {
     let Some(lab) = Lab::needing(&[]) else { return };
     // Answers one sign-in and no more.
     let signed_in = AtomicBool::new(false);
-    let imap = Provider::imap(Some(&lab.certificates.good), move |_, _, command| {
+    let imap = Provider::imap(Some(&lab.certificates.good), move |visit, _, command| {
         if command.starts_with("AUTHENTICATE") && signed_in.swap(true, Ordering::SeqCst) {
             thread::sleep(Duration::from_secs(4));
         }
-        Some(false)
+        match command.starts_with("APPEND") {
+            true => visit.octets(1000).map(|_| true),
+            false => Some(false),
+        }
     });
     let mut bridge = Bridge::configured(&lab, "[limits]\nlanes-per-account = 1\n[timeouts]\nlogin-wait = \"2s\"\n");
     let alice = bridge.add_account(&AddAccount::at(&lab, [imap.port, 1], ALICE));
     bridge.serve();
     let (mut first, mut second) = (bridge.sign_in(&alice), bridge.sign_in(&alice));
     first.imap_ok("SELECT INBOX");
+    // Within a message its lane is of use to nobody: the place is free, and another is opened.
+    first.line("a APPEND INBOX {1000+}");
     let began = Instant::now();
     second.line("a SELECT INBOX");
     thread::sleep(Duration::from_millis(1200));

@@ -271,6 +271,12 @@ impl Relay for ImapRelay {
             }
             Event::Elapsed(timer) => session.idle_elapsed(timer, out),
             Event::Drain => session.draining = true,
+            // Pages of many CRMs end without LOGOUT, and the next one comes at once.
+            Event::Left => {
+                session.release(out);
+                session.ended = true;
+                return session.flow(None);
+            }
         }
         self.went_on(out)
     }

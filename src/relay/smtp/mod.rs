@@ -275,6 +275,8 @@ impl Relay for SmtpRelay {
                 self.draining = true;
                 Flow::More
             }
+            // Between two messages there is no lane to give back, and the lane of half a message is closed (rule R43).
+            Event::Left => return Ok(Flow::Done),
             Event::Answer(request, Answer::Spooled(spooled)) => self.spooled(request, spooled, out)?,
             Event::Answer(request, Answer::Committed(committed)) => self.committed(request, committed, out)?,
             Event::Answer(request, Answer::Settled) => self.settled(request, out)?,
