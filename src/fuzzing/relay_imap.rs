@@ -180,6 +180,8 @@ impl Session {
             }
             self.flush();
             if at == 1 && !self.leased {
+                // What it has more to say is nobody's answer: it is closed.
+                self.parked &= input.is_empty();
                 return;
             }
             if self.leased && self.provider.at_boundary() && !self.ended {

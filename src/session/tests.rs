@@ -76,6 +76,17 @@ async fn a_lane_that_has_not_heard_all_is_no_one_elses() {
 }
 
 #[tokio::test]
+async fn what_a_lane_says_behind_its_last_answer_stays_with_it() {
+    let mut house = House::saying(0).await;
+    house.provider.write_all(b"* BYE").await.expect("room");
+    house.write().await;
+    house.session.outbox.ask(Request::Release(house.lane, LaneState::Clean));
+    house.session.feed().expect("goes on");
+    house.session.see_to_requests();
+    assert!(!house.gates.has_parked(ID), "the next session would hear it");
+}
+
+#[tokio::test]
 async fn a_lane_that_was_granted_to_a_client_that_left_is_the_next_ones() {
     let mut house = House::saying(0).await;
     let (ours, _theirs) = duplex(ROOM);

@@ -300,7 +300,8 @@ impl<'a> Run<'a> {
                 self.end = Some(Err(Failure::Internal("the relay takes nothing and does not pause")));
                 return;
             }
-            paused[1 - side] = false;
+            // What was paused on both sides waits for something else.
+            paused[1 - side] &= taken == 0;
             match flow {
                 Ok(Flow::Pause(Side::Client)) => paused[CLIENT] = true,
                 Ok(Flow::Pause(Side::Lane(_))) => paused[PROVIDER] = true,

@@ -128,6 +128,24 @@ fn a_lane_with_something_under_way_goes_with_its_client() {
 }
 
 #[test]
+fn a_lane_that_said_more_than_its_answer_is_no_one_elses() {
+    let said = AtomicBool::new(false);
+    let answering = House::answering("", move |visit, tag, command| {
+        if !command.starts_with("STATUS") || said.swap(true, Ordering::SeqCst) {
+            return Some(false);
+        }
+        // In one read, and open for a while yet.
+        visit.say(&format!("{tag} NO throttled\r\n* BYE Come again later"))?;
+        Some(true)
+    });
+    let Some(house) = answering else { return };
+    let mut wire = house.bridge.sign_in(&house.crm);
+    assert!(wire.imap("STATUS Sent (MESSAGES)").tagged.starts_with("NO "));
+    wire.imap_ok("STATUS Sent (MESSAGES)");
+    assert_eq!(house.imap.visits(), 2);
+}
+
+#[test]
 fn the_next_session_speaks_before_the_mailbox_of_the_last_is_left() {
     let answering = House::answering("[limits]\nlanes-per-account = 1\n", |visit, tag, command| {
         if command != "UNSELECT" {

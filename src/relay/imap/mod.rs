@@ -232,11 +232,8 @@ impl Relay for ImapRelay {
         match from {
             Side::Client => self.client_input(input, out),
             Side::Lane(lane) if self.session.lane() == Some(lane) => self.lane_input(input, out),
-            Side::Lane(_) => {
-                // Of a lane that was given back.
-                *input = &[];
-                Ok(())
-            }
+            // Of a lane that was given back: it stays there, so that nobody takes the lane for clean.
+            Side::Lane(_) => return self.session.flow(Some(from)),
         }?;
         self.forget_refused_literal();
         let blocked = match from {
