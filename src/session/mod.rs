@@ -284,18 +284,20 @@ impl Session {
         Lease { lane: id, facts }
     }
 
-    /// Gives the relay what was read, side by side, until nothing is left or everything rests.
+    /// Gives the relay what was read, side by side, until nothing is left or everything rests. Lanes first: a command that
+    /// is given to one that has ended is lost with it, and another lane could have had it.
     fn feed(&mut self) -> Result<Flow, Failure> {
         loop {
-            let mut moved = self.feed_side(Side::Client)?;
+            let mut moved = Fed::Nothing;
             for index in 0..self.lanes.len() {
                 // Lanes go when they close: the index may be past the end by now.
                 let Some(id) = self.lanes.get(index).map(|lane| lane.id) else { break };
-                if moved == Fed::Done {
-                    break;
-                }
                 moved = moved.max(self.feed_side(Side::Lane(id))?);
+                if moved == Fed::Done {
+                    return Ok(Flow::Done);
+                }
             }
+            moved = moved.max(self.feed_side(Side::Client)?);
             match moved {
                 Fed::Done => return Ok(Flow::Done),
                 Fed::Nothing => return Ok(Flow::More),

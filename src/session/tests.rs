@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::{
-    model::{AccountId, FolderTable},
+    model::{AccountId, Address, Attributes, Folder, FolderTable, RemoteName},
     profile,
-    relay::{LaneFacts, Request, RequestId, SessionFacts, imap::ImapRelay},
+    relay::{Admission, LaneFacts, Request, RequestId, SessionFacts, imap::ImapRelay},
     rules::namespace::{Choices, Namespace, Naming},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _, DuplexStream, duplex};
@@ -19,7 +19,7 @@ struct House {
     lane: LaneId,
     facts: LaneFacts,
     provider: DuplexStream,
-    _client: DuplexStream,
+    client: DuplexStream,
     _root: tempfile::TempDir,
 }
 
@@ -40,14 +40,50 @@ impl House {
             Patience { login: second, client: second, progress: second, long_command: second, end_of_data: second };
         let (_, drain) = watch::channel(false);
         let surroundings = Surroundings { gates: gates.clone(), filing: None, patience, login_wait: None, drain };
-        let ((client, _client), (ours, provider)) = (duplex(ROOM), duplex(ROOM));
-        let mut session = Session::new(Box::new(client), Box::new(ImapRelay::new(facts)), surroundings);
-        let namespace = Namespace::new(ID, &FolderTable::default(), &Choices::default(), &Naming::default());
+        let ((theirs, client), (ours, provider)) = (duplex(ROOM), duplex(ROOM));
+        let mut session = Session::new(Box::new(theirs), Box::new(ImapRelay::new(facts)), surroundings);
+        let name = RemoteName::parse(b"INBOX").expect("a name");
+        let inbox = Folder { name, attributes: Attributes::default(), role: None, subscribed: true };
+        let table = FolderTable { folders: vec![inbox], ..FolderTable::default() };
+        let namespace = Namespace::new(ID, &table, &Choices::default(), &Naming::default());
         let facts = LaneFacts::Imap { capabilities: Default::default(), namespace: namespace.into() };
         let leased = Leased { lane: gates.lane_over(Box::new(ours), ID), facts: facts.clone() };
         let lane = session.take_lane(leased).lane;
         session.outbox.lane(lane).resize(octets, b'x');
-        Self { gates, session, lane, facts, provider, _client, _root }
+        Self { gates, session, lane, facts, provider, client, _root }
+    }
+
+    /// The same, with INBOX open on it.
+    async fn with_a_mailbox() -> Self {
+        let mut house = Self::saying(0).await;
+        let (lane, facts) = (house.lane, house.facts.clone());
+        let admission = Admission::new(ID, Address::parse("a@b.test").expect("an address"));
+        house.happens(Event::Connected);
+        house.says(Side::Client, b"a LOGIN alice secret\r\n");
+        house.answers(Answer::Verdict(Ok(admission)));
+        house.answers(Answer::Ready(Ok(facts.clone())));
+        house.says(Side::Client, b"b SELECT INBOX\r\n");
+        house.answers(Answer::Lane(Ok(Lease { lane, facts })));
+        house.says(Side::Lane(lane), b"b OK\r\n");
+        house.session.outbox.client().clear();
+        house.session.outbox.lane(lane).clear();
+        house
+    }
+
+    /// Past the sockets.
+    fn says(&mut self, side: Side, mut octets: &[u8]) {
+        let Session { relay, outbox, .. } = &mut self.session;
+        while !octets.is_empty() && relay.input(side, &mut octets, outbox) == Ok(Flow::More) {}
+        assert!(octets.is_empty(), "{}", String::from_utf8_lossy(octets));
+    }
+
+    fn happens(&mut self, event: Event) {
+        self.session.tell(event).expect("goes on");
+    }
+
+    fn answers(&mut self, answer: Answer) {
+        let (id, _) = self.session.outbox.next_request().expect("a request");
+        self.happens(Event::Answer(id, answer));
     }
 
     /// Writes what the provider's connection holds.
@@ -95,6 +131,17 @@ async fn a_lane_that_was_granted_to_a_client_that_left_is_the_next_ones() {
     tokio::task::yield_now().await;
     house.session.give_lanes_back().expect("goes on");
     assert!(house.gates.has_parked(ID));
+}
+
+/// The lane's end and the client's command are found in one look.
+#[tokio::test]
+async fn no_command_is_given_to_a_lane_that_has_ended() {
+    let mut house = House::with_a_mailbox().await;
+    house.client.write_all(b"c NOOP\r\n").await.expect("room");
+    house.provider.shutdown().await.expect("closed");
+    house.write().await;
+    house.session.feed().expect("nothing was under way");
+    assert!(!house.session.relay.said(Side::Client).within && house.session.requests.any(), "it asks for another lane");
 }
 
 #[tokio::test]
