@@ -6,7 +6,7 @@ use super::{
     writer::Waiting,
 };
 use crate::{
-    failure::{Failure, Misbehaviour, Unreachable},
+    failure::{Failure, Misbehaviour},
     relay::{Outbox, Request, folders::Progress},
     rules::imap::{CodeFate, DataFate, code_fate, data_fate},
     wire::{
@@ -133,8 +133,12 @@ impl Session {
     /// Decides by its first octets what becomes of a response.
     fn first_piece(&mut self, text: &[u8], end: End, out: &mut Outbox) -> Result<(), Failure> {
         let whole = end == End::Line;
-        self.pending.iter_mut().for_each(|pending| pending.again = None);
-        match response::read(text).map_err(Failure::ProviderMisbehaved)? {
+        let response = response::read(text).map_err(Failure::ProviderMisbehaved)?;
+        // BYE is no part of an answer: it says what the end of the connection says.
+        if !matches!(&response, Response::Status { tag: None, status } if status.condition == Condition::Bye) {
+            self.pending.iter_mut().for_each(|pending| pending.again = None);
+        }
+        match response {
             Response::Continuation(_) | Response::Status { .. } => {
                 if !whole {
                     self.lane_reading = LaneReading::Dropping;
@@ -287,9 +291,7 @@ impl Session {
             self.note_throttle(status, out);
         }
         match status.condition {
-            // The provider ends the session, and says so before it closes.
-            Condition::Bye if self.pending.iter().all(Self::is_idle_command) && self.folders.is_none() => return Ok(()),
-            Condition::Bye => return Err(Failure::ProviderUnreachable(Unreachable::Lost)),
+            Condition::Bye => return self.said_bye(out),
             Condition::Preauth => return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked)),
             Condition::Ok | Condition::No | Condition::Bad => {}
         }

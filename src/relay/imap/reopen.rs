@@ -10,10 +10,11 @@
 use super::{
     Asked, Pending, Session,
     dispatch::{Command, Ready},
+    lane::LaneReading,
 };
 use crate::{
     failure::{Failure, Unreachable},
-    relay::{First, LaneFacts, LaneId, LaneUse, Lease, Outbox, Request},
+    relay::{First, LaneFacts, LaneId, LaneState, LaneUse, Lease, Outbox, Request},
     rules::namespace::Route,
     wire::imap::{command::Verb, response::Code, token::write_string},
 };
@@ -104,6 +105,20 @@ impl Session {
         // An idling client waits for news: the others need no lane before they say something.
         if self.selected.is_some() {
             self.idle_again(out);
+        }
+        Ok(())
+    }
+
+    /// The provider ends its session, and says so before it closes: the lane is gone, however long it stays open.
+    ///
+    /// # Errors
+    /// As for [`Session::lane_lost`].
+    pub(super) fn said_bye(&mut self, out: &mut Outbox) -> Result<(), Failure> {
+        let lane = self.lane();
+        (self.lane_reading, self.within) = (LaneReading::Boundary, false);
+        self.lane_lost(out)?;
+        if let Some(lane) = lane {
+            out.ask(Request::Release(lane, LaneState::Unknown));
         }
         Ok(())
     }
