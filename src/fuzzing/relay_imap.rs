@@ -272,7 +272,10 @@ impl Session {
         }
         self.answer(false);
         self.closes();
-        self.answer(false);
+        // What was lost with it may begin anew once, and asks for the table and then for a lane.
+        for _ in 0..3 {
+            self.answer(false);
+        }
         // Before login the driver bounds all of it (design section 8).
         let of_client = matches!(self.relay.awaits(), Awaited::Client | Awaited::Login);
         let waits = self.asked.is_none() && of_client;

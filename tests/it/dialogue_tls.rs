@@ -102,7 +102,11 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
         }
         let Some((voice, _)) = said(line) else {
             if line.starts_with('!') {
-                stage.make_true(&questions(&lines[at + 1..])).await.map_err(place)?;
+                let questions = questions(&lines[at + 1..]);
+                if let Some(reason) = why_not(&questions, stage.waits_for_a_place()) {
+                    return Ok(Some(format!("to line {number}, {reason}")));
+                }
+                stage.make_true(&questions).await.map_err(place)?;
             }
             stage.follow(line).await.map_err(place)?;
             settled = !line.starts_with('!');
@@ -116,7 +120,7 @@ async fn play(lab: &Lab, folder: &str, text: &str) -> Result<Option<String>, Str
             .map(|(_, w)| w)
             .collect();
         let questions = questions(&lines[at + run.len()..]);
-        if let Some(reason) = questions.iter().find_map(|question| cannot_be(question, stage.waits_for_a_place())) {
+        if let Some(reason) = why_not(&questions, stage.waits_for_a_place()) {
             return Ok(Some(format!("to line {number}, {reason}")));
         }
         if !settled {
@@ -143,6 +147,15 @@ fn said(line: &str) -> Option<(char, &str)> {
     let voice = line.chars().next().filter(|voice| matches!(voice, 'C' | 'P'))?;
     let words = line[1..].trim_start().strip_prefix("=>")?;
     Some((voice, words.strip_prefix(' ').unwrap_or(words)))
+}
+
+/// Why these answers cannot be had from a real bridge.
+fn why_not(questions: &[&str], waits_for_a_place: bool) -> Option<&'static str> {
+    let opens = questions.iter().any(|question| question.starts_with("lane => ok"));
+    if opens && questions.contains(&"folders => none") {
+        return Some("a lane that is opened where no table is known brings one");
+    }
+    questions.iter().find_map(|question| cannot_be(question, waits_for_a_place))
 }
 
 /// Why an answer cannot be had from a real bridge.

@@ -35,7 +35,7 @@ pub(super) struct Command {
     pub(super) append: Option<Box<Append>>,
     /// The folder table was looked at anew for it.
     pub(super) fresh: bool,
-    /// It was sent to a lane that was lost before it answered.
+    /// It, or what the bridge asks for it, was sent to a lane that was lost before it answered.
     pub(super) repeated: bool,
 }
 

@@ -5,7 +5,7 @@
 //! Where a mailbox is selected it is selected again by the same verb, and the client goes on only where no number can
 //! have moved: the same UIDVALIDITY, as many messages as it was told of, and no UID given out that it was not told of.
 //! Otherwise the session ends: a CRM that deletes "message 5" must mean the same message. Only commands without effect
-//! are ever said twice.
+//! are ever said twice, and each once more.
 
 use super::{
     Asked, Pending, Session,
@@ -90,12 +90,13 @@ impl Session {
             self.ready = Some(Ready::Command(Command { repeated: true, ..*command }));
             self.pending.clear();
         }
+        self.begin_anew();
         let only_idling = self.pending.iter().all(Self::is_idle_command);
         let quiet = only_idling
             && self.folders.is_none()
             && self.writer.is_empty()
             && self.lane_reading.is_boundary_for_provider()
-            && self.asked.is_none()
+            && !self.lane_rests()
             && !self.reading.is_message();
         let Some(signed) = self.signed.as_mut().filter(|_| quiet) else { return lost };
         signed.lane = None;
@@ -121,6 +122,20 @@ impl Session {
             out.ask(Request::Release(lane, LaneState::Unknown));
         }
         Ok(())
+    }
+
+    /// What the bridge asked of its own for a command that waits is lost: the folder table, or the mailbox that was to be
+    /// selected again. The command begins anew, once.
+    fn begin_anew(&mut self) {
+        let reselecting = self.reselected.is_some() && self.pending.len() == 1;
+        let Some(Ready::Command(command)) = &mut self.ready else { return };
+        if (self.folders.is_none() && !reselecting) || command.repeated || !self.lane_reading.is_boundary_for_client() {
+            return;
+        }
+        (command.repeated, command.fresh) = (true, false);
+        (self.folders, self.reselected) = (None, None);
+        self.pending.clear();
+        self.lane_reading = LaneReading::Boundary;
     }
 
     /// The one command under way, if it changes nothing and the provider said nothing since: a parked lane can be gone
