@@ -103,7 +103,7 @@ impl Session {
                 self.refuse(&command, &Failure::ClientMisbehaved(Misbehaviour::WrongState), out)
             }
             Ready::Command(command) if self.may_run(&command) => {
-                if self.needs_lane(&command) && !self.has_lane() {
+                if self.is_possible(&command) && self.needs_lane(&command) && !self.has_lane() {
                     self.ready = Some(Ready::Command(command));
                     self.ask_for_lane(Asked::Lane, out);
                     return Ok(());
