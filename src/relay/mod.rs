@@ -470,6 +470,8 @@ pub enum LaneState {
     Clean,
     /// Nothing pending, but a mailbox is selected: it is left before another session has the lane.
     Selected,
+    /// Nothing pending, and a mailbox may be selected: behind a SELECT that failed providers differ.
+    PerhapsSelected,
     /// Anything else: it is closed.
     Unknown,
 }

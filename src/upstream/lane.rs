@@ -139,7 +139,11 @@ impl Lane {
         match state {
             LaneState::Clean => self.keep(),
             LaneState::Selected => {
-                self.leave();
+                self.leave(true);
+                None
+            }
+            LaneState::PerhapsSelected => {
+                self.leave(false);
                 None
             }
             LaneState::Unknown => None,
@@ -174,10 +178,14 @@ impl Lane {
         Some(home.number)
     }
 
-    /// In a while of its own: the client is gone.
-    fn leave(self) {
+    /// In a while of its own: the client is gone. `selected`: there is surely a mailbox to leave; else UNSELECT is not tried,
+    /// as a provider that has none selected refuses it, and would be taken for one that always does.
+    fn leave(self, selected: bool) {
         let Some(home) = self.hold.home.as_ref() else { return };
-        let Memory::Imap { capabilities, .. } = home.memory.clone() else { return };
+        let Memory::Imap { mut capabilities, .. } = home.memory.clone() else { return };
+        if !selected {
+            capabilities = Capabilities::default();
+        }
         let pool = home.gate.pool.clone();
         tokio::spawn(async move {
             if let Some(lane) = leave::left(self, &capabilities, &pool).await {

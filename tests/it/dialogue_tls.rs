@@ -447,7 +447,7 @@ impl Stage {
                 Ok(())
             }
             // The mailbox is left: nobody answers, so the lane comes to nothing.
-            ("?", "release") if words == "selected" => {
+            ("?", "release") if matches!(words, "selected" | "perhaps-selected") => {
                 self.lane.hears("<~", "PSRL*").await?;
                 drop(self.lane.stream.take());
                 Ok(())

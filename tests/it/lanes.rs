@@ -197,6 +197,27 @@ fn a_lane_whose_mailbox_cannot_be_left_is_replaced_unseen() {
 }
 
 #[test]
+fn a_select_that_fails_leaves_the_lane_to_others() {
+    let answering = House::answering("[limits]\nlanes-per-account = 1\n", |visit, tag, command| {
+        // With most providers nothing is selected then.
+        let said = match command {
+            "SELECT INBOX.Sent" => "NO not now",
+            "UNSELECT" => "BAD nothing is selected",
+            _ => return Some(false),
+        };
+        visit.say(&format!("{tag} {said}")).map(|()| true)
+    });
+    let Some(house) = answering else { return };
+    let mut first = house.bridge.sign_in(&house.crm);
+    first.imap_ok("SELECT INBOX");
+    assert!(first.imap("SELECT Sent").tagged.starts_with("NO "));
+    // It waits for the lane, and its command could not be said twice.
+    let mut second = house.bridge.sign_in(&house.crm);
+    second.imap_ok("CREATE Third");
+    assert_eq!((house.imap.visits(), house.heard("UNSELECT")), (1, 0), "{}", house.imap.heard());
+}
+
+#[test]
 fn a_command_that_is_said_once_is_said_when_the_mailbox_of_the_last_is_left() {
     let answering = House::answering("", |visit, tag, command| {
         if command != "UNSELECT" {

@@ -503,7 +503,8 @@ impl Session {
         // The rest of a message whose APPEND was refused early is still awaited there, and would be taken from commands.
         let in_message = self.reading.is_message();
         let state = match self.is_idle() && self.writer.is_empty() && !self.within && !in_message {
-            true if self.provider_selected => LaneState::Selected,
+            true if self.provider_selected && self.selected.is_some() => LaneState::Selected,
+            true if self.provider_selected => LaneState::PerhapsSelected,
             true => LaneState::Clean,
             false => LaneState::Unknown,
         };
@@ -515,8 +516,7 @@ impl Session {
     /// Without a mailbox a session has a lane for one command at a time: others wait for places, and a client that sits
     /// on its connection needs none.
     fn give_back(&mut self, out: &mut Outbox) {
-        let selected = self.selected.is_some() || self.provider_selected;
-        if self.ready.is_none() && !selected && self.is_idle() && self.writer.is_empty() {
+        if self.ready.is_none() && self.selected.is_none() && self.is_idle() && self.writer.is_empty() {
             self.release(out);
         }
     }

@@ -25,6 +25,7 @@ pub fn spell(request: &Request) -> String {
         Request::Lane(..) => "lane".to_owned(),
         Request::Release(_, LaneState::Clean) => "release clean".to_owned(),
         Request::Release(_, LaneState::Selected) => "release selected".to_owned(),
+        Request::Release(_, LaneState::PerhapsSelected) => "release perhaps-selected".to_owned(),
         Request::Release(_, LaneState::Unknown) => "release unknown".to_owned(),
         Request::Folders(_) => "folders".to_owned(),
         Request::Publish(..) => "publish".to_owned(),
