@@ -413,30 +413,31 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Plays a script. `hurt` are the places that a cut may have hurt: what they hear then may be a no.
+/// Plays a script. `hurt` are the places that a cut may have hurt: they may hear one no, until they have signed in again.
 fn play(house: &House, script: &[Step]) -> Result<u64, String> {
     let mut clients: [Option<Client>; PLACES] = [const { None }; PLACES];
-    let (mut hurt, mut since_cut, mut done) = ([false; PLACES], false, 0);
+    let (mut hurt, mut done) = ([false; PLACES], 0);
     for step in script {
         match *step {
             Step::CutProvider => {
                 house.line.cut();
-                (hurt, since_cut) = ([true; PLACES], true);
+                hurt = [true; PLACES];
             }
             Step::Connect(place, account, good) => {
                 let client = house.sign_in(account, good)?;
-                if good && client.is_none() && !since_cut {
+                if good && client.is_none() && !hurt[place] {
                     return Err(format!("{step:?}: a login is refused"));
                 }
                 clients[place] = client;
-                hurt[place] = since_cut;
+                hurt[place] &= !good;
             }
             Step::Act(place, deed) => {
                 let Some(client) = &mut clients[place] else { continue };
                 match client.act(deed)? {
                     Ended::Done => done += 1,
                     Ended::Refused if !hurt[place] => return Err(format!("{step:?}: refused")),
-                    Ended::Gone | Ended::Refused => clients[place] = None,
+                    Ended::Refused => (clients[place], hurt[place]) = (None, false),
+                    Ended::Gone => clients[place] = None,
                 }
             }
         }
