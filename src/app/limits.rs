@@ -183,7 +183,11 @@ fn before_login() -> Vec<Limit> {
         octets_of("spool-share", filing::spool::SPOOL_SHARE, "those of one account"),
         wait("spool-abandoned", filing::spool::ABANDONED, "then a file that nobody needs is removed"),
         octets("own-answer", filing::talk::ANSWER_MAX, "of the provider, to the bridge's own look into Sent"),
-        wait("own-command", filing::talk::COMMAND, "of the bridge itself, or a piece of a copy"),
+        count("own-answers", model::number(filing::talk::ANSWERS_MAX), "of one command of the bridge itself"),
+        count("own-found", model::number(filing::talk::FOUND_MAX), "numbers that one SEARCH of it may find"),
+        wait("own-command", filing::talk::COMMAND, "silence within one, or a piece of a copy"),
+        wait("own-answered", filing::talk::ANSWERED, "all answers of one"),
+        wait("own-look", filing::filer::LOOKED_WITHIN, "a look into Sent that a message waits for, in all"),
         count(
             "compared",
             model::number(filing::talk::COMPARED_MAX),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     failpoint::{Moment, reach},
-    failure::Failure,
+    failure::{Failure, Unreachable},
     model::{AccountId, SentCopy},
     provider::Filed,
     store::{Account, Error, Sending, SentMessage, SentPlace, Spooled, sent::KNOWN, unix_now},
@@ -23,6 +23,8 @@ use tokio::time::timeout;
 pub(crate) const LANE_WAIT: Duration = Duration::from_secs(30);
 /// One message in all: 35 MB at 256 kbit/s. For as long it is claimed.
 pub(crate) const ONE: Duration = Duration::from_secs(1500);
+/// One look into Sent for somebody who waits for it, in all.
+pub(crate) const LOOKED_WITHIN: Duration = Duration::from_secs(300);
 /// Seconds from a failure to the next try; the last goes on for ever.
 pub(crate) const PAUSES: [i64; 7] = [5, 15, 60, 300, 900, 1800, 3600];
 /// Seconds for which a message of unknown outcome waits for a retry by the CRM, before its copy is filed.
@@ -287,8 +289,13 @@ impl Filing {
         Ok(true)
     }
 
-    /// Whether a message stands in Sent.
+    /// Whether a message stands in Sent, within [`LOOKED_WITHIN`].
     pub(crate) async fn looked(&self, account: AccountId, message: &SentMessage) -> Result<bool, Failure> {
+        let looked = timeout(LOOKED_WITHIN, self.try_look(account, message)).await;
+        looked.unwrap_or(Err(Failure::ProviderUnreachable(Unreachable::TimedOut)))
+    }
+
+    async fn try_look(&self, account: AccountId, message: &SentMessage) -> Result<bool, Failure> {
         let Some(id) = &message.message_id else { return Ok(false) };
         let Some(own) = self.gates.own_lane(account, LANE_WAIT).await? else { return Ok(false) };
         let search = self.gates.search(&own.account);

@@ -34,8 +34,14 @@ use tokio::{
 
 /// One answer of the provider to the bridge itself: a SEARCH of 30,000 numbers.
 pub(crate) const ANSWER_MAX: usize = 256 * 1024;
-/// One command, or a piece of a message.
+/// Numbers that one SEARCH may find: as many as one answer can hold.
+pub(crate) const FOUND_MAX: usize = ANSWER_MAX / 2;
+/// Answers of one command: who else changes the mailbox may make some thousands of them.
+pub(crate) const ANSWERS_MAX: usize = 10_000;
+/// Silence within one command, or a piece of a message.
 pub(crate) const COMMAND: Duration = Duration::from_secs(60);
+/// All answers of one command, however steadily they come; a large APPEND is answered behind its last piece.
+pub(crate) const ANSWERED: Duration = Duration::from_secs(180);
 /// Messages that are compared at a time.
 pub(crate) const COMPARED_AT_ONCE: usize = 100;
 /// Messages that are compared at most, the newest: few mailboxes send more in two days.
@@ -44,6 +50,11 @@ pub(crate) const COMPARED_MAX: usize = 1000;
 pub(crate) const PIECE: usize = 16 * 1024;
 
 const LOST: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
+const TIMED_OUT: Failure = Failure::ProviderUnreachable(Unreachable::TimedOut);
+const TOO_MUCH: Failure = Failure::ProviderMisbehaved(Misbehaviour::TooManyLines);
+
+/// What is done with an answer that is not the last one; a failure ends the talk.
+type OnAnswer<'a> = dyn FnMut(&Response<'_>, &[u8]) -> Result<(), Failure> + Send + 'a;
 
 /// A lane with a mailbox selected, or none yet.
 pub(crate) struct Talk {
@@ -191,6 +202,7 @@ impl Talk {
                     uid_validity =
                         std::str::from_utf8(code.arguments).ok().and_then(|digits| digits.trim().parse().ok());
                 }
+                Ok(())
             })
             .await?;
         // A failed SELECT leaves nothing selected (RFC 3501 section 6.3.1).
@@ -201,12 +213,15 @@ impl Talk {
     async fn read_folders(&mut self, gates: &Gates) -> Result<Arc<Namespace>, Failure> {
         let (mut reading, lines) = FolderReading::begin(&self.capabilities);
         self.write(&lines).await?;
-        loop {
-            let octets = self.response().await?;
-            if reading.response(&octets).map_err(Failure::ProviderMisbehaved)? == Progress::Done {
-                break;
+        let read = async {
+            loop {
+                let octets = self.response().await?;
+                if reading.response(&octets).map_err(Failure::ProviderMisbehaved)? == Progress::Done {
+                    return Ok(());
+                }
             }
-        }
+        };
+        timeout(ANSWERED, read).await.unwrap_or(Err(TIMED_OUT))?;
         gates.publish(self.account, self.generation, &Naming::default(), None, reading.finish()).await
     }
 
@@ -244,6 +259,8 @@ impl Talk {
                 if let Response::Data { kind: Kind::Search, rest, .. } = response {
                     found.extend(fetched::numbers(octets.get(*rest..).unwrap_or_default()));
                 }
+                // Each answer has its cap, and nothing says how many come.
+                if found.len() > FOUND_MAX { Err(TOO_MUCH) } else { Ok(()) }
             })
             .await?;
         found.sort_unstable();
@@ -259,9 +276,11 @@ impl Talk {
                     && let Some((uid, field)) = fetched::literal(octets)
                     && Likeness::of(field).message_id.as_deref() == Some(message_id)
                     && uids.contains(&uid)
+                    && !found.contains(&uid)
                 {
                     found.push(uid);
                 }
+                Ok(())
             })
             .await?;
         ended.or_failure().map(drop)
@@ -279,7 +298,7 @@ impl Talk {
         let behind = format!(" ({}) \"{date}\" {{{octets}}}", flags.trim());
         reach(Moment::BeforeAppend).await;
         let tag = self.begin(&parts("APPEND ", &mailbox.name, &behind)).await?;
-        if let Some(ended) = self.until_go_ahead(&tag, &mut |_, _| ()).await? {
+        if let Some(ended) = self.until_go_ahead(&tag, &mut |_, _| Ok(())).await? {
             if ended.is_of_the_message() {
                 return Ok(Appending::Refused);
             }
@@ -297,7 +316,7 @@ impl Talk {
             reach(Moment::WithinAppend).await;
         }
         self.write(b"\r\n").await?;
-        let ended = self.until_end(&tag, &mut |_, _| ()).await?;
+        let ended = self.until_end(&tag, &mut |_, _| Ok(())).await?;
         if ended.is_of_the_message() {
             return Ok(Appending::Refused);
         }
@@ -315,21 +334,17 @@ impl Talk {
             return Ok(false);
         }
         let store = format!("UID STORE {} +FLAGS.SILENT (\\Deleted)", place.uid).into_bytes();
-        self.command(&[store], &mut |_, _| ()).await?.or_failure()?;
+        self.command(&[store], &mut |_, _| Ok(())).await?.or_failure()?;
         let expunge = format!("UID EXPUNGE {}", place.uid).into_bytes();
-        self.command(&[expunge], &mut |_, _| ()).await?.or_failure()?;
+        self.command(&[expunge], &mut |_, _| Ok(())).await?.or_failure()?;
         Ok(true)
     }
 
     async fn named(&mut self, verb: &str, name: &RemoteName, behind: &str) -> Result<Ended, Failure> {
-        self.command(&parts(verb, name, behind), &mut |_, _| ()).await
+        self.command(&parts(verb, name, behind), &mut |_, _| Ok(())).await
     }
 
-    async fn command(
-        &mut self,
-        line: &[Vec<u8>],
-        on: &mut (dyn FnMut(&Response<'_>, &[u8]) + Send),
-    ) -> Result<Ended, Failure> {
+    async fn command(&mut self, line: &[Vec<u8>], on: &mut OnAnswer<'_>) -> Result<Ended, Failure> {
         let tag = self.begin(line).await?;
         self.until_end(&tag, on).await
     }
@@ -341,7 +356,7 @@ impl Talk {
         let mut octets = [&tag[..], b" "].concat();
         for (at, part) in line.iter().enumerate() {
             if at > 0
-                && let Some(ended) = self.until_go_ahead(&tag, &mut |_, _| ()).await?
+                && let Some(ended) = self.until_go_ahead(&tag, &mut |_, _| Ok(())).await?
             {
                 ended.or_failure()?;
                 return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked));
@@ -354,22 +369,18 @@ impl Talk {
         Ok(tag)
     }
 
-    async fn until_end(
-        &mut self,
-        tag: &[u8],
-        on: &mut (dyn FnMut(&Response<'_>, &[u8]) + Send),
-    ) -> Result<Ended, Failure> {
+    async fn until_end(&mut self, tag: &[u8], on: &mut OnAnswer<'_>) -> Result<Ended, Failure> {
         let ended = self.until_go_ahead(tag, on).await?;
         ended.ok_or(Failure::ProviderMisbehaved(Misbehaviour::Unasked))
     }
 
     /// None: it says `+`.
-    async fn until_go_ahead(
-        &mut self,
-        tag: &[u8],
-        on: &mut (dyn FnMut(&Response<'_>, &[u8]) + Send),
-    ) -> Result<Option<Ended>, Failure> {
-        loop {
+    async fn until_go_ahead(&mut self, tag: &[u8], on: &mut OnAnswer<'_>) -> Result<Option<Ended>, Failure> {
+        timeout(ANSWERED, self.answered(tag, on)).await.unwrap_or(Err(TIMED_OUT))
+    }
+
+    async fn answered(&mut self, tag: &[u8], on: &mut OnAnswer<'_>) -> Result<Option<Ended>, Failure> {
+        for _ in 0..ANSWERS_MAX {
             let octets = self.response().await?;
             let response = response::read(&octets).map_err(Failure::ProviderMisbehaved)?;
             match &response {
@@ -385,9 +396,10 @@ impl Talk {
                     return Err(Failure::ProviderMisbehaved(Misbehaviour::Unasked));
                 }
                 Response::Status { tag: None, status } if status.condition == Condition::Bye => return Err(LOST),
-                Response::Status { .. } | Response::Data { .. } => on(&response, &octets),
+                Response::Status { .. } | Response::Data { .. } => on(&response, &octets)?,
             }
         }
+        Err(TOO_MUCH)
     }
 
     /// One whole response, its literals included.
@@ -421,7 +433,7 @@ impl Talk {
             match read {
                 Ok(Ok(0) | Err(_)) => return Err(LOST),
                 Ok(Ok(_)) => {}
-                Err(_) => return Err(Failure::ProviderUnreachable(Unreachable::TimedOut)),
+                Err(_) => return Err(TIMED_OUT),
             }
         }
     }
@@ -434,7 +446,7 @@ impl Talk {
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(LOST),
-            Err(_) => Err(Failure::ProviderUnreachable(Unreachable::TimedOut)),
+            Err(_) => Err(TIMED_OUT),
         }
     }
 }

@@ -39,6 +39,7 @@ mod grants;
 mod handed;
 mod harness;
 mod hostile_failures;
+mod hostile_filer;
 mod hostile_files;
 mod hostile_imap;
 mod hostile_limits;
