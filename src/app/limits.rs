@@ -209,6 +209,7 @@ fn before_login() -> Vec<Limit> {
         wait("queue-connection", queue::LANE_WAIT, "a delivery waits for a connection"),
         wait("queue-command", queue::speak::COMMAND, "the provider's answer to a command of a delivery"),
         wait("queue-piece", queue::speak::PIECE_WITHIN, "a piece of a queued message goes out"),
+        wait("queue-up-to-mark", queue::UP_TO_MARK, "a delivery up to the end of its message, in all"),
         wait("queue-report", queue::REPORT, "a report of what failed goes into INBOX, in all"),
         wait("queue-advised", patience::ADVISED_MAX, "the longest pause that a provider gets for a message"),
         octets("report-header", report::HEADER_MAX, "of the message, in a report of what failed"),

@@ -364,7 +364,7 @@ impl Filing {
     }
 }
 
-fn as_seconds(duration: Duration) -> i64 {
+pub(crate) fn as_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 

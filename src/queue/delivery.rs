@@ -1,19 +1,21 @@
 //! The delivery of one message: from MAIL to what is known of it when the provider has answered, or nobody knows.
 
 use super::{
-    LANE_WAIT, Next, Queue,
-    speak::{Speaker, Spoken},
+    ANSWER_KEPT, CLAIM, LANE_WAIT, Next, Queue, UP_TO_MARK, seconds,
+    speak::{PIECE_WITHIN, Speaker, Spoken, TIMED_OUT},
     standing::Standing,
 };
 use crate::{
     failpoint::{Moment, reach},
     failure::{Failure, SmtpMoment},
+    filing::as_seconds,
     model::Uncertain,
     rules::patience::{Meaning, advised, meaning},
-    store::{Account, Queued, RecipientState, unix_now},
+    store::{Account, Error, Queued, RecipientState, unix_now},
     wire::smtp::Reply,
 };
-use std::{io, sync::atomic::Ordering};
+use std::{io, sync::atomic::Ordering, time::Duration};
+use tokio::time::timeout;
 
 /// Recipients of one transaction: what every provider takes (RFC 5321 section 4.5.3.1.8). The others follow.
 pub(crate) const RECIPIENTS_AT_ONCE: usize = 100;
@@ -22,6 +24,17 @@ const TOO_MANY: u16 = 452;
 
 /// How a reply begins that closes the connection.
 const CLOSES: &str = "421";
+
+/// What the provider says to a message before its end mark.
+enum Offer {
+    /// It waits for that.
+    Taken {
+        /// It wants fewer recipients at a time.
+        too_many: bool,
+    },
+    /// The end mark is not to be sent. Words: why it is tried again as a whole.
+    Ended(Spoken, Option<String>),
+}
 
 impl Queue {
     pub(super) async fn deliver(&self, account: &Account, message: Queued) -> Next {
@@ -151,53 +164,27 @@ impl Queue {
         speaker: &mut Speaker,
         file: tokio::fs::File,
     ) -> Result<(Spoken, Option<String>), Failure> {
-        use RecipientState::{Failed, Offered, Waiting};
-        let octets = standing.message.spooled.as_ref().map_or(0, |spooled| spooled.octets);
-        let (sender, body) = (standing.message.sender.clone(), standing.message.body);
-        let reply = speaker.mail(&sender, octets, body).await?;
-        match meaning(&reply) {
-            Meaning::Taken => {}
-            Meaning::PutOff => return Ok((after(&reply), Some(reply.words()))),
-            Meaning::Refused => {
-                standing.turn(Waiting, Failed, &reply.words());
-                return Ok((after(&reply), None));
-            }
-        }
-        let waiting = standing.message.recipients.iter().filter(|recipient| recipient.state == Waiting);
-        let asked: Vec<_> = waiting.map(|one| (one.position, one.address.clone())).take(RECIPIENTS_AT_ONCE).collect();
-        let mut too_many = false;
-        for (position, address) in &asked {
-            let reply = speaker.rcpt(address).await?;
-            if reply.code == 421 {
-                return Ok((Spoken::Broken, Some(reply.words())));
-            }
-            too_many |= reply.code == TOO_MANY;
-            let state = match meaning(&reply) {
-                Meaning::Taken => Offered,
-                Meaning::PutOff => Waiting,
-                Meaning::Refused => Failed,
-            };
-            standing.answered(*position, state, &reply.words());
-        }
-        if !standing.any(Offered) {
-            let words = standing.any(Waiting).then(|| self.words_of_waiting(standing));
-            return Ok((Spoken::Whole, words));
-        }
-        let reply = speaker.command("DATA").await?;
-        if reply.code != 354 {
-            return Ok(self.no(standing, &reply, after(&reply)));
-        }
-        if let Some(reply) = speaker.content(file, octets).await? {
-            return Ok(self.no(standing, &reply, Spoken::Broken));
-        }
+        // What is claimed no more may be another's, or taken out: however slowly the provider goes, it is given up before.
+        let left = up_to_mark(standing.message.claimed_until, unix_now());
+        let offered = timeout(left, self.offer(standing, speaker, file)).await;
+        let too_many = match offered.unwrap_or(Err(TIMED_OUT))? {
+            Offer::Taken { too_many } => too_many,
+            Offer::Ended(spoken, words) => return Ok((spoken, words)),
+        };
         if self.draining.load(Ordering::Relaxed) {
             *standing = standing.clone().left();
             return Ok((Spoken::Broken, None));
         }
         reach(Moment::BeforeQueueMark).await;
-        if let Err(error) = self.try_keep(Some(account), standing, account.settings.uncertain).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a queued message cannot be marked");
-            return Ok((Spoken::Broken, Some("the store of the bridge cannot be written".to_owned())));
+        let answer = as_seconds(PIECE_WITHIN.saturating_add(self.end_of_data));
+        standing.marks(unix_now().saturating_add(answer).saturating_add(ANSWER_KEPT));
+        match self.try_keep(Some(account), standing, account.settings.uncertain).await {
+            Ok(_) => standing.is_marked(),
+            Err(Error::Missing(_)) => return Ok((Spoken::Broken, Some("it was taken from its delivery".to_owned()))),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a queued message cannot be marked");
+                return Ok((Spoken::Broken, Some("the store of the bridge cannot be written".to_owned())));
+            }
         }
         reach(Moment::AfterQueueMark).await;
         let answer = match speaker.end_mark().await {
@@ -226,6 +213,57 @@ impl Queue {
         }
     }
 
+    /// All of it but its end mark.
+    async fn offer(
+        &self,
+        standing: &mut Standing,
+        speaker: &mut Speaker,
+        file: tokio::fs::File,
+    ) -> Result<Offer, Failure> {
+        use RecipientState::{Failed, Offered, Waiting};
+        let octets = standing.message.spooled.as_ref().map_or(0, |spooled| spooled.octets);
+        let (sender, body) = (standing.message.sender.clone(), standing.message.body);
+        let reply = speaker.mail(&sender, octets, body).await?;
+        match meaning(&reply) {
+            Meaning::Taken => {}
+            Meaning::PutOff => return Ok(Offer::Ended(after(&reply), Some(reply.words()))),
+            Meaning::Refused => {
+                standing.turn(Waiting, Failed, &reply.words());
+                return Ok(Offer::Ended(after(&reply), None));
+            }
+        }
+        let waiting = standing.message.recipients.iter().filter(|recipient| recipient.state == Waiting);
+        let asked: Vec<_> = waiting.map(|one| (one.position, one.address.clone())).take(RECIPIENTS_AT_ONCE).collect();
+        let mut too_many = false;
+        for (position, address) in &asked {
+            let reply = speaker.rcpt(address).await?;
+            if reply.code == 421 {
+                return Ok(Offer::Ended(Spoken::Broken, Some(reply.words())));
+            }
+            too_many |= reply.code == TOO_MANY;
+            let state = match meaning(&reply) {
+                Meaning::Taken => Offered,
+                Meaning::PutOff => Waiting,
+                Meaning::Refused => Failed,
+            };
+            standing.answered(*position, state, &reply.words());
+        }
+        if !standing.any(Offered) {
+            let words = standing.any(Waiting).then(|| self.words_of_waiting(standing));
+            return Ok(Offer::Ended(Spoken::Whole, words));
+        }
+        let reply = speaker.command("DATA").await?;
+        if reply.code != 354 {
+            let (spoken, words) = self.no(standing, &reply, after(&reply));
+            return Ok(Offer::Ended(spoken, words));
+        }
+        if let Some(reply) = speaker.content(file, octets).await? {
+            let (spoken, words) = self.no(standing, &reply, Spoken::Broken);
+            return Ok(Offer::Ended(spoken, words));
+        }
+        Ok(Offer::Taken { too_many })
+    }
+
     /// The provider does not take the message as a whole.
     fn no(&self, standing: &mut Standing, reply: &Reply, spoken: Spoken) -> (Spoken, Option<String>) {
         let words = reply.words();
@@ -246,6 +284,11 @@ impl Queue {
     }
 }
 
+/// What is left of [`UP_TO_MARK`] of a claim.
+fn up_to_mark(claimed_until: i64, now: i64) -> Duration {
+    UP_TO_MARK.saturating_sub(seconds(now - (claimed_until - CLAIM)))
+}
+
 /// A 421 speaks of the connection.
 fn after(reply: &Reply) -> Spoken {
     if reply.code == 421 { Spoken::Broken } else { Spoken::Whole }
@@ -256,5 +299,18 @@ fn words_of(failure: &Failure) -> String {
     match failure {
         Failure::Busy(_) => failure.to_string(),
         _ => failure.smtp(SmtpMoment::Command).text.into_owned() + ": " + &failure.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_ends_before_its_claim() {
+        let now = 1_800_000_000;
+        let left = |after: i64| up_to_mark(now + CLAIM, now + after).as_secs();
+        assert_eq!((left(-5), left(0), left(2000), left(CLAIM)), (2400, 2400, 400, 0));
+        assert!(UP_TO_MARK < seconds(CLAIM));
     }
 }

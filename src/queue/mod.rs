@@ -53,8 +53,12 @@ pub(crate) const ACCOUNTS_AT_ONCE: usize = 32;
 pub(crate) const AT_LEAST: Duration = Duration::from_secs(30);
 /// For a lane of its own.
 pub(crate) const LANE_WAIT: Duration = Duration::from_secs(60);
-/// Seconds for which a message that is being delivered is nobody else's: 35 MB at 256 kbit/s, and the answer.
+/// Seconds for which a message that is being delivered is nobody else's; from its mark on, for as long as its answer takes.
 pub(crate) const CLAIM: i64 = 2700;
+/// From its claim to its mark, in all: 35 MB at 256 kbit/s, and a slow provider. It must end before the claim.
+pub(crate) const UP_TO_MARK: Duration = Duration::from_secs(2400);
+/// Seconds of a claim for what comes behind the answer: it is kept again and again where the store fails.
+pub(crate) const ANSWER_KEPT: i64 = 300;
 /// What is known of a message is kept: tried again after this time where the store fails.
 pub(crate) const KEPT_AGAIN: Duration = Duration::from_secs(2);
 
@@ -251,6 +255,11 @@ impl Queue {
                     if standing.nobody_has_it() {
                         self.forget_copy(&standing.message).await;
                     }
+                    return;
+                }
+                Err(Error::Missing(_)) => {
+                    let number = standing.message.id;
+                    tracing::warn!(number, "a queued message was taken from its delivery, and is given up here");
                     return;
                 }
                 Err(error) => {

@@ -29,7 +29,7 @@ pub(crate) const PIECE: usize = 16 * 1024;
 pub(crate) const READ: usize = 4 * 1024;
 
 const LOST: Failure = Failure::ProviderUnreachable(Unreachable::Lost);
-const TIMED_OUT: Failure = Failure::ProviderUnreachable(Unreachable::TimedOut);
+pub(super) const TIMED_OUT: Failure = Failure::ProviderUnreachable(Unreachable::TimedOut);
 
 /// How the talk about a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,12 +21,17 @@ pub(super) struct Standing {
     /// It is not a try that counts.
     idle: bool,
     reported: bool,
+    /// Its claim ends then, as the store has it.
+    claim: i64,
+    /// That its end mark is sent is in the store.
+    is_marked: bool,
 }
 
 impl Standing {
     pub(super) fn of(message: Queued) -> Self {
-        let before = message.recipients.clone();
-        Self { message, before, words: String::new(), progress: false, idle: false, reported: false }
+        let (before, claim) = (message.recipients.clone(), message.claimed_until);
+        let (progress, idle, reported, is_marked) = (false, false, false, false);
+        Self { message, before, words: String::new(), progress, idle, reported, claim, is_marked }
     }
 
     /// Whether a recipient has come to this state.
@@ -81,6 +86,16 @@ impl Standing {
         self.progress = too_many || self.message.recipients.iter().any(unasked);
     }
 
+    /// It is to be marked, and claimed until then for the provider's answer.
+    pub(super) fn marks(&mut self, until: i64) {
+        self.message.claimed_until = self.message.claimed_until.max(until);
+    }
+
+    /// That is in the store: from here on what the provider answers is so, whoever has the message by then.
+    pub(super) fn is_marked(&mut self) {
+        self.is_marked = true;
+    }
+
     /// Its end mark may have been taken.
     pub(super) fn is_unknown(&mut self, words: &str) {
         self.turn(RecipientState::Offered, RecipientState::Uncertain, words);
@@ -129,6 +144,7 @@ impl Standing {
             state,
             due,
             claimed_until: if state == QueueState::Marked { message.claimed_until } else { 0 },
+            claim: (!self.is_marked).then_some(self.claim),
             tries: match () {
                 () if fresh => 0,
                 () if self.idle || state == QueueState::Marked => message.tries,
@@ -202,11 +218,27 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_needs_the_claim_and_an_answer_does_not() {
+        let mut offered = standing(&[RecipientState::Offered]);
+        offered.marks(NOW + 500);
+        let told = offered.told(Uncertain::Hold, NOW);
+        assert_eq!((told.state, told.claimed_until, told.claim), (QueueState::Marked, NOW + 500, Some(NOW + 9)));
+        // It could not be kept.
+        let told = offered.clone().put_off("no").told(Uncertain::Hold, NOW);
+        assert_eq!((told.claimed_until, told.claim), (0, Some(NOW + 9)));
+        offered.is_marked();
+        offered.is_accepted("250 ok");
+        let told = offered.told(Uncertain::Hold, NOW);
+        assert_eq!((told.state, told.claimed_until, told.claim), (QueueState::Done, 0, None));
+    }
+
+    #[test]
     fn what_is_put_off_waits_longer_and_longer_and_no_longer_than_it_may() {
         use RecipientState::{Offered, Waiting};
         let put_off = |words: &str| standing(&[Waiting]).put_off(words).told(Uncertain::Hold, NOW);
         let told = put_off("451 4.3.0 later");
         assert_eq!((told.due, told.tries, told.advised, told.claimed_until), (Some(NOW + 120), 3, false, 0));
+        assert_eq!(told.claim, Some(NOW + 9));
         let told = put_off("451 4.7.1 try again in 10 minutes");
         assert_eq!((told.due, told.advised), (Some(NOW + 600), true));
         let mut late = standing(&[Waiting]);

@@ -68,6 +68,7 @@ mod queue;
 mod queue_crashes;
 mod queue_resend;
 mod queue_rows;
+mod queue_taken;
 mod readme;
 mod refused;
 mod refused_tokens;

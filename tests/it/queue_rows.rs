@@ -6,7 +6,8 @@ use passerelle::{
     relay::Envelope,
     rules::likeness::Likeness,
     store::{
-        Copy, Enqueued, Letter, QueueState, Queued, Recipient, RecipientState, Sending, Spooled, Store, Told, ToldSent,
+        Copy, Enqueued, Error, Letter, QueueState, Queued, Recipient, RecipientState, Sending, Spooled, Store, Told,
+        ToldSent,
     },
 };
 use std::path::Path;
@@ -50,6 +51,7 @@ fn told(message: &Queued, states: [RecipientState; 2], state: QueueState, due: O
         state,
         due,
         claimed_until: 0,
+        claim: Some(message.claimed_until),
         tries: 1,
         reports: 0,
         words: "why".to_owned(),
@@ -183,4 +185,22 @@ async fn the_next_bridge_takes_over_and_an_advised_pause_holds_for_all() {
     store.retry_queued(Some(two.id), NOW + 2).await.expect("retried");
     let four = enqueue(&store, account, "four", "4", NOW + 3).await;
     assert_eq!(store.queued(four.id).await.expect("read").expect("there").due_at, Some(NOW + 3));
+}
+
+#[tokio::test]
+async fn who_has_lost_a_claim_keeps_nothing_but_an_answer() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, account) = open(root.path()).await;
+    let one = enqueue(&store, account, "one", "1", NOW).await;
+    let lost = claim(&store, one.id, NOW).await;
+    let others = claim(&store, one.id, NOW + 100).await;
+    let mut marked = told(&lost, [RecipientState::Offered; 2], QueueState::Marked, lost.due_at);
+    marked.claimed_until = NOW + 300;
+    assert!(matches!(store.tell_queued(one.id, &marked, NOW + 101).await, Err(Error::Missing(_))));
+    assert_eq!(store.queued(one.id).await.expect("read"), Some(others));
+    // What the provider has said is so.
+    let mut done = told(&lost, [RecipientState::Accepted; 2], QueueState::Done, None);
+    done.claim = None;
+    assert_eq!(store.tell_queued(one.id, &done, NOW + 101).await.expect("told"), ["1"]);
+    assert_eq!(store.tell_queued(one.id + 1, &done, NOW + 101).await.expect("told"), Vec::<String>::new());
 }

@@ -16,6 +16,8 @@ pub struct Told {
     pub due: Option<i64>,
     /// Until when it stays claimed; 0: it is free.
     pub claimed_until: i64,
+    /// Only where its claim still ends then. None: whoever has it now, the provider has answered.
+    pub claim: Option<i64>,
     /// As they are now.
     pub tries: u32,
     pub reports: u32,
@@ -80,13 +82,13 @@ impl Store {
     /// that of its Sent copy where there is another.
     ///
     /// # Errors
-    /// If the store fails: nothing is kept then.
+    /// [`Error::Missing`] if its claim is another's by now, or it was taken out; or if the store fails: nothing is kept then.
     pub async fn tell_queued(&self, id: i64, told: &Told, now: i64) -> Result<Vec<String>, Error> {
         const RECIPIENT: &str =
             "UPDATE queue_recipients SET state = $3, words = $4 WHERE queue_id = $1 AND position = $2";
         const FILE: &str = "SELECT file FROM queue WHERE id = $1";
         const TELL: &str = "UPDATE queue SET state = $2, due_at = $3, claimed_until = $4, tries = $5, reports = $6,
-            words = $7, advised = $8 WHERE id = $1";
+            words = $7, advised = $8 WHERE id = $1 AND claimed_until = COALESCE($9, claimed_until)";
         // One whose client may not have heard of it is known by its row for a day.
         const DONE: &str = "UPDATE queue SET file = NULL, octets = 0, due_at = began_at + $2 WHERE id = $1";
         const OVER: &str = "DELETE FROM queue WHERE id = $1 AND told = 1";
@@ -103,7 +105,7 @@ impl Store {
                 let change = sqlx::query(RECIPIENT).bind(id).bind(position).bind(state.name()).bind(words);
                 change.execute(&mut *transaction).await?;
             }
-            sqlx::query(TELL)
+            let kept = sqlx::query(TELL)
                 .bind(id)
                 .bind(told.state.name())
                 .bind(told.due)
@@ -112,8 +114,12 @@ impl Store {
                 .bind(i64::from(told.reports))
                 .bind(&told.words)
                 .bind(i64::from(told.advised))
+                .bind(told.claim)
                 .execute(&mut *transaction)
                 .await?;
+            if kept.rows_affected() == 0 && told.claim.is_some() {
+                return Err(Error::Missing("a queued message that is claimed here"));
+            }
             if told.state == QueueState::Done {
                 sqlx::query(DONE).bind(id).bind(KNOWN).execute(&mut *transaction).await?;
                 sqlx::query(OVER).bind(id).execute(&mut *transaction).await?;
