@@ -27,6 +27,8 @@ pub(crate) const ONE: Duration = Duration::from_secs(1500);
 pub(crate) const LOOKED_WITHIN: Duration = Duration::from_secs(300);
 /// Seconds from a failure to the next try; the last goes on for ever.
 pub(crate) const PAUSES: [i64; 7] = [5, 15, 60, 300, 900, 1800, 3600];
+/// Seconds for which an account's other messages wait at most, where one met a provider that fails: it may be that one's.
+pub(crate) const OTHERS_WAIT: i64 = 300;
 /// Seconds for which a message of unknown outcome waits for a retry by the CRM, before its copy is filed.
 pub(crate) const UNCERTAIN: i64 = 15 * 60;
 /// Looks, with their pauses, that a provider which files by itself is given before a CRM's copy is put there.
@@ -61,27 +63,30 @@ impl Filing {
         };
         let (account, tries) = (message.account, message.tries);
         let attended = timeout(ONE, self.try_attend(message)).await;
-        let (failure, is_lane) = match attended {
-            Ok(Ok(())) => return true,
-            Ok(Err(trouble)) => (trouble.to_string(), matches!(trouble, Trouble::Lane(_))),
-            Err(_) => ("no answer in time".to_owned(), false),
-        };
         let pause = pause(tries);
+        let (failure, others) = match attended {
+            Ok(Ok(())) => return true,
+            Ok(Err(trouble)) => (trouble.to_string(), trouble.others_wait(pause)),
+            Err(_) => ("no answer in time".to_owned(), Some(pause.min(OTHERS_WAIT))),
+        };
         tracing::warn!(
             account = account.0,
             failure,
             pause,
             "a Sent copy could not be seen to; tried again after that many seconds"
         );
-        let due = unix_now() + pause;
-        let mut put_off = self.store.postpone_sent(id, Some(due), None).await;
-        if is_lane && put_off.is_ok() {
-            put_off = self.store.postpone_all_sent(account, unix_now(), due).await;
+        let now = unix_now();
+        // Behind the others, which may do better.
+        let mut put_off = self.store.postpone_sent(id, Some(now + pause + 1), None).await;
+        if let Some(others) = others
+            && put_off.is_ok()
+        {
+            put_off = self.store.postpone_all_sent(account, now, now + others).await;
         }
         if let Err(error) = put_off {
             tracing::error!(error = &error as &dyn std::error::Error, "a Sent copy cannot be put off");
         }
-        !is_lane
+        others.is_none()
     }
 
     async fn lane(&self, account: AccountId) -> Result<Option<Own>, Trouble> {
@@ -341,6 +346,19 @@ enum Trouble {
     Refused,
     #[error(transparent)]
     Store(#[from] Error),
+}
+
+impl Trouble {
+    /// Seconds for which the account's other messages wait too, where they would meet the same. None: it is of this message.
+    fn others_wait(&self, pause: i64) -> Option<i64> {
+        match self {
+            Self::Lane(_) => Some(pause),
+            Self::Failure(Failure::ProviderMisbehaved(_) | Failure::ProviderUnreachable(_)) => {
+                Some(pause.min(OTHERS_WAIT))
+            }
+            Self::Failure(_) | Self::Refused | Self::Store(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

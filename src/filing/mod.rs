@@ -16,6 +16,7 @@
 //! | `spool` | messages on disk |
 //! | `desk` | what a session has under way |
 //! | `filer` | looks, files, tries again |
+//! | `turns`, `rooms` | whose message is next, and how many at a time |
 //! | `talk`, `line` | the bridge's own IMAP |
 //!
 //! Whether the client has heard its 250 is known by its next command, or by its leaving in peace behind it. One that was gone
@@ -26,6 +27,7 @@
 pub mod desk;
 pub(crate) mod filer;
 pub(crate) mod line;
+pub(crate) mod rooms;
 pub(crate) mod spool;
 pub(crate) mod talk;
 pub(crate) mod turns;

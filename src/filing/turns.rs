@@ -1,20 +1,20 @@
-//! Whose messages are filed now: those that are due, of few accounts at a time, and one after the other of each.
+//! Whose messages are filed now: those that are due, few at a time, and one after the other of each account.
 //!
 //! Two must never file for one account at once: each would look into Sent before the other's copy is there.
 
-use super::Filing;
+use super::{Filing, rooms::Rooms};
 use crate::{model::AccountId, store::unix_now};
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 
 /// Messages that are read from the store at a time.
 pub(crate) const DUE_AT_ONCE: u32 = 256;
-/// Accounts that are filed for at a time.
-pub(crate) const ACCOUNTS_AT_ONCE: usize = 4;
+/// Accounts that are filed for at a time; a room costs a connection and little else.
+pub(crate) const ACCOUNTS_AT_ONCE: usize = 16;
 /// The store is looked at this often, whatever it said: another bridge may have changed it.
 pub(crate) const AT_LEAST: Duration = Duration::from_secs(30);
 /// How often what nobody needs is swept from the spool.
@@ -24,7 +24,7 @@ impl Filing {
     /// Files until it is dropped. `serve` runs one.
     pub async fn run(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
-        let room = Arc::new(Semaphore::new(ACCOUNTS_AT_ONCE));
+        let rooms = Rooms::new(ACCOUNTS_AT_ONCE);
         let mut swept: Option<tokio::time::Instant> = None;
         loop {
             if swept.is_none_or(|at| at.elapsed() > SWEPT) {
@@ -33,7 +33,7 @@ impl Filing {
             }
             let wait = match self.store.due_sent(unix_now(), DUE_AT_ONCE).await {
                 Ok((due, next)) => {
-                    self.start(due, &mut tasks, &room);
+                    self.start(due, &mut tasks, &rooms);
                     let until = next.map_or(AT_LEAST, |next| seconds(next - unix_now()));
                     until.clamp(Duration::from_millis(200), AT_LEAST)
                 }
@@ -65,17 +65,18 @@ impl Filing {
         }
     }
 
-    fn start(self: &Arc<Self>, due: Vec<(AccountId, i64)>, tasks: &mut JoinSet<()>, room: &Arc<Semaphore>) {
+    fn start(self: &Arc<Self>, due: Vec<(AccountId, i64)>, tasks: &mut JoinSet<()>, rooms: &Arc<Rooms>) {
         let mut accounts: BTreeMap<AccountId, Vec<i64>> = BTreeMap::new();
         for (account, id) in due {
             accounts.entry(account).or_default().push(id);
         }
         for (account, messages) in accounts {
             let Some(turn) = Turn::take(self, account) else { continue };
-            let room = room.clone();
+            let rooms = rooms.clone();
             tasks.spawn(async move {
-                let _room = room.acquire_owned().await;
+                let provider = turn.filing.store.account(account).await.ok().flatten().map(|account| account.imap);
                 for id in messages {
+                    let _room = rooms.take(provider.as_ref()).await;
                     if !turn.filing.attend(id).await {
                         break;
                     }

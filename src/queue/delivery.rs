@@ -8,9 +8,9 @@ use super::{
 use crate::{
     failpoint::{Moment, reach},
     failure::{Failure, SmtpMoment},
-    filing::as_seconds,
+    filing::{as_seconds, filer::OTHERS_WAIT},
     model::Uncertain,
-    rules::patience::{Meaning, advised, meaning},
+    rules::patience::{Meaning, advised, meaning, pause},
     store::{Account, Error, Queued, RecipientState, unix_now},
     wire::smtp::Reply,
 };
@@ -95,6 +95,10 @@ impl Queue {
                 speaker.end(spoken);
                 words
             }
+            // It is of the provider, as far as anybody knows: the account's next message would wait as long for nothing.
+            Err(failure @ (Failure::ProviderMisbehaved(_) | Failure::ProviderUnreachable(_))) => {
+                return self.fails(account, standing.put_off(&words_of(&failure))).await;
+            }
             Err(failure) => Some(words_of(&failure)),
         };
         match words {
@@ -108,9 +112,15 @@ impl Queue {
             }
             None => {
                 reach(Moment::BeforeDelivered).await;
-                self.keep(Some(account), &standing).await;
+                let next = match standing.is_in_doubt() {
+                    true => self.fails(account, standing).await,
+                    false => {
+                        self.keep(Some(account), &standing).await;
+                        Next::Go
+                    }
+                };
                 reach(Moment::AfterDelivered).await;
-                Next::Go
+                next
             }
         }
     }
@@ -120,12 +130,24 @@ impl Queue {
         let now = unix_now();
         let told = standing.told(account.settings.uncertain, now);
         self.keep(Some(account), &standing).await;
-        if let Some(due) = told.due
-            && let Err(error) = self.filing.store.hold_back(account.id, due, told.advised, now).await
-        {
-            tracing::error!(error = &error as &dyn std::error::Error, "queued messages cannot be held back");
+        if let Some(due) = told.due {
+            self.hold_back(account, due, told.advised).await;
         }
         Next::Rest
+    }
+
+    /// The provider failed within a message: the account's others wait, too, and not for long, as it may be that message's.
+    async fn fails(&self, account: &Account, standing: Standing) -> Next {
+        let wait = pause(standing.message.tries, "").min(OTHERS_WAIT);
+        self.keep(Some(account), &standing).await;
+        self.hold_back(account, unix_now() + wait, false).await;
+        Next::Rest
+    }
+
+    async fn hold_back(&self, account: &Account, until: i64, advised: bool) {
+        if let Err(error) = self.filing.store.hold_back(account.id, until, advised, unix_now()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "queued messages cannot be held back");
+        }
     }
 
     /// Before what may have been sent is sent again, Sent is looked at: a provider that files by itself shows it there.

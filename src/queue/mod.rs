@@ -24,7 +24,7 @@ pub(crate) mod speak;
 mod standing;
 
 use crate::{
-    filing::Filing,
+    filing::{Filing, rooms::Rooms},
     model::{AccountId, Uncertain},
     relay::Outcome,
     store::{Account, Error, QueueState, Queued, RecipientState, Sending, Told, ToldSent, unix_now},
@@ -41,11 +41,11 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
     task::JoinSet,
 };
 
-/// Messages of one account that are delivered in a row, before another account's may have its room.
+/// Messages of one account that are taken at a time; each waits for a room of its own.
 pub(crate) const IN_A_ROW: u32 = 20;
 /// Accounts that are delivered for at a time.
 pub(crate) const ACCOUNTS_AT_ONCE: usize = 32;
@@ -113,13 +113,13 @@ impl Queue {
     /// Delivers until `drain` becomes true and what was begun has ended.
     pub async fn run(self: Arc<Self>, mut drain: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
-        let room = Arc::new(Semaphore::new(ACCOUNTS_AT_ONCE));
+        let rooms = Rooms::new(ACCOUNTS_AT_ONCE);
         // The command line changes rows, too. Without this they are seen later.
         let mut changes = self.filing.store.changes().await.ok();
         loop {
             let wait = match self.filing.store.due_queued(unix_now(), IN_A_ROW).await {
                 Ok((due, next)) => {
-                    self.start(due, &mut tasks, &room);
+                    self.start(due, &mut tasks, &rooms);
                     let until = next.map_or(AT_LEAST, |next| seconds(next - unix_now()));
                     until.clamp(Duration::from_millis(200), AT_LEAST)
                 }
@@ -150,17 +150,19 @@ impl Queue {
         while tasks.join_next().await.is_some() {}
     }
 
-    fn start(self: &Arc<Self>, due: Vec<(AccountId, i64)>, tasks: &mut JoinSet<()>, room: &Arc<Semaphore>) {
+    fn start(self: &Arc<Self>, due: Vec<(AccountId, i64)>, tasks: &mut JoinSet<()>, rooms: &Arc<Rooms>) {
         let mut accounts: BTreeMap<AccountId, Vec<i64>> = BTreeMap::new();
         for (account, id) in due {
             accounts.entry(account).or_default().push(id);
         }
         for (account, messages) in accounts {
             let Some(turn) = Turn::take(self, account) else { continue };
-            let room = room.clone();
+            let rooms = rooms.clone();
             tasks.spawn(async move {
-                let _room = room.acquire_owned().await;
+                let store = &turn.queue.filing.store;
+                let provider = store.account(account).await.ok().flatten().map(|account| account.smtp);
                 for id in messages {
+                    let _room = rooms.take(provider.as_ref()).await;
                     let draining = turn.queue.draining.load(Ordering::Relaxed);
                     if draining || turn.queue.attend(id).await == Next::Rest {
                         break;

@@ -25,13 +25,15 @@ pub(super) struct Standing {
     claim: i64,
     /// That its end mark is sent is in the store.
     is_marked: bool,
+    /// And what came of that, nobody knows.
+    is_unknown: bool,
 }
 
 impl Standing {
     pub(super) fn of(message: Queued) -> Self {
         let (before, claim) = (message.recipients.clone(), message.claimed_until);
-        let (progress, idle, reported, is_marked) = (false, false, false, false);
-        Self { message, before, words: String::new(), progress, idle, reported, claim, is_marked }
+        let [progress, idle, reported, is_marked, is_unknown] = [false; 5];
+        Self { message, before, words: String::new(), progress, idle, reported, claim, is_marked, is_unknown }
     }
 
     /// Whether a recipient has come to this state.
@@ -99,6 +101,12 @@ impl Standing {
     /// Its end mark may have been taken.
     pub(super) fn is_unknown(&mut self, words: &str) {
         self.turn(RecipientState::Offered, RecipientState::Uncertain, words);
+        self.is_unknown = true;
+    }
+
+    /// Whether nobody knows what became of what has just been sent.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_unknown
     }
 
     /// It is tried again later.

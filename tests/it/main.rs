@@ -74,6 +74,7 @@ mod refused;
 mod refused_tokens;
 mod renewal;
 mod revocation;
+mod rooms;
 mod scopes;
 mod senders;
 mod sending;

@@ -121,7 +121,7 @@ impl Firm {
 }
 
 /// What a submission server says that takes all.
-fn takes(visit: &mut Visit, line: &str) -> Option<()> {
+pub(crate) fn takes(visit: &mut Visit, line: &str) -> Option<()> {
     match line.split(' ').next().unwrap_or_default() {
         "EHLO" => visit.say("250-double\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN"),
         "AUTH" => visit.say("235 2.7.0 Signed in"),
