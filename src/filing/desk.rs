@@ -67,13 +67,18 @@ impl Desk {
         Self { filing, state: Arc::default(), told: Arc::default(), unheard: AtomicBool::new(false) }
     }
 
-    /// Writes the next octets of a draft.
-    pub fn spool(&self, id: DraftId, octets: Vec<u8>) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
+    /// Writes the next octets of a draft of this account.
+    pub fn spool(
+        &self,
+        id: DraftId,
+        account: AccountId,
+        octets: Vec<u8>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
         let (filing, state) = (self.filing.clone(), self.state.clone());
         whole(async move {
             let mut state = state.lock().await;
             if state.turn_to(id)? {
-                state.stage = Stage::Writing(Box::new(filing.begin().await?));
+                state.stage = Stage::Writing(Box::new(filing.begin(account).await?));
             }
             match &mut state.stage {
                 Stage::Writing(spooling) => spooling.write(&octets).await.map_err(|error| not_kept(&error)),

@@ -13,7 +13,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `spool` | messages on disk |
+//! | `spool`, `shares` | messages on disk, and how much of it is whose |
 //! | `desk` | what a session has under way |
 //! | `filer` | looks, files, tries again |
 //! | `turns`, `rooms` | whose message is next, and how many at a time |
@@ -28,6 +28,7 @@ pub mod desk;
 pub(crate) mod filer;
 pub(crate) mod line;
 pub(crate) mod rooms;
+mod shares;
 pub(crate) mod spool;
 pub(crate) mod talk;
 pub(crate) mod turns;
@@ -38,7 +39,7 @@ use crate::{
     model::AccountId,
     relay::{Care, Commitment, Committed, Envelope, Outcome},
     rules::likeness::Likeness,
-    store::{Account, Copy, Error, Joined, Letter, SentMessage, SentPlace, Store, sent::KNOWN, unix_now},
+    store::{Account, Copy, Error, Joined, Letter, SentMessage, SentPlace, Spooled, Store, sent::KNOWN, unix_now},
     upstream::Gates,
 };
 pub use desk::Desk;
@@ -95,7 +96,7 @@ impl Filing {
         end_of_data: Duration,
         delivery: Duration,
     ) -> Result<Arc<Self>, Error> {
-        let spool = Spool::open(state)?;
+        let spool = Spool::open(state, SPOOL_SHARE)?;
         let busy = Mutex::default();
         let [wake, news, queued] = std::array::from_fn(|_| Notify::new());
         let untold = UNTOLD.max(as_seconds(end_of_data).saturating_add(60));
@@ -115,8 +116,11 @@ impl Filing {
         Ok(())
     }
 
-    async fn begin(&self) -> Result<Spooling, Failure> {
-        self.spool.create().await.map_err(|error| not_kept(&error))
+    async fn begin(&self, account: AccountId) -> Result<Spooling, Failure> {
+        let share = self.spool.share(account);
+        let commits = share.commits();
+        share.learn(self.store.spooled_octets(account).await.map_err(|error| untold(&error))?, commits);
+        self.spool.create(share).await.map_err(|error| not_kept(&error))
     }
 
     async fn account(&self, id: AccountId) -> Result<Account, Failure> {
@@ -132,29 +136,38 @@ impl Filing {
         likeness: Likeness,
         commitment: Commitment,
     ) -> Result<(i64, Committed), Failure> {
-        let account = self.account(id).await?;
-        if let Some(Whole { spooled, .. }) = &whole
-            && self.store.spooled_octets(id).await.map_err(|error| untold(&error))? + spooled.octets > SPOOL_SHARE
-        {
-            tracing::error!(account = id.0, "too many messages of an account wait to be sent, or for its Sent mailbox");
-            self.spool.remove([spooled.file.clone()]).await;
-            return Err(Failure::OurDiskFull);
+        // Counted as a draft's until its row is there.
+        let (whole, share) = whole.map(|Whole { spooled, content, share }| ((spooled, content), share)).unzip();
+        let committed = self.commit_whole(id, whole, likeness, commitment).await?;
+        if let Some(share) = share.filter(|_| !matches!(committed.1, Committed::SentBefore | Committed::UnderWay)) {
+            share.keep();
         }
+        Ok(committed)
+    }
+
+    async fn commit_whole(
+        &self,
+        id: AccountId,
+        whole: Option<(Spooled, Vec<u8>)>,
+        likeness: Likeness,
+        commitment: Commitment,
+    ) -> Result<(i64, Committed), Failure> {
+        let account = self.account(id).await?;
         let files = self.gates.files(&account) == Some(true);
         match (commitment, whole) {
             (Commitment::Sending { recipients }, whole) => {
-                let (spooled, content) = whole.map(|whole| (whole.spooled, whole.content)).unzip();
+                let (spooled, content) = whole.unzip();
                 let letter = Letter { likeness, recipients, spooled, content, files };
                 self.mark(&account, letter).await
             }
-            (Commitment::Copy { flags, seen, date }, Some(Whole { spooled, content })) => {
+            (Commitment::Copy { flags, seen, date }, Some((spooled, content))) => {
                 // What is older than a day was not sent just now: no provider is about to file it.
                 let is_new = likeness.dated.is_none_or(|dated| (unix_now() - dated).abs() < KNOWN);
                 let files = files && is_new;
                 let copy = Copy { likeness, spooled, content, flags, seen, date, files };
                 self.take_copy(&account, &copy).await
             }
-            (Commitment::Queued(envelope), Some(Whole { spooled, content })) => {
+            (Commitment::Queued(envelope), Some((spooled, content))) => {
                 let recipients = Some(one_form(&envelope.recipients));
                 let letter = Letter { likeness, recipients, spooled: Some(spooled), content: Some(content), files };
                 self.enqueue(&account, &letter, &envelope).await

@@ -3,8 +3,10 @@
 //! A file is whole, and on disk together with its name, before a row of the store has its name. What no row names is of a
 //! message that came to nothing. Files and their folder are their owner's alone.
 
+use super::shares::{Share, Shares};
 use crate::{
     failpoint::{Moment, reach},
+    model::AccountId,
     store::{Error, SPOOL_DIRECTORY, Spooled, files},
 };
 use ring::{
@@ -33,22 +35,31 @@ pub(crate) const SPOOL_SHARE: u64 = SPOOL_MAX / 8;
 /// A file that no row names may be one that is being written, by another bridge too.
 pub(crate) const ABANDONED: Duration = Duration::from_secs(3600);
 
+/// To the administrator.
+const OVER_SHARE: &str = "too many messages of its account wait to be sent, or for its Sent mailbox";
+
 /// The folder, and how much lies in it.
 pub(crate) struct Spool {
     directory: PathBuf,
     used: Arc<AtomicU64>,
+    shares: Arc<Shares>,
 }
 
 impl Spool {
-    /// Makes the folder where there is none.
-    pub(super) fn open(state: &Path) -> Result<Self, Error> {
+    /// Makes the folder where there is none. No account has more octets in it than its share.
+    pub(super) fn open(state: &Path, share: u64) -> Result<Self, Error> {
         let directory = state.join(SPOOL_DIRECTORY);
         files::private_directory(&directory)?;
-        Ok(Self { directory, used: Arc::default() })
+        Ok(Self { directory, used: Arc::default(), shares: Shares::new(share) })
+    }
+
+    /// The octets of an account's new file.
+    pub(super) fn share(&self, account: AccountId) -> Share {
+        self.shares.of(account)
     }
 
     /// A new file.
-    pub(super) async fn create(&self) -> io::Result<Spooling> {
+    pub(super) async fn create(&self, share: Share) -> io::Result<Spooling> {
         let name = name()?;
         let path = self.directory.join(&name);
         let mut options = OpenOptions::new();
@@ -57,7 +68,7 @@ impl Spool {
         options.mode(0o600);
         let file = options.open(&path).await?;
         let kept = Kept { path, octets: 0, used: self.used.clone(), whole: false };
-        Ok(Spooling { name, file, content: Context::new(&SHA256), kept })
+        Ok(Spooling { name, file, content: Context::new(&SHA256), share, kept })
     }
 
     /// A file to read from.
@@ -128,6 +139,7 @@ pub(super) struct Spooling {
     name: String,
     file: File,
     content: Context,
+    share: Share,
     kept: Kept,
 }
 
@@ -136,6 +148,8 @@ pub(super) struct Whole {
     pub(super) spooled: Spooled,
     /// A digest of its octets.
     pub(super) content: Vec<u8>,
+    /// Until a row names it.
+    pub(super) share: Share,
 }
 
 struct Kept {
@@ -148,6 +162,9 @@ struct Kept {
 impl Spooling {
     pub(super) async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         let more = octets.len() as u64;
+        if !self.share.take(more) {
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, OVER_SHARE));
+        }
         if self.kept.used.fetch_add(more, Ordering::Relaxed) + more > SPOOL_MAX {
             self.kept.used.fetch_sub(more, Ordering::Relaxed);
             return Err(io::ErrorKind::StorageFull.into());
@@ -171,7 +188,7 @@ impl Spooling {
         reach(Moment::AfterSync).await;
         self.kept.whole = true;
         let spooled = Spooled { file: self.name.clone(), octets: self.kept.octets };
-        Ok(Whole { spooled, content: self.content.finish().as_ref().to_vec() })
+        Ok(Whole { spooled, content: self.content.finish().as_ref().to_vec(), share: self.share })
     }
 }
 
@@ -182,5 +199,39 @@ impl Drop for Kept {
             // A moment's work, and at a cut session nobody could wait for it.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn drafts_of_one_account_leave_the_spool_to_others() {
+        let root = tempfile::tempdir().expect("a directory");
+        let spool = Spool::open(root.path(), 1000).expect("a spool");
+        let [alice, bob] = [AccountId(1), AccountId(2)];
+        let mut drafts = [
+            spool.create(spool.share(alice)).await.expect("a file"),
+            spool.create(spool.share(alice)).await.expect("a file"),
+        ];
+        for draft in &mut drafts {
+            draft.write(&[b'x'; 500]).await.expect("written");
+        }
+        let refused = drafts[0].write(b"x").await.expect_err("its share is full");
+        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
+        let mut others = spool.create(spool.share(bob)).await.expect("a file");
+        others.write(&[b'x'; 1000]).await.expect("another has all of its own");
+        let [one, two] = drafts;
+        // Whole, and no row names it yet.
+        let whole = one.finish().await.expect("on disk");
+        let mut next = spool.create(spool.share(alice)).await.expect("a file");
+        assert!(next.write(b"x").await.is_err());
+        drop(two);
+        next.write(&[b'x'; 500]).await.expect("what was dropped is free");
+        spool.remove([whole.spooled.file]).await;
+        drop((next, others, whole.share));
+        assert_eq!(spool.used.load(Ordering::Relaxed), 0);
+        assert_eq!(std::fs::read_dir(&spool.directory).expect("the folder").count(), 0);
     }
 }

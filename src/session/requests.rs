@@ -263,7 +263,9 @@ impl Requests {
                 });
             }
             Request::Spool(draft, octets) => {
-                let spooled = self.desk.as_ref().map(|desk| desk.spool(draft, octets));
+                let account = self.entitled.as_ref().map(|entitled| entitled.account);
+                let to = self.desk.as_ref().zip(account);
+                let spooled = to.map(|(desk, account)| desk.spool(draft, account, octets));
                 self.spooling += 1;
                 self.answer(async move {
                     let spooled = match spooled {

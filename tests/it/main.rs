@@ -83,6 +83,7 @@ mod sent_rows;
 mod serve;
 mod settings;
 mod shared_mailbox;
+mod shares;
 mod shell_lines;
 mod sign_in;
 mod sign_in_toys;
