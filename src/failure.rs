@@ -56,6 +56,8 @@ pub enum Cap {
     Lanes,
     #[error("refused logins on one connection")]
     Logins,
+    #[error("messages of this account in the queue")]
+    Queue,
     #[error("messages a minute to the provider for this account")]
     Rate,
     #[error("sessions signed in to this account")]
@@ -247,6 +249,7 @@ impl Failure {
         let (code, enhanced) = match (self, moment) {
             // Who has signed in need not connect again.
             (Self::Busy(Cap::Lanes | Cap::Rate), Command) => (451, "4.3.2"),
+            (Self::Busy(Cap::Queue), _) => (452, "4.3.1"),
             (Self::Busy(_), _) => (421, "4.3.2"),
             (Self::ClientMisbehaved(Misbehaviour::WrongState), _) => (503, "5.5.1"),
             (Self::ClientMisbehaved(Misbehaviour::BareLineEnd), _) => BARE_LINE_END,
@@ -286,6 +289,9 @@ impl Failure {
         match self {
             Self::Busy(Cap::Logins) => {
                 "Too many refused logins on this connection, mend login or password, then connect again"
+            }
+            Self::Busy(Cap::Queue) => {
+                "Too many messages of this account wait in the queue of the mail bridge, this one was not taken, try again when some are out"
             }
             Self::Busy(Cap::Rate) => {
                 "The mail provider takes no more messages of this account in this minute, nothing was sent, try again in a minute"

@@ -202,6 +202,8 @@ fn before_login() -> Vec<Limit> {
         count("filing-outcomes", filing::SETTLED_AGAIN, "such tries, then Sent is looked at"),
         count("filing-of-one", crate::store::sent::due::OF_ONE, "Sent copies of one account at a time"),
         count("queued-recipients", model::number(smtp::queued::QUEUED_RECIPIENTS_MAX), "of one message that is queued"),
+        count("queued-of-account", crate::store::queue::MESSAGES_MAX, "messages of one account in the queue"),
+        count("queued-recipients-of-account", crate::store::queue::RECIPIENTS_MAX, "recipients of them all"),
         count("queue-of-one", queue::IN_A_ROW, "queued messages of one account in a row"),
         count(
             "queue-accounts",

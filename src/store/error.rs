@@ -4,7 +4,7 @@
 
 use super::vault;
 use crate::{
-    failure::{Failure, Misbehaviour, Unreachable},
+    failure::{Cap, Failure, Misbehaviour, Unreachable},
     model::quoted,
 };
 use std::{io, path::PathBuf};
@@ -45,6 +45,9 @@ pub enum Error {
     /// Others than the owner may read or write a key.
     #[error("the key can be read or written by others than its owner: {}", .0.display())]
     OpenToOthers(PathBuf),
+    /// Too many messages or recipients of one account are queued.
+    #[error("too many messages of one account are in the queue")]
+    QueueFull,
     /// The system gives no random octets.
     #[error("the system gives no random numbers")]
     Randomness,
@@ -131,6 +134,7 @@ impl From<&Error> for Failure {
             // What was begun goes on with the account as it is now.
             Error::Changed => Self::ProviderUnreachable(Unreachable::Lost),
             Error::DiskFull => Self::OurDiskFull,
+            Error::QueueFull => Self::Busy(Cap::Queue),
             Error::TooManyNames => Self::ProviderMisbehaved(Misbehaviour::TooManyMailboxes),
             Error::Vault(_) => Self::Internal("a sealed secret does not open"),
             _ => Self::Internal("the store"),

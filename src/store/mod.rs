@@ -18,7 +18,7 @@ mod lease;
 mod login;
 pub mod password;
 mod person;
-mod queue;
+pub(crate) mod queue;
 pub(crate) mod recent;
 mod refusal;
 mod registration;

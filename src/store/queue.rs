@@ -14,6 +14,11 @@ use super::{
 };
 use crate::{model::AccountId, relay::Envelope, wire::smtp::BodyKind};
 
+/// Messages of one account that are not done: a campaign of a day, while its provider takes nothing.
+pub(crate) const MESSAGES_MAX: u32 = 5_000;
+/// Recipients of them all.
+pub(crate) const RECIPIENTS_MAX: u32 = 100_000;
+
 /// How a queued message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -196,6 +201,10 @@ const RECIPIENTS: &str =
 const BEFORE: &str = "SELECT id FROM queue WHERE account_id = $1 AND message_id = $2 AND envelope = $3 AND sender = $4
         AND told = 0 AND began_at >= $5
     ORDER BY id LIMIT 1";
+/// Messages of an account that are not done, and their recipients.
+const WAITING: &str = "SELECT (SELECT COUNT(*) FROM queue WHERE account_id = $1 AND state <> 'done'),
+    (SELECT COUNT(*) FROM queue JOIN queue_recipients ON queue_id = queue.id
+        WHERE account_id = $1 AND queue.state <> 'done')";
 /// Where the provider has asked for a pause, a new message waits with the others.
 const ENQUEUE: &str =
     "INSERT INTO queue (account_id, state, sender, body, message_id, envelope, sent_id, file, octets, began_at,
@@ -210,7 +219,7 @@ impl Store {
     /// was queued before, and whose client may not have heard of that, is taken once.
     ///
     /// # Errors
-    /// If the store fails: the message must not be acknowledged then.
+    /// [`Error::QueueFull`] if the account has too many, or if the store fails: the message must not be acknowledged then.
     pub async fn enqueue(
         &self,
         account: AccountId,
@@ -236,6 +245,12 @@ impl Store {
                 .await?;
             if let Some(id) = before {
                 return Ok(Enqueued { id, spare: Some(spooled.file.clone()) });
+            }
+            let (messages, recipients): (i64, i64) =
+                sqlx::query_as(WAITING).bind(account.0).fetch_one(&mut *transaction).await?;
+            let more = i64::try_from(envelope.recipients.len()).unwrap_or(i64::MAX);
+            if messages >= MESSAGES_MAX.into() || recipients.saturating_add(more) > RECIPIENTS_MAX.into() {
+                return Err(Error::QueueFull);
             }
             let sent = match copies {
                 true => {

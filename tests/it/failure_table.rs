@@ -77,7 +77,7 @@ fn every_misbehaviour() -> impl Iterator<Item = Misbehaviour> {
 /// Each failure once. What is told alike, whatever became of the provider or of us, is one.
 pub(crate) fn all() -> Vec<Failure> {
     every_failure! {
-        Busy(every!(Cap: Connections Lanes Logins Rate Sessions Tokens)),
+        Busy(every!(Cap: Connections Lanes Logins Queue Rate Sessions Tokens)),
         ClientMisbehaved(every_misbehaviour()),
         ConsentNeeded([None, SignInLink::new("https://mail.firm.test/sign-in/A-TICKET")]),
         Denied(every!(Rule: FromSeveral FromUnreadable Receiving Rights Sender Sending)),
@@ -97,6 +97,7 @@ fn row(failure: &Failure) -> Row {
     match failure {
         Failure::Busy(Cap::Connections | Cap::Logins) => Heard(&[ImapBye, Closing]),
         Failure::Busy(Cap::Lanes) => Heard(&[Imap, ImapBye, Auth, Command]),
+        Failure::Busy(Cap::Queue) => Later(&[Command], "provoked with the queue"),
         // Messages alone wait for their turn.
         Failure::Busy(Cap::Rate) => Heard(&[Command]),
         Failure::Busy(Cap::Sessions | Cap::Tokens) => Heard(&[Imap, Auth]),

@@ -10,6 +10,7 @@ use passerelle::{
         ToldSent,
     },
 };
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 use std::path::Path;
 
 const NOW: i64 = 1_800_000_000;
@@ -26,6 +27,10 @@ fn spooled(file: &str) -> Spooled {
 }
 
 async fn enqueue(store: &Store, account: AccountId, id: &str, file: &str, now: i64) -> Enqueued {
+    try_enqueue(store, account, id, file, now).await.expect("queued")
+}
+
+async fn try_enqueue(store: &Store, account: AccountId, id: &str, file: &str, now: i64) -> Result<Enqueued, Error> {
     let recipients = vec!["bob@x.test".to_owned(), "ann@x.test".to_owned()];
     let likeness = Likeness { message_id: Some(id.to_owned()), dated: Some(NOW), alike: None };
     let letter = Letter {
@@ -36,7 +41,7 @@ async fn enqueue(store: &Store, account: AccountId, id: &str, file: &str, now: i
         files: false,
     };
     let envelope = Envelope { sender: "alice@x.test".to_owned(), body: None, recipients };
-    store.enqueue(account, &letter, &envelope, true, now, now + DAY).await.expect("queued")
+    store.enqueue(account, &letter, &envelope, true, now, now + DAY).await
 }
 
 async fn claim(store: &Store, id: i64, now: i64) -> Queued {
@@ -203,4 +208,44 @@ async fn who_has_lost_a_claim_keeps_nothing_but_an_answer() {
     done.claim = None;
     assert_eq!(store.tell_queued(one.id, &done, NOW + 101).await.expect("told"), ["1"]);
     assert_eq!(store.tell_queued(one.id + 1, &done, NOW + 101).await.expect("told"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_recipients_in_the_queue() {
+    const MANY: &str = "WITH RECURSIVE numbers (n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM numbers WHERE n < 99997)
+        INSERT INTO queue_recipients (queue_id, position, address, state) SELECT 1, n, 'x@x.test', 'waiting' FROM numbers";
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, account) = open(root.path()).await;
+    enqueue(&store, account, "one", "1", NOW).await;
+    let mut rows = SqliteConnectOptions::new().filename(root.path().join("passerelle.db"));
+    rows = rows.busy_timeout(std::time::Duration::from_secs(20));
+    sqlx::query(MANY).execute(&mut rows.connect().await.expect("the store")).await.expect("filled");
+    // 99,997 recipients, and two with each message.
+    let two = enqueue(&store, account, "two", "2", NOW).await;
+    assert!(matches!(try_enqueue(&store, account, "three", "3", NOW).await, Err(Error::QueueFull)));
+    assert_eq!(enqueue(&store, account, "two", "4", NOW).await.id, two.id, "a retry is no other message");
+    let message = claim(&store, 1, NOW).await;
+    store
+        .tell_queued(1, &told(&message, [RecipientState::Accepted; 2], QueueState::Done, None), NOW)
+        .await
+        .expect("told");
+    enqueue(&store, account, "three", "3", NOW).await;
+}
+
+#[tokio::test]
+async fn what_is_done_is_looked_at_when_its_day_is_over() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, account) = open(root.path()).await;
+    let one = enqueue(&store, account, "one", "1", NOW).await;
+    let two = enqueue(&store, account, "two", "2", NOW + 50).await;
+    assert_eq!(store.due_queued(NOW, 9).await.expect("read"), (vec![(account, one.id)], Some(NOW + 50)));
+    let message = claim(&store, one.id, NOW).await;
+    assert_eq!(store.due_queued(NOW, 9).await.expect("read"), (Vec::new(), Some(NOW + 50)));
+    assert_eq!(store.due_queued(NOW + 60, 9).await.expect("read"), (vec![(account, two.id)], Some(NOW + 100)));
+    let done = told(&message, [RecipientState::Accepted; 2], QueueState::Done, None);
+    store.tell_queued(one.id, &done, NOW + 60).await.expect("told");
+    assert_eq!(store.due_queued(NOW + 60, 9).await.expect("read"), (vec![(account, two.id)], Some(NOW + DAY)));
+    // The least tried first.
+    let both = vec![(account, two.id), (account, one.id)];
+    assert_eq!(store.due_queued(NOW + DAY, 9).await.expect("read"), (both, None));
 }

@@ -80,6 +80,24 @@ impl House {
     }
 }
 
+/// As many as an account may have, and a few, none of them due.
+const FULL: &str = "WITH RECURSIVE numbers (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000)
+    INSERT INTO queue (account_id, state, sender, envelope, octets, began_at, expires_at)
+    SELECT account_id, 'uncertain', '', X'00', 0, began_at, expires_at FROM queue, numbers";
+
+#[test]
+fn who_has_too_many_messages_in_the_queue_is_told_and_others_are_not() {
+    let Some(house) = House::start() else { return };
+    assert_eq!(house.sends(&house.alice, ALICE, "one", 100).0, 250);
+    house.change(FULL);
+    let (code, words) = house.sends(&house.alice, ALICE, "two", 100);
+    assert_eq!(code, 452, "{words}");
+    assert!(words.starts_with("4.3.1 Too many messages of this account wait in the queue"), "{words}");
+    assert_eq!(house.sends(&house.bob, BOB, "one", 100).0, 250, "another has a number of its own");
+    house.change("DELETE FROM queue WHERE id = (SELECT MAX(id) FROM queue WHERE state = 'uncertain')");
+    assert_eq!(house.sends(&house.alice, ALICE, "two", 100).0, 250);
+}
+
 #[test]
 fn a_draft_that_nobody_ends_counts_in_its_accounts_share() {
     let Some(house) = House::start() else { return };

@@ -6,6 +6,9 @@ use crate::{
     store::{Error, Spooled, Store, on, sent::KNOWN},
 };
 
+/// Messages that are done and forgotten at a time.
+pub(crate) const DONE_AT_ONCE: u32 = 256;
+
 /// What is known of a message after a step of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -47,14 +50,22 @@ impl Store {
     /// If the store fails.
     pub async fn due_queued(&self, now: i64, most: u32) -> Result<(Vec<(AccountId, i64)>, Option<i64>), Error> {
         // So many of each: an account with many must not keep out others, nor a message that is put off again and again.
+        // Each part ends after some rows of an index of its own: the queue may be long, and is looked at for each message.
         const DUE: &str = "SELECT account_id, id FROM
-                (SELECT account_id, id, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY tries, id) AS place, tries FROM queue
-                WHERE due_at <= $1 AND claimed_until <= $1) AS due
-            WHERE place <= $2 ORDER BY tries, id";
-        const NEXT: &str = "SELECT MIN(CASE WHEN due_at < claimed_until THEN claimed_until ELSE due_at END) FROM queue
-            WHERE due_at > $1 OR (due_at IS NOT NULL AND claimed_until > $1)";
+                (SELECT queue.account_id, queue.id, queue.tries FROM accounts JOIN queue ON queue.id IN
+                    (SELECT id FROM queue WHERE account_id = accounts.id AND state <> 'done' AND due_at <= $1
+                        AND claimed_until <= $1 ORDER BY tries, id LIMIT $2)
+                UNION ALL SELECT account_id, id, tries FROM
+                    (SELECT account_id, id, tries FROM queue WHERE state = 'done' AND due_at <= $1 AND claimed_until <= $1
+                    ORDER BY due_at LIMIT $3) AS done) AS due
+            ORDER BY tries, id";
+        const NEXT: &str = "SELECT MIN(at) FROM
+                (SELECT at FROM (SELECT due_at AS at FROM queue WHERE due_at > $1 AND claimed_until <= $1
+                    ORDER BY due_at LIMIT 1) AS due
+                UNION ALL SELECT CASE WHEN due_at < claimed_until THEN claimed_until ELSE due_at END AS at FROM queue
+                    WHERE claimed_until > 0 AND claimed_until > $1 AND due_at IS NOT NULL) AS next";
         let (due, next): (Vec<(i64, i64)>, Option<i64>) = on!(self, pool => (
-            sqlx::query_as(DUE).bind(now).bind(i64::from(most)).fetch_all(pool).await?,
+            sqlx::query_as(DUE).bind(now).bind(i64::from(most)).bind(i64::from(DONE_AT_ONCE)).fetch_all(pool).await?,
             sqlx::query_scalar(NEXT).bind(now).fetch_one(pool).await?,
         ));
         Ok((due.into_iter().map(|(account, id)| (AccountId(account), id)).collect(), next))
