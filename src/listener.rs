@@ -14,7 +14,7 @@ use crate::{
     upstream::Stream,
 };
 pub use lobby::Lobby;
-use lobby::Place;
+use lobby::{Notice, Place};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::{
     io,
@@ -28,7 +28,7 @@ use std::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -148,8 +148,7 @@ async fn run(stream: TcpStream, port: Port, reception: Reception) -> Option<Ende
     };
     tokio::select! {
         ended = serve(stream, port, reception, guest) => ended,
-        // Of whoever has signed in this never ends well.
-        Ok(()) = told_to_leave => None,
+        () = told_to_leave.given() => None,
     }
 }
 
@@ -194,7 +193,7 @@ fn nonce() -> Option<u128> {
     drawn.ok().map(|()| u128::from_be_bytes(octets))
 }
 
-async fn places(reception: &Reception) -> Option<(OwnedSemaphorePermit, (Place, oneshot::Receiver<()>))> {
+async fn places(reception: &Reception) -> Option<(OwnedSemaphorePermit, (Place, Notice))> {
     let place = reception.places.clone().try_acquire_owned().ok()?;
     Some((place, reception.lobby.enter().await?))
 }

@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,31 +29,53 @@ pub(crate) const SAID_AGAIN: Duration = Duration::from_secs(60);
 pub struct Lobby {
     places: Arc<Semaphore>,
     in_all: usize,
-    /// Oldest first.
-    guests: Mutex<VecDeque<Guest>>,
-    numbers: AtomicU64,
+    guests: Mutex<Guests>,
     /// When it was last said that there is no place, and how many were turned away since.
     turned_away: Mutex<(Option<Instant>, u64)>,
+}
+
+#[derive(Default)]
+struct Guests {
+    /// Oldest first, and so by their numbers.
+    there: VecDeque<Guest>,
+    /// So far.
+    came: u64,
 }
 
 struct Guest {
     number: u64,
     since: Instant,
-    leave: oneshot::Sender<()>,
+    tell: oneshot::Sender<()>,
 }
 
 /// A place in the lobby; dropped once its client has signed in.
 pub struct Place {
     lobby: Arc<Lobby>,
     number: u64,
+    signed_in: Arc<AtomicBool>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Tells a guest to leave.
+pub struct Notice {
+    leave: oneshot::Receiver<()>,
+    signed_in: Arc<AtomicBool>,
+}
+
+impl Notice {
+    /// Ends when the guest is to leave: never once its place was dropped, though it may have been told before.
+    pub async fn given(self) {
+        if self.leave.await.is_err() || self.signed_in.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Lobby {
     #[must_use]
     pub fn new(places: usize) -> Arc<Self> {
-        let (guests, numbers, turned_away) = (Mutex::default(), AtomicU64::default(), Mutex::default());
-        Arc::new(Self { places: Arc::new(Semaphore::new(places)), in_all: places, guests, numbers, turned_away })
+        let (guests, turned_away) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { places: Arc::new(Semaphore::new(places)), in_all: places, guests, turned_away })
     }
 
     /// How many guests there are.
@@ -62,8 +84,8 @@ impl Lobby {
         self.in_all.saturating_sub(self.places.available_permits())
     }
 
-    /// A place, and what ends when its guest is to leave it. None: there is none.
-    pub async fn enter(self: &Arc<Self>) -> Option<(Place, oneshot::Receiver<()>)> {
+    /// A place, and what tells its guest to leave it. None: there is none.
+    pub async fn enter(self: &Arc<Self>) -> Option<(Place, Notice)> {
         let permit = match self.places.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -71,17 +93,20 @@ impl Lobby {
                 timeout(MADE_ROOM, self.places.clone().acquire_owned()).await.ok()?.ok()?
             }
         };
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (leave, left) = oneshot::channel();
-        self.guests().push_back(Guest { number, since: Instant::now(), leave });
-        Some((Place { lobby: self.clone(), number, _permit: permit }, left))
+        let ((tell, leave), signed_in) = (oneshot::channel(), Arc::new(AtomicBool::new(false)));
+        let mut guests = self.guests();
+        guests.came += 1;
+        let number = guests.came;
+        guests.there.push_back(Guest { number, since: Instant::now(), tell });
+        let place = Place { lobby: self.clone(), number, signed_in: signed_in.clone(), _permit: permit };
+        Some((place, Notice { leave, signed_in }))
     }
 
     /// The oldest, if it has been there for long enough.
     fn send_away(&self) -> Option<()> {
         let mut guests = self.guests();
-        guests.front().filter(|guest| guest.since.elapsed() >= GUEST_AT_LEAST)?;
-        guests.pop_front()?.leave.send(()).ok()
+        guests.there.front().filter(|guest| guest.since.elapsed() >= GUEST_AT_LEAST)?;
+        guests.there.pop_front()?.tell.send(()).ok()
     }
 
     /// Says now and then how many were turned away.
@@ -95,16 +120,17 @@ impl Lobby {
         }
     }
 
-    fn guests(&self) -> MutexGuard<'_, VecDeque<Guest>> {
+    fn guests(&self) -> MutexGuard<'_, Guests> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut guests = self.lobby.guests();
-        if let Ok(at) = guests.binary_search_by_key(&self.number, |guest| guest.number) {
-            guests.remove(at);
+        self.signed_in.store(true, Ordering::SeqCst);
+        let there = &mut self.lobby.guests().there;
+        if let Ok(at) = there.binary_search_by_key(&self.number, |guest| guest.number) {
+            there.remove(at);
         }
     }
 }
@@ -115,7 +141,7 @@ mod tests {
 
     /// As if all had come so long ago.
     fn age(lobby: &Lobby, by: Duration) {
-        lobby.guests().iter_mut().for_each(|guest| guest.since -= by);
+        lobby.guests().there.iter_mut().for_each(|guest| guest.since -= by);
     }
 
     #[tokio::test]
@@ -126,7 +152,7 @@ mod tests {
         assert!(lobby.enter().await.is_none(), "both are young");
         age(&lobby, GUEST_AT_LEAST);
         let leaves = tokio::spawn(async move {
-            told.await.expect("told to leave");
+            told.given().await;
             drop(first);
         });
         let third = lobby.enter().await;
@@ -134,7 +160,7 @@ mod tests {
         leaves.await.expect("no panic");
         assert_eq!(lobby.taken(), 2);
         drop((second, third));
-        assert!(lobby.taken() == 0 && lobby.guests().is_empty());
+        assert!(lobby.taken() == 0 && lobby.guests().there.is_empty());
     }
 
     #[tokio::test]
@@ -146,6 +172,16 @@ mod tests {
         age(&lobby, GUEST_AT_LEAST);
         // Nobody gives up a place here, and the one that signed in hears nothing.
         assert!(lobby.enter().await.is_none());
-        assert!(told.await.is_err());
+        assert!(timeout(Duration::from_millis(50), told.given()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_signs_in_at_the_moment_in_which_it_is_told_to_leave_stays() {
+        let lobby = Lobby::new(1);
+        let (place, told) = lobby.enter().await.expect("a place");
+        age(&lobby, GUEST_AT_LEAST);
+        assert!(lobby.send_away().is_some());
+        drop(place);
+        assert!(timeout(Duration::from_millis(50), told.given()).await.is_err());
     }
 }
