@@ -2,7 +2,7 @@
 //!
 //! Pauses grow; a provider that asks for one has it, within bounds. Pure: nothing here reads a clock.
 
-use super::breaker::wish;
+use super::breaker::{throttle, wish};
 use crate::wire::smtp::Reply;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const NEAR: usize = 4;
 pub fn pause(tries: u32, words: &str) -> i64 {
     let at = usize::try_from(tries).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
     let usual = PAUSES.get(at).copied().unwrap_or(1800);
-    let advised = advised(words).map_or(0, |advised| i64::try_from(advised.as_secs()).unwrap_or(usual));
+    let advised =
+        throttle(words).max(advised(words)).map_or(0, |advised| i64::try_from(advised.as_secs()).unwrap_or(usual));
     usual.max(advised)
 }
 
@@ -70,6 +71,8 @@ pub fn meaning(reply: &Reply) -> Meaning {
     const OURS: [u16; 6] = [500, 502, 503, 530, 534, 535];
     match reply.class() {
         2 => Meaning::Taken,
+        // As permanent as it is said, and over within a day.
+        5 if throttle(&reply.words()).is_some() => Meaning::PutOff,
         5 if !OURS.contains(&reply.code) => Meaning::Refused,
         _ => Meaning::PutOff,
     }
@@ -99,6 +102,13 @@ mod tests {
         assert_eq!((pause(0, ""), pause(3, ""), pause(u32::MAX, "")), (15, 300, 1800));
         assert_eq!(pause(0, "451 try again in 10 minutes"), 600);
         assert_eq!(pause(7, "451 try again in 1 minute"), 1800, "no sooner than the house's own");
+    }
+
+    #[test]
+    fn a_day_that_is_used_up_is_waited_for() {
+        let words: &[u8] = b"5.4.5 Daily user sending limit exceeded. See the help pages.";
+        let reply = Reply { code: 550, lines: vec![words.to_vec().into()] };
+        assert_eq!((meaning(&reply), pause(0, &reply.words())), (Meaning::PutOff, 3600));
     }
 
     #[test]
