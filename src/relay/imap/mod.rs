@@ -509,6 +509,8 @@ impl Session {
             false => LaneState::Unknown,
         };
         if let Some(lane) = self.signed.as_mut().and_then(|signed| signed.lane.take()) {
+            // Of that lane: the next has no mailbox yet.
+            self.provider_selected = false;
             out.ask(Request::Release(lane, state));
         }
     }

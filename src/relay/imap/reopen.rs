@@ -163,6 +163,8 @@ impl Session {
     /// What a lane is wanted for. A mailbox is selected again first: that is not tried twice.
     fn said_first(&self) -> First {
         match &self.ready {
+            // What waits for `+` at a literal is not taken back.
+            Some(Ready::Command(command)) if command.octets.contains(&b'{') => First::Once,
             Some(Ready::Command(command)) if self.selected.is_none() && !command.repeated => match command.head.verb {
                 Verb::Examine | Verb::Select | Verb::Status => First::Repeatable,
                 _ => First::Once,
