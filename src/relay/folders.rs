@@ -68,8 +68,12 @@ impl FolderReading {
     pub fn response(&mut self, octets: &[u8]) -> Result<Progress, Misbehaviour> {
         match response::read(octets)? {
             Response::Data { kind: Kind::Namespace, rest, .. } => {
-                // A provider whose NAMESPACE cannot be read still has mailboxes.
-                self.namespaces = response::namespaces(octets, rest).unwrap_or_default();
+                self.namespaces = match response::namespaces(octets, rest) {
+                    // Without them mailboxes of others would be shown.
+                    Err(Misbehaviour::TooManyMailboxes) => return Err(Misbehaviour::TooManyMailboxes),
+                    // A provider whose NAMESPACE cannot be read still has mailboxes.
+                    read => read.unwrap_or_default(),
+                };
                 Ok(Progress::Taken)
             }
             Response::Data { kind: Kind::List, rest, .. } => self.listed(octets, rest),
