@@ -195,7 +195,9 @@ impl Spooling {
 impl Drop for Kept {
     fn drop(&mut self) {
         if !self.whole {
-            self.used.fetch_sub(self.octets, Ordering::Relaxed);
+            // What a sweep counted anew meanwhile may be less.
+            let less = |used: u64| Some(used.saturating_sub(self.octets));
+            let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             // A moment's work, and at a cut session nobody could wait for it.
             let _ = std::fs::remove_file(&self.path);
         }

@@ -21,7 +21,7 @@ impl Store {
         const DUE: &str = "SELECT account_id, id FROM
                 (SELECT account_id, id, due_at, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY due_at, id) AS place
                 FROM sent WHERE due_at <= $1 AND claimed_until <= $1) AS due
-            WHERE place <= $3 ORDER BY due_at, id LIMIT $2";
+            WHERE place <= $3 ORDER BY place, due_at, id LIMIT $2";
         const NEXT: &str = "SELECT MIN(CASE WHEN due_at < claimed_until THEN claimed_until ELSE due_at END) FROM sent
             WHERE due_at > $1 OR claimed_until > $1";
         let (due, next): (Vec<(i64, i64)>, Option<i64>) = on!(self, pool => (
