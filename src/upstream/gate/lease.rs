@@ -354,7 +354,8 @@ impl Gate {
             }
             None
         };
-        timeout(wait, good).await.ok().flatten()
+        // What is left is for another lane, where all that are parked are dead.
+        timeout(wait / 3, good).await.ok().flatten()
     }
 
     /// Whether the account has lost its grant, so that its owner must consent again before it is used: what was opened
