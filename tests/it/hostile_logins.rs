@@ -273,7 +273,7 @@ fn r23_an_unknown_login_and_a_wrong_password_are_alike_in_words_and_time() {
     // Ten refusals of a name cost no more than the first: each way has names of its own, two of each kind.
     let known: Vec<[String; 2]> =
         WAYS.iter().map(|way| ["a", "b"].map(|name| house.add(&format!("{name}-{way:?}@lab.test")).login)).collect();
-    let medians: Vec<(Way, [Duration; 2])> = thread::scope(|scope| {
+    let quartiles: Vec<(Way, [Duration; 2])> = thread::scope(|scope| {
         let ways = WAYS.iter().zip(&known).map(|(&way, known)| {
             let unknown = ["c", "d"].map(|name| format!("{name}-{way:?}@lab.test"));
             let kinds: [&[String; 2]; 2] = [known, &unknown];
@@ -287,9 +287,10 @@ fn r23_an_unknown_login_and_a_wrong_password_are_alike_in_words_and_time() {
                         took[kind].push(time);
                     }
                 }
+                // Names may share a count by chance, and one of the two then waits longer: half of the samples are the other's.
                 took.map(|mut took| {
                     took.sort();
-                    took[SAMPLES / 2]
+                    took[SAMPLES / 4]
                 })
             };
             let unknown = unknown.clone();
@@ -299,8 +300,8 @@ fn r23_an_unknown_login_and_a_wrong_password_are_alike_in_words_and_time() {
         let ways: Vec<_> = ways.collect();
         ways.into_iter().map(|way| way.join().expect("it measures")).collect()
     });
-    for (way, [wrong, unknown]) in medians {
-        tell(&format!("{way:?}: wrong password {wrong:?}, unknown login {unknown:?}, medians of {SAMPLES}"));
+    for (way, [wrong, unknown]) in quartiles {
+        tell(&format!("{way:?}: wrong password {wrong:?}, unknown login {unknown:?}, quartiles of {SAMPLES}"));
         assert!(wrong.abs_diff(unknown) < Duration::from_millis(20), "{way:?}: {wrong:?}, {unknown:?}");
     }
 }
