@@ -134,7 +134,8 @@ impl Gates {
             words.clone_into(&mut known.words);
         }
         let (account, service, seconds) = (id.0, service(purpose), pause.as_secs());
-        tracing::warn!(account, service, seconds, words, "the provider wants a pause of this account");
+        // Not its words: they may name a mailbox. Doctor shows them to whom they are for.
+        tracing::warn!(account, service, seconds, "the provider wants a pause of this account; see doctor");
     }
 
     /// Whether the refusal still stands in the store; also where that cannot be read.
