@@ -146,9 +146,13 @@ async fn run(stream: TcpStream, port: Port, reception: Reception) -> Option<Ende
         turn_away(stream, &port).await;
         return None;
     };
+    let lobby = reception.lobby.clone();
     tokio::select! {
         ended = serve(stream, port, reception, guest) => ended,
-        () = told_to_leave.given() => None,
+        () = told_to_leave.given() => {
+            lobby.note_turned_away();
+            None
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) const MADE_ROOM: Duration = Duration::from_secs(1);
 /// That clients are turned away is said this often, and not for each: who does it would fill the log.
 pub(crate) const SAID_AGAIN: Duration = Duration::from_secs(60);
 
+/// The places of those that have not signed in, and who has them.
 pub struct Lobby {
     places: Arc<Semaphore>,
     in_all: usize,
@@ -109,7 +110,7 @@ impl Lobby {
         guests.there.pop_front()?.tell.send(()).ok()
     }
 
-    /// Says now and then how many were turned away.
+    /// Counts a client that had no place, or had to leave its own, and says now and then how many there were.
     pub fn note_turned_away(&self) {
         let mut turned_away = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
         let (said, clients) = &mut *turned_away;
