@@ -195,7 +195,7 @@ fn before_login() -> Vec<Limit> {
         ),
         count(
             "filing-accounts",
-            model::number(filing::turns::ACCOUNTS_AT_ONCE),
+            model::number(filing::turns::ROOMS),
             "Sent mailboxes looked into at once, half at one provider",
         ),
         wait("filing-outcome", filing::SETTLED_EACH, "between tries to keep what became of a message"),
@@ -207,7 +207,7 @@ fn before_login() -> Vec<Limit> {
         count("queue-of-one", queue::IN_A_ROW, "queued messages of one account in a row"),
         count(
             "queue-accounts",
-            model::number(queue::ACCOUNTS_AT_ONCE),
+            model::number(queue::ROOMS),
             "messages that are delivered at once, half to one provider",
         ),
         count("queue-transaction", model::number(queue::RECIPIENTS_AT_ONCE), "recipients of a queued message at once"),

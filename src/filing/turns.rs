@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 
 /// Messages that are read from the store at a time.
 pub(crate) const DUE_AT_ONCE: u32 = 256;
-/// Accounts that are filed for at a time; a room costs a connection and little else.
-pub(crate) const ACCOUNTS_AT_ONCE: usize = 16;
+/// Messages that are filed at a time, half of them at one provider; a room costs a connection and little else.
+pub(crate) const ROOMS: usize = 16;
 /// The store is looked at this often, whatever it said: another bridge may have changed it.
 pub(crate) const AT_LEAST: Duration = Duration::from_secs(30);
 /// How often what nobody needs is swept from the spool.
@@ -24,7 +24,7 @@ impl Filing {
     /// Files until it is dropped. `serve` runs one.
     pub async fn run(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
-        let rooms = Rooms::new(ACCOUNTS_AT_ONCE);
+        let rooms = Rooms::new(ROOMS);
         let mut swept: Option<tokio::time::Instant> = None;
         loop {
             if swept.is_none_or(|at| at.elapsed() > SWEPT) {

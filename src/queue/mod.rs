@@ -47,8 +47,8 @@ use tokio::{
 
 /// Messages of one account that are taken at a time; each waits for a room of its own.
 pub(crate) const IN_A_ROW: u32 = 20;
-/// Accounts that are delivered for at a time.
-pub(crate) const ACCOUNTS_AT_ONCE: usize = 32;
+/// Messages that are delivered at a time; half of them at one provider.
+pub(crate) const ROOMS: usize = 32;
 /// The queue is looked at this often, whatever the store said.
 pub(crate) const AT_LEAST: Duration = Duration::from_secs(30);
 /// For a lane of its own.
@@ -113,7 +113,7 @@ impl Queue {
     /// Delivers until `drain` becomes true and what was begun has ended.
     pub async fn run(self: Arc<Self>, mut drain: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
-        let rooms = Rooms::new(ACCOUNTS_AT_ONCE);
+        let rooms = Rooms::new(ROOMS);
         // The command line changes rows, too. Without this they are seen later.
         let mut changes = self.filing.store.changes().await.ok();
         loop {

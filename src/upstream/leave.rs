@@ -93,10 +93,7 @@ async fn leave(stream: &mut Stream, mut unread: Vec<u8>, mut leaving: Leaving, m
 /// Whether a lane that was parked is good for what is said first over it. Where that cannot be said again, or a router may
 /// have forgotten the connection without a word, the provider is asked, which takes one round trip.
 pub(super) async fn is_good_for(parked: &mut Parked, first: First) -> bool {
-    let in_doubt = match first {
-        First::Repeatable => parked.rested() > DOUBTED,
-        First::Once => parked.rested() > DOUBTED || parked.stream.is_busy(),
-    };
+    let in_doubt = parked.rested() > DOUBTED || (first == First::Once && parked.stream.is_busy());
     let (probe, line) = Leaving::probe();
     !in_doubt || matches!(timeout(PROBE, leave(&mut parked.stream, Vec::new(), probe, line)).await, Ok(Some(())))
 }

@@ -87,7 +87,7 @@ impl Gates {
             // A lane that this token opened, or its facts, are known since the verdict.
             return gate.known(id, naming, key(passed)).ok_or(OUTDATED);
         }
-        if !gate.forsaken(&account, LaneUse::Imap)
+        if !gate.empty_if_forsaken(&account, LaneUse::Imap)
             && gate.is_healthy()
             && let Some(facts) = gate.known(id, naming, LaneKey::Stored)
         {
@@ -133,7 +133,7 @@ impl Gates {
         let (gate, account) = self.standing(id, standing).await?;
         let permit = self.place(&gate, &account, purpose, left()).await?;
         gate.attempts.throttled(purpose)?;
-        gate.forsaken(&account, purpose);
+        gate.empty_if_forsaken(&account, purpose);
         let key = key(passed);
         // Whose folder table went for those of others reads it anew, with another lane.
         let parked = match gate.has_tree(key) {
@@ -358,9 +358,9 @@ impl Gate {
         timeout(wait / 3, good).await.ok().flatten()
     }
 
-    /// Whether the account has lost its grant, so that its owner must consent again before it is used: what was opened
-    /// before is nobody's then, even where the provider still bears it.
-    pub(super) fn forsaken(&self, account: &Account, purpose: LaneUse) -> bool {
+    /// Closes what is parked where the account has lost its grant, so that its owner must consent again before it is used:
+    /// what was opened before is nobody's then, even where the provider still bears it. Whether that is so.
+    pub(super) fn empty_if_forsaken(&self, account: &Account, purpose: LaneUse) -> bool {
         let by_grant = match purpose {
             LaneUse::Imap => true,
             LaneUse::Submission => !matches!(account.settings.smtp_auth, SmtpAuth::None | SmtpAuth::Separate(_)),

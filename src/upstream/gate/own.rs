@@ -44,7 +44,7 @@ impl Gates {
         let Some((gate, account)) = self.own_account(id).await? else { return Ok(None) };
         let permit = self.place(&gate, &account, LaneUse::Imap, wait).await?;
         gate.attempts.throttled(LaneUse::Imap)?;
-        gate.forsaken(&account, LaneUse::Imap);
+        gate.empty_if_forsaken(&account, LaneUse::Imap);
         let left = wait.saturating_sub(began.elapsed());
         let lane = match gate.parked(account.generation, key(None), First::Once, None, left).await {
             Some(parked) => gate.unparked(parked, account.generation, key(None), permit),

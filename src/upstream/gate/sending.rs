@@ -89,7 +89,8 @@ impl Gates {
         gate.attempts.throttled(LaneUse::Submission)?;
         // A token was judged with the verdict.
         if passed.is_some()
-            || !gate.forsaken(&account, LaneUse::Submission) && gate.sending.is_there(standing.generation, key(passed))
+            || !gate.empty_if_forsaken(&account, LaneUse::Submission)
+                && gate.sending.is_there(standing.generation, key(passed))
         {
             return Ok(());
         }
@@ -130,7 +131,7 @@ impl Gates {
         gate.sending.turn(per_minute, began + wait).await?;
         drop(waits);
         gate.attempts.throttled(LaneUse::Submission)?;
-        gate.forsaken(&account, LaneUse::Submission);
+        gate.empty_if_forsaken(&account, LaneUse::Submission);
         let (generation, key) = (account.generation, key(passed));
         if let Some(parked) = gate.sending.clean(generation, key, last).await {
             return Ok(gate.unparked(parked, generation, key, permit));
